@@ -7,11 +7,16 @@
 
 mod dispatch;
 mod gates;
+mod mission;
 mod queue;
 mod steps;
 mod words;
 
 pub use dispatch::run;
+pub use mission::Mission;
+pub use mission::ProvideHelper;
+pub use mission::Verdict;
+pub use mission::carry_out;
 pub use words::describe;
 
 use std::time::Duration;
@@ -27,7 +32,6 @@ use crate::event::Event;
 use crate::event::EventKind;
 use crate::plan::action::Plan;
 use crate::plan::action::StepId;
-use crate::state::desired::PublishedPort;
 use crate::state::observed::ImageInfo;
 use crate::state::observed::ObservedState;
 
@@ -47,8 +51,6 @@ pub struct Job<'a> {
     pub plan: &'a Plan,
     /// The world the plan was made for.
     pub observed: &'a ObservedState,
-    /// Listeners of the stack, for routes.
-    pub listeners: &'a [PublishedPort],
     /// Run id, helper image, files to seed.
     pub context: &'a Context,
     /// The lock, held.
