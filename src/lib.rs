@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! `shopctl` takes one stack file and brings a shop's services to a machine,
 //! fits them to its capacity, and keeps them serving while they change.
 //!
@@ -27,3 +28,9 @@ pub mod release;
 pub mod report;
 pub mod stack;
 pub mod state;
+=======
+//! `shopctl` brings a shop from one stack file to running, scaled,
+//! capacity-checked services.
+
+pub mod stack;
+>>>>>>> stack
