@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 //! `shopctl` takes one stack file and brings a shop's services to a machine,
 //! fits them to its capacity, and keeps them serving while they change.
 //!
@@ -28,9 +27,3 @@ pub mod release;
 pub mod report;
 pub mod stack;
 pub mod state;
-=======
-//! `shopctl` brings a shop from one stack file to running, scaled,
-//! capacity-checked services.
-
-pub mod stack;
->>>>>>> stack
