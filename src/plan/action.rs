@@ -43,10 +43,25 @@ pub struct Step {
     pub action: Action,
     /// Why.
     pub cause: Cause,
-    /// Steps that must have succeeded first.
+    /// Steps that must have succeeded first, gates included.
     pub needs: Vec<StepId>,
+    /// Steps whose action must have succeeded first; their gates are not
+    /// awaited (`depends_on` with `service_started`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<StepId>,
+    /// Pause before the action in milliseconds (`update_config.delay`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delay_ms: u64,
     /// What must be true before dependents may go on.
     pub gate: Gate,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// What is done.
@@ -257,7 +272,8 @@ pub enum Gate {
 pub enum Cause {
     /// It does not exist yet.
     Missing,
-    /// Fields that differ, as `field: old -> new` (secret values as `changed`).
+    /// What differs, each as a phrase: `environment changed (GREETING)`,
+    /// `memory limit 64M -> 128M`; never a value that may be secret.
     Changed(Vec<String>),
     /// The image is another one.
     ImageChanged,

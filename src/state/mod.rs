@@ -3,7 +3,11 @@
 //! No async and no backend type may appear here; the planner compares
 //! [`desired::DesiredState`] with [`observed::ObservedState`] field by field.
 
+pub mod change;
 pub mod desired;
+pub mod digest;
+pub mod labels;
+pub mod live;
 pub mod names;
 pub mod observed;
 pub mod spec;

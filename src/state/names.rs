@@ -22,6 +22,9 @@ pub const ROLE: &str = "dev.shopctl.role";
 pub const RUN: &str = "dev.shopctl.run";
 /// Label of a gateway: JSON map from published port id to the port inside.
 pub const LISTENS: &str = "dev.shopctl.listens";
+/// Label: JSON map from field of the container's spec to a short digest, by
+/// which a later plan names what changed; see [`super::digest::fields`].
+pub const FIELDS: &str = "dev.shopctl.fields";
 
 /// Label of Docker Compose: project.
 pub const COMPOSE_PROJECT: &str = "com.docker.compose.project";

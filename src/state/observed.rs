@@ -107,6 +107,25 @@ pub struct Instance {
     pub listens: BTreeMap<String, u16>,
     /// Named volumes it mounts, by engine name.
     pub volumes: BTreeSet<String>,
+    /// The label [`super::names::FIELDS`], decoded; empty where it is absent.
+    pub fields: BTreeMap<String, String>,
+    /// Its environment, where the look included it.
+    #[serde(skip_serializing)]
+    pub environment: Option<Environment>,
+    /// Memory in use in bytes, where it was measured.
+    pub memory_in_use: Option<u64>,
+}
+
+/// The environment of a container: compared, never printed or serialised.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Environment(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for Environment {
+    /// Names only: values may be secret.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// State of a container.

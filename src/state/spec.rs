@@ -129,8 +129,7 @@ pub struct ContainerSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i64>,
     /// What the engine can change while the container runs; not part of the
-    /// revision, so never serialised into its digest.
-    #[serde(skip_serializing)]
+    /// revision, so its digest leaves it out.
     pub live: LiveSpec,
 }
 
