@@ -8,6 +8,7 @@ use std::pin::Pin;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::broadcast;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Emitter;
@@ -52,7 +53,8 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
             }));
         }
     };
-    let runner = Runner::new(backend, job, emitter, changes.clone());
+    let (acted, mut acting) = mpsc::unbounded_channel();
+    let runner = Runner::new(backend, job, emitter, changes.clone(), acted);
     let steps: BTreeMap<StepId, &Step> =
         job.plan.steps.iter().map(|step| (step.id, step)).collect();
     let mut queue = Queue::new(job.plan);
@@ -92,6 +94,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
                     failed.get_or_insert((id, error));
                 }
             },
+            Some(id) = acting.recv() => queue.acted(id),
             change = watched.recv(), if watching => match change {
                 Some(change) => { let _ = changes.send(change); }
                 None => watching = false,

@@ -1,4 +1,4 @@
-//! Which step may run now: a ready-queue over the plan's `needs`.
+//! Which step may run now: a ready-queue over the plan's `needs` and `after`.
 //!
 //! Pure and without I/O. A failed step never releases its dependents, and
 //! nothing new is released after a failure or a stop.
@@ -12,10 +12,18 @@ use crate::plan::action::StepId;
 /// Ready-queue of one plan.
 #[derive(Debug)]
 pub(super) struct Queue {
-    waiting: BTreeMap<StepId, BTreeSet<StepId>>,
-    dependents: BTreeMap<StepId, Vec<StepId>>,
+    waiting: BTreeMap<StepId, Waiting>,
     ready: BTreeSet<StepId>,
     closed: bool,
+}
+
+/// What a step still waits for.
+#[derive(Debug)]
+struct Waiting {
+    /// Steps that must have succeeded, gates included.
+    needs: BTreeSet<StepId>,
+    /// Steps whose action must have succeeded.
+    after: BTreeSet<StepId>,
 }
 
 impl Queue {
@@ -23,22 +31,17 @@ impl Queue {
     pub(super) fn new(plan: &Plan) -> Self {
         let mut queue = Self {
             waiting: BTreeMap::new(),
-            dependents: BTreeMap::new(),
             ready: BTreeSet::new(),
             closed: false,
         };
         for step in &plan.steps {
-            for need in &step.needs {
-                queue.dependents.entry(*need).or_default().push(step.id);
-            }
-            if step.needs.is_empty() {
-                queue.ready.insert(step.id);
-            } else {
-                queue
-                    .waiting
-                    .insert(step.id, step.needs.iter().copied().collect());
-            }
+            let waiting = Waiting {
+                needs: step.needs.iter().copied().collect(),
+                after: step.after.iter().copied().collect(),
+            };
+            queue.waiting.insert(step.id, waiting);
         }
+        queue.release();
         queue
     }
 
@@ -51,17 +54,21 @@ impl Queue {
         }
     }
 
+    /// A step's action succeeded; its gate may still be closed.
+    pub(super) fn acted(&mut self, step: StepId) {
+        for waiting in self.waiting.values_mut() {
+            waiting.after.remove(&step);
+        }
+        self.release();
+    }
+
     /// A step and its gate succeeded: releases dependents.
     pub(super) fn succeeded(&mut self, step: StepId) {
-        for dependent in self.dependents.remove(&step).unwrap_or_default() {
-            if let Some(needs) = self.waiting.get_mut(&dependent) {
-                needs.remove(&step);
-                if needs.is_empty() {
-                    self.waiting.remove(&dependent);
-                    self.ready.insert(dependent);
-                }
-            }
+        for waiting in self.waiting.values_mut() {
+            waiting.needs.remove(&step);
+            waiting.after.remove(&step);
         }
+        self.release();
     }
 
     /// Releases nothing more; what runs may finish.
@@ -72,6 +79,13 @@ impl Queue {
     /// Steps that never started.
     pub(super) fn left(&self) -> usize {
         self.waiting.len() + self.ready.len()
+    }
+
+    fn release(&mut self) {
+        let free = self.waiting.extract_if(.., |_, waiting| {
+            waiting.needs.is_empty() && waiting.after.is_empty()
+        });
+        self.ready.extend(free.map(|(step, _)| step));
     }
 }
 
@@ -92,6 +106,8 @@ mod tests {
             },
             cause: Cause::Missing,
             needs: needs.to_vec(),
+            after: Vec::new(),
+            delay_ms: 0,
             gate: Gate::None,
         };
         Plan {
@@ -111,6 +127,16 @@ mod tests {
         assert_eq!(queue.take(), None);
         queue.succeeded(2);
         assert_eq!((queue.take(), queue.left()), (Some(3), 0));
+    }
+
+    #[test]
+    fn a_soft_need_is_met_before_the_gate() {
+        let mut plan = plan(&[&[], &[]]);
+        plan.steps[1].after = vec![1];
+        let mut queue = Queue::new(&plan);
+        assert_eq!((queue.take(), queue.take()), (Some(1), None));
+        queue.acted(1);
+        assert_eq!(queue.take(), Some(2));
     }
 
     #[test]

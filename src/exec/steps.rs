@@ -19,6 +19,7 @@ use crate::gateway::Fleet;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
 use crate::plan::action::Step;
+use crate::plan::action::StepId;
 use crate::release;
 use crate::state::observed::Role;
 
@@ -36,6 +37,7 @@ pub(super) struct Runner<'a, B> {
     pub(super) fleet: Fleet<'a, B>,
     emitter: &'a Emitter,
     changes: broadcast::Sender<Change>,
+    acted: mpsc::UnboundedSender<StepId>,
     calls: Semaphore,
     stops: Semaphore,
     images: Semaphore,
@@ -47,6 +49,7 @@ impl<'a, B: Backend> Runner<'a, B> {
         job: &'a Job<'a>,
         emitter: &'a Emitter,
         changes: broadcast::Sender<Change>,
+        acted: mpsc::UnboundedSender<StepId>,
     ) -> Self {
         Self {
             backend,
@@ -54,6 +57,7 @@ impl<'a, B: Backend> Runner<'a, B> {
             fleet: Fleet::new(backend, job.context, job.lock.id(), job.observed),
             emitter,
             changes,
+            acted,
             calls: Semaphore::new(CALLS),
             stops: Semaphore::new(STOPS),
             images: Semaphore::new(IMAGES),
@@ -62,8 +66,17 @@ impl<'a, B: Backend> Runner<'a, B> {
 
     /// Does the step and waits for its gate.
     pub(super) async fn perform(&self, step: &Step) -> Result<(), StepError> {
+        let mut stop = self.job.stop.clone();
+        if step.delay_ms > 0 {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(step.delay_ms)) => {}
+                _ = stop.wait_for(|stop| *stop) => return Err(StepError::Stopped { container: String::new() }),
+            }
+        }
         let changes = self.changes.subscribe();
         self.act(step).await?;
+        // The dispatcher lives as long as its steps, so this cannot fail.
+        let _ = self.acted.send(step.id);
         let Gate::Ready {
             container,
             alias,
@@ -81,7 +94,6 @@ impl<'a, B: Backend> Runner<'a, B> {
             alias,
             networks,
         };
-        let mut stop = self.job.stop.clone();
         tokio::select! {
             opened = gatekeeper.wait(ready, Duration::from_millis(*monitor_ms), changes) => opened,
             _ = stop.wait_for(|stop| *stop) => Err(StepError::Stopped { container: container.clone() }),
