@@ -10,4 +10,5 @@ pub mod labels;
 pub mod live;
 pub mod names;
 pub mod observed;
+pub mod resolve;
 pub mod spec;
