@@ -1,0 +1,288 @@
+//! Where it happens: small traits, one implementation per kind of target.
+//!
+//! A backend decides nothing: it looks, and it does one action. Only
+//! `backend/docker` may name bollard. [`memory`] is a world in memory for tests.
+
+pub mod error;
+pub mod memory;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::sync::mpsc;
+
+pub use error::BackendError;
+
+use crate::plan::action::Action;
+use crate::state::desired::FileSet;
+use crate::state::observed::Health;
+use crate::state::observed::ImageInfo;
+use crate::state::observed::InstanceState;
+use crate::state::observed::ObservedState;
+
+/// A future that can move between threads.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
+
+/// What one look should cover.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Name of the stack.
+    pub stack: String,
+    /// Image references to look up.
+    pub images: BTreeSet<String>,
+    /// Engine names of external networks and volumes to look up.
+    pub networks: BTreeSet<String>,
+    /// Engine names of external volumes to look up.
+    pub volumes: BTreeSet<String>,
+    /// Look at containers outside the stack too (capacity, host ports).
+    pub foreign: bool,
+}
+
+/// Looks at the target.
+pub trait Observe: Send + Sync {
+    /// One look; never changes anything.
+    fn observe<'a>(&'a self, query: &'a Query) -> Pending<'a, ObservedState>;
+}
+
+/// What the executor hands to an action besides its own fields.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Name of the stack.
+    pub stack: String,
+    /// Run id, a label on everything created.
+    pub run: String,
+    /// File sets to seed, contents included.
+    pub files: BTreeMap<String, FileSet>,
+    /// Tag of our own image, from which helpers are created.
+    pub helper_image: String,
+}
+
+/// Does one action.
+pub trait Apply: Send + Sync {
+    /// Does it; idempotent after a lost reply. Build, route and record actions
+    /// belong to other modules and are refused as [`BackendError::Unsupported`].
+    fn apply<'a>(&'a self, context: &'a Context, action: &'a Action) -> Pending<'a, ()>;
+}
+
+/// A change of a container's state, from the engine's event stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Container name.
+    pub container: String,
+    /// Its state.
+    pub state: InstanceState,
+    /// Its health, where it has a check.
+    pub health: Option<Health>,
+}
+
+/// Streams changes of containers.
+pub trait Watch: Send + Sync {
+    /// Changes of the stack's containers from now on. The stream is open when
+    /// the future resolves, so nothing that happens later is missed.
+    fn watch<'a>(&'a self, stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>>;
+    /// State and health of one container now.
+    fn state<'a>(&'a self, container: &'a str) -> Pending<'a, Change>;
+}
+
+/// Live use of one container.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Use {
+    /// Cores in use.
+    pub cpu: f64,
+    /// Bytes in use.
+    pub memory: u64,
+}
+
+/// Measures live use.
+pub trait Usage: Send + Sync {
+    /// Use of the named containers; takes about a second on a Docker Engine.
+    fn usage<'a>(&'a self, containers: &'a [String]) -> Pending<'a, BTreeMap<String, Use>>;
+}
+
+/// Records of a stack, kept with the target.
+pub trait Store: Send + Sync {
+    /// All records by name; `None` when there is no store.
+    fn read<'a>(&'a self, stack: &'a str) -> Pending<'a, Option<BTreeMap<String, Vec<u8>>>>;
+    /// Replaces these records, all or none; the store must exist.
+    fn write<'a>(
+        &'a self,
+        stack: &'a str,
+        records: &'a BTreeMap<String, Vec<u8>>,
+    ) -> Pending<'a, ()>;
+}
+
+/// Who holds a lock.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Holder {
+    /// User.
+    pub who: String,
+    /// Host.
+    pub host: String,
+    /// Run id.
+    pub run: String,
+    /// Milliseconds since the epoch, by the target's clock where it has one.
+    pub since: u64,
+}
+
+/// A lock that is held while this lives, and freed when it is dropped or its
+/// process dies.
+pub trait Lock: Send + Sync {
+    /// Grows with each lock of a stack: the fencing token for the gateway.
+    fn id(&self) -> u64;
+    /// Whether the lock is still ours.
+    fn held(&self) -> bool;
+    /// Frees it and waits until it is free.
+    fn release(self: Box<Self>) -> Pending<'static, ()>;
+}
+
+/// Gives out the lock of a stack.
+pub trait Lease: Send + Sync {
+    /// Takes the lock, or says who holds it ([`BackendError::Locked`]).
+    fn acquire<'a>(
+        &'a self,
+        context: &'a Context,
+        holder: &'a Holder,
+    ) -> Pending<'a, Box<dyn Lock>>;
+}
+
+/// Both ends of a process in a container.
+pub struct Session {
+    /// Its standard output.
+    pub output: Box<dyn AsyncRead + Send + Unpin>,
+    /// Its standard input.
+    pub input: Box<dyn AsyncWrite + Send + Unpin>,
+}
+
+/// What a finished command said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecRequest {
+    /// Container name.
+    pub container: String,
+    /// Command and arguments.
+    pub command: Vec<String>,
+    /// User to run as.
+    pub user: Option<String>,
+    /// Working directory.
+    pub working_dir: Option<String>,
+    /// Environment as `KEY=value`.
+    pub environment: Vec<String>,
+    /// Allocate a terminal.
+    pub tty: bool,
+    /// Attach standard input.
+    pub stdin: bool,
+}
+
+/// Runs a process inside a container.
+pub trait Exec: Send + Sync {
+    /// Starts a process whose stdin and stdout stay connected (stderr is dropped).
+    fn session<'a>(&'a self, container: &'a str, command: &'a [String]) -> Pending<'a, Session>;
+    /// Runs a command interactively between the given ends; its exit code.
+    fn exec<'a>(
+        &'a self,
+        request: &'a ExecRequest,
+        stdin: Option<Box<dyn AsyncRead + Send + Unpin>>,
+        stdout: Box<dyn AsyncWrite + Send + Unpin>,
+        stderr: Box<dyn AsyncWrite + Send + Unpin>,
+    ) -> Pending<'a, i64>;
+}
+
+/// A line of a container's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// Container name.
+    pub container: String,
+    /// Came from stderr.
+    pub stderr: bool,
+    /// The text, without its newline; starts with the engine's timestamp when asked.
+    pub text: String,
+}
+
+/// What of a log is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    /// Keep following.
+    pub follow: bool,
+    /// Only the last lines; all when `None`.
+    pub tail: Option<u64>,
+    /// Seconds since the epoch.
+    pub since: Option<i64>,
+    /// Seconds since the epoch.
+    pub until: Option<i64>,
+    /// Put the engine's timestamp before each line.
+    pub timestamps: bool,
+}
+
+/// Reads logs.
+pub trait Logs: Send + Sync {
+    /// Lines of one container; the stream ends with the log, or the container.
+    fn logs<'a>(
+        &'a self,
+        container: &'a str,
+        query: &'a LogQuery,
+    ) -> Pending<'a, mpsc::Receiver<LogLine>>;
+}
+
+/// A build to hand to the engine.
+pub struct BuildRequest {
+    /// Tag the image gets.
+    pub tag: String,
+    /// The context as a tar archive.
+    pub context: bytes::Bytes,
+    /// Path of the Dockerfile inside the context.
+    pub dockerfile: String,
+    /// Build arguments.
+    pub args: BTreeMap<String, Option<String>>,
+    /// Stage to build.
+    pub target: Option<String>,
+    /// Labels on the image.
+    pub labels: BTreeMap<String, String>,
+    /// Further names the image gets.
+    pub extra_tags: Vec<String>,
+    /// Images whose layers may be reused.
+    pub cache_from: Vec<String>,
+    /// Do not reuse layers.
+    pub no_cache: bool,
+    /// Pull base images even when present.
+    pub pull: bool,
+    /// Network of RUN commands.
+    pub network: Option<String>,
+    /// Platform to build for.
+    pub platform: Option<String>,
+    /// Size of /dev/shm in bytes.
+    pub shm_size: Option<i64>,
+    /// Extra lines of /etc/hosts as `name:address`.
+    pub extra_hosts: Vec<String>,
+}
+
+/// Makes and fetches images. Progress goes line by line into the channel.
+pub trait Images: Send + Sync {
+    /// Looks up an image.
+    fn image<'a>(&'a self, reference: &'a str) -> Pending<'a, Option<ImageInfo>>;
+    /// Builds an image.
+    fn build<'a>(
+        &'a self,
+        request: BuildRequest,
+        progress: mpsc::Sender<String>,
+    ) -> Pending<'a, ImageInfo>;
+    /// Pulls an image, with the credentials of the Docker configuration.
+    fn pull<'a>(
+        &'a self,
+        reference: &'a str,
+        platform: Option<&'a str>,
+        progress: mpsc::Sender<String>,
+    ) -> Pending<'a, ImageInfo>;
+    /// Pushes an image, with the credentials of the Docker configuration.
+    fn push<'a>(&'a self, reference: &'a str, progress: mpsc::Sender<String>) -> Pending<'a, ()>;
+    /// Loads a docker archive.
+    fn load<'a>(&'a self, archive: bytes::Bytes) -> Pending<'a, ()>;
+}
+
+/// Everything a Docker-like backend can do.
+pub trait Backend: Observe + Apply + Watch + Usage + Store + Lease + Exec + Logs + Images {}
+
+impl<T> Backend for T where T: Observe + Apply + Watch + Usage + Store + Lease + Exec + Logs + Images
+{}

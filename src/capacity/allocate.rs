@@ -1,0 +1,48 @@
+//! What a replica gets: weights from its demand, limits only from the file.
+//!
+//! CPU weight and memory reservation tell the kernel who comes first when it gets
+//! tight. A hard limit that the file does not declare is never set.
+
+use crate::state::desired::Class;
+use crate::state::desired::DemandSource;
+use crate::state::desired::ServiceSpec;
+use crate::state::spec::ContainerSpec;
+
+use super::demand;
+
+/// Smallest CPU weight of the engine.
+const SHARES_MIN: u64 = 2;
+/// Largest CPU weight of the engine.
+const SHARES_MAX: u64 = 262_144;
+
+/// The service's container with weights and reservations filled in. What the
+/// file sets itself stays.
+pub fn container(service: &ServiceSpec) -> ContainerSpec {
+    let mut spec = service.container.clone();
+    let demand = demand::of_one(&service.demand);
+    spec.live.cpu_shares = spec.live.cpu_shares.or(Some(cpu_shares(demand.cpu_milli)));
+    if demand.memory_source == DemandSource::Reservation {
+        spec.live.memory_reservation = spec
+            .live
+            .memory_reservation
+            .or_else(|| i64::try_from(demand.memory).ok());
+    }
+    spec.oom_score_adj = spec.oom_score_adj.or(oom_score_adj(service.class));
+    spec
+}
+
+/// CPU weight of a demand: 1024 for a whole core.
+pub fn cpu_shares(milli: u64) -> i64 {
+    let shares = (milli.saturating_mul(1024) / 1000).clamp(SHARES_MIN, SHARES_MAX);
+    i64::try_from(shares).unwrap_or(i64::MAX)
+}
+
+/// Who the kernel kills first when memory runs out, by class alone: the engine
+/// cannot change it on a running container, so it must not follow the figures.
+fn oom_score_adj(class: Class) -> Option<i64> {
+    match class {
+        Class::Latency => None,
+        Class::Batch => Some(500),
+        Class::Stateful => Some(-500),
+    }
+}

@@ -1,0 +1,332 @@
+//! Actions are data: one variant per backend call, with exactly its own fields.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::capacity::report::CapacityReport;
+use crate::state::desired::PublishedPort;
+use crate::state::desired::ReadyGate;
+use crate::state::observed::Role;
+use crate::state::spec::ContainerSpec;
+use crate::state::spec::LiveSpec;
+use crate::state::spec::NetworkSpec;
+use crate::state::spec::VolumeSpec;
+
+/// Number of a step inside its plan, from 1.
+pub type StepId = u32;
+
+/// What to do, in an order given by `needs`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Name of the stack.
+    pub stack: String,
+    /// Digest of the observed state that the plan was made for.
+    pub basis: String,
+    /// The steps; a step's `needs` name only earlier steps.
+    pub steps: Vec<Step>,
+    /// R = M / C, before and after.
+    pub capacity: CapacityReport,
+    /// What the user should know: warnings, notes on gaps and fallbacks.
+    pub notes: Vec<Note>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its number.
+    pub id: StepId,
+    /// Service it belongs to, empty for the stack's own steps.
+    pub service: String,
+    /// What is done.
+    pub action: Action,
+    /// Why.
+    pub cause: Cause,
+    /// Steps that must have succeeded first, gates included.
+    pub needs: Vec<StepId>,
+    /// Steps whose action must have succeeded first; their gates are not
+    /// awaited (`depends_on` with `service_started`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub after: Vec<StepId>,
+    /// Pause before the action in milliseconds (`update_config.delay`).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delay_ms: u64,
+    /// What must be true before dependents may go on.
+    pub gate: Gate,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// What is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "action")]
+pub enum Action {
+    /// Build the image of a service.
+    BuildImage {
+        /// Service.
+        service: String,
+        /// Tag it gets; `None` while prepare commands have yet to run.
+        tag: Option<String>,
+    },
+    /// Pull an image.
+    PullImage {
+        /// Reference as written.
+        reference: String,
+        /// Platform asked for.
+        platform: Option<String>,
+    },
+    /// Create a network.
+    CreateNetwork {
+        /// Key in the file.
+        key: String,
+        /// What it is.
+        spec: NetworkSpec,
+    },
+    /// Remove a network by its engine name.
+    RemoveNetwork {
+        /// Engine name.
+        name: String,
+    },
+    /// Create a volume.
+    CreateVolume {
+        /// Key in the file.
+        key: String,
+        /// What it is.
+        spec: VolumeSpec,
+    },
+    /// Remove a volume by its engine name.
+    RemoveVolume {
+        /// Engine name.
+        name: String,
+    },
+    /// Create the volume of a file set and put its files into it.
+    SeedFiles {
+        /// Name of the set.
+        set: String,
+        /// Engine name of the volume.
+        volume: String,
+    },
+    /// Create a replica.
+    CreateInstance {
+        /// The instance.
+        instance: InstanceSpec,
+    },
+    /// Create (and start) the gateway, keeper or prober.
+    CreateHelper {
+        /// Container name.
+        name: String,
+        /// Which.
+        role: Role,
+        /// For a gateway: published ports and the ports it listens on inside.
+        listens: Vec<Listen>,
+        /// Engine names of networks it is attached to.
+        networks: Vec<String>,
+    },
+    /// Attach a running container to a network.
+    ConnectNetwork {
+        /// Container name.
+        container: String,
+        /// Engine name of the network.
+        network: String,
+        /// Names under which it is found there.
+        aliases: Vec<String>,
+    },
+    /// Detach a container from a network.
+    DisconnectNetwork {
+        /// Container name.
+        container: String,
+        /// Engine name of the network.
+        network: String,
+    },
+    /// Start a container.
+    StartContainer {
+        /// Container name.
+        container: String,
+    },
+    /// Stop a container by its stop signal, then SIGKILL.
+    StopContainer {
+        /// Container name.
+        container: String,
+        /// Seconds before SIGKILL; the container's own setting when `None`.
+        grace_secs: Option<i64>,
+    },
+    /// Restart a container in place.
+    RestartContainer {
+        /// Container name.
+        container: String,
+    },
+    /// Remove a container and its anonymous volumes.
+    RemoveContainer {
+        /// Container name.
+        container: String,
+    },
+    /// Change live fields of a running container; inspected afterwards.
+    UpdateLive {
+        /// Container name.
+        container: String,
+        /// The fields after the change.
+        live: LiveSpec,
+    },
+    /// Tell the gateways which listeners exist.
+    SetListeners {
+        /// Listeners after the change.
+        listeners: Vec<PublishedPort>,
+    },
+    /// Send requests to a replica too.
+    AddTarget {
+        /// Service.
+        service: String,
+        /// Unique network alias of the replica.
+        alias: String,
+    },
+    /// Send no new request to a replica, and wait until none is in flight.
+    RemoveTarget {
+        /// Service.
+        service: String,
+        /// Unique network alias of the replica.
+        alias: String,
+        /// Milliseconds that requests in flight may take to finish.
+        drain_ms: u64,
+    },
+    /// Write records: the scale overrides after the change.
+    RecordScale {
+        /// Service to override; `None` removes it.
+        overrides: BTreeMap<String, Option<crate::state::observed::ScaleOverride>>,
+    },
+}
+
+/// A replica to create.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// Container name.
+    pub name: String,
+    /// Service.
+    pub service: String,
+    /// Slot, from 1.
+    pub slot: u32,
+    /// Revision digest.
+    pub revision: String,
+    /// Unique network alias.
+    pub alias: String,
+    /// Image id the plan knows; the container's must equal it.
+    pub image_id: Option<String>,
+    /// What to create.
+    pub spec: ContainerSpec,
+    /// Network key in the file to engine name.
+    pub networks: BTreeMap<String, String>,
+    /// Volume key in the file to engine name.
+    pub volumes: BTreeMap<String, String>,
+    /// File set to the engine name of its volume.
+    pub files: BTreeMap<String, String>,
+    /// For `network_mode: service:x`: name of the container to join.
+    pub join: Option<String>,
+    /// Labels that Docker Compose and shopctl need, complete.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A published port and where the gateway listens for it inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listen {
+    /// Id of the published port.
+    pub id: String,
+    /// Address of the host; empty for all.
+    pub host_ip: String,
+    /// Port of the host; `None` lets the engine choose.
+    pub host_port: Option<u16>,
+    /// Port inside the gateway's container.
+    pub inside: u16,
+}
+
+/// What must be true before dependents of a step may go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// Nothing but success of the action.
+    #[default]
+    None,
+    /// The container of the step passes this.
+    Ready {
+        /// Container name.
+        container: String,
+        /// Its unique network alias.
+        alias: String,
+        /// Engine names of its networks.
+        networks: Vec<String>,
+        /// What is waited for.
+        ready: ReadyGate,
+        /// Watched so long after it became ready, in milliseconds.
+        monitor_ms: u64,
+    },
+}
+
+/// Why a step is needed; reaches the user's screen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "detail")]
+pub enum Cause {
+    /// It does not exist yet.
+    Missing,
+    /// What differs, each as a phrase: `environment changed (GREETING)`,
+    /// `memory limit 64M -> 128M`; never a value that may be secret.
+    Changed(Vec<String>),
+    /// The image is another one.
+    ImageChanged,
+    /// More replicas are asked for.
+    ScaleUp,
+    /// Fewer replicas are asked for.
+    ScaleDown,
+    /// It does not run; the text says how it ended.
+    NotRunning(String),
+    /// Its health check fails.
+    Unhealthy,
+    /// Left over from a run that did not finish.
+    LeftOver,
+    /// A successor has taken its place.
+    Replaced,
+    /// The service left the file.
+    NotInFile,
+    /// The user asked for it.
+    Asked,
+    /// Another step needs it.
+    NeededBy(String),
+    /// The routes differ from what the file says.
+    RoutesChanged,
+}
+
+/// What the user should know about a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Whether it deserves attention.
+    pub warning: bool,
+    /// Service it is about, or empty.
+    pub service: String,
+    /// The words.
+    pub message: String,
+}
+
+/// Why no plan could be made; nothing was changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refusal {
+    /// Declared demand does not fit (exit 40).
+    Capacity(Box<CapacityReport>),
+    /// Preflight found obstacles (exit 41).
+    Preflight(Vec<Obstacle>),
+}
+
+/// One obstacle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obstacle {
+    /// Where in the file, as `file:line:column`, or empty.
+    pub place: String,
+    /// What is in the way.
+    pub message: String,
+    /// What can be typed to mend it.
+    pub hint: String,
+}

@@ -1,0 +1,155 @@
+//! A plan in the making: steps may be added in any order and gain needs later;
+//! [`Draft::finish`] sorts and numbers them.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use super::action::Action;
+use super::action::Cause;
+use super::action::Gate;
+use super::action::Note;
+use super::action::Step;
+use super::action::StepId;
+
+/// Steps and notes collected so far.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    steps: Vec<Step>,
+    notes: Vec<Note>,
+    images: Vec<StepId>,
+}
+
+impl Draft {
+    /// Adds an image step: everything else waits for it.
+    pub(super) fn image(&mut self, service: &str, action: Action, cause: Cause) {
+        let id = self.push(service, action, cause);
+        self.images.push(id);
+    }
+
+    /// Adds a step.
+    pub(super) fn step(
+        &mut self,
+        service: &str,
+        action: Action,
+        cause: Cause,
+        needs: &[StepId],
+    ) -> StepId {
+        let id = self.push(service, action, cause);
+        self.need(id, needs);
+        id
+    }
+
+    /// Lets a step wait for more.
+    pub(super) fn need(&mut self, step: StepId, needs: &[StepId]) {
+        if let Some(step) = self.get_mut(step) {
+            step.needs.extend_from_slice(needs);
+        }
+    }
+
+    /// Lets a step wait for the actions of others, without their gates.
+    pub(super) fn after(&mut self, step: StepId, others: &[StepId]) {
+        if let Some(step) = self.get_mut(step) {
+            step.after.extend_from_slice(others);
+        }
+    }
+
+    /// Sets what must be true before dependents of a step go on.
+    pub(super) fn gate(&mut self, step: StepId, gate: Gate) {
+        if let Some(step) = self.get_mut(step) {
+            step.gate = gate;
+        }
+    }
+
+    /// Sets the pause before a step.
+    pub(super) fn delay(&mut self, step: StepId, delay_ms: u64) {
+        if let Some(step) = self.get_mut(step) {
+            step.delay_ms = delay_ms;
+        }
+    }
+
+    /// Tells the user something.
+    pub(super) fn note(&mut self, warning: bool, service: &str, message: impl Into<String>) {
+        self.notes.push(Note {
+            warning,
+            service: service.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    /// The steps in an order in which each needs only earlier ones, numbered from
+    /// 1, and the notes. Steps that need nothing else need all images, so a failing
+    /// build changes nothing.
+    pub(super) fn finish(self) -> (Vec<Step>, Vec<Note>) {
+        let Self {
+            steps,
+            notes,
+            images,
+        } = self;
+        let mut waiting: BTreeMap<StepId, Step> =
+            steps.into_iter().map(|step| (step.id, step)).collect();
+        for step in waiting.values_mut() {
+            if step.needs.is_empty() && step.after.is_empty() && !images.contains(&step.id) {
+                step.needs.clone_from(&images);
+            }
+        }
+        let mut numbers: BTreeMap<StepId, StepId> = BTreeMap::new();
+        let mut sorted: Vec<Step> = Vec::with_capacity(waiting.len());
+        while let Some(id) = next(&waiting, &numbers) {
+            let Some(mut step) = waiting.remove(&id) else {
+                break;
+            };
+            let number = StepId::try_from(sorted.len() + 1).unwrap_or(StepId::MAX);
+            numbers.insert(id, number);
+            step.id = number;
+            step.needs = renumber(&step.needs, &numbers);
+            step.after = renumber(&step.after, &numbers);
+            step.after.retain(|other| !step.needs.contains(other));
+            sorted.push(step);
+        }
+        (sorted, notes)
+    }
+
+    fn push(&mut self, service: &str, action: Action, cause: Cause) -> StepId {
+        let id = StepId::try_from(self.steps.len()).unwrap_or(StepId::MAX);
+        self.steps.push(Step {
+            id,
+            service: service.to_owned(),
+            action,
+            cause,
+            needs: Vec::new(),
+            after: Vec::new(),
+            delay_ms: 0,
+            gate: Gate::None,
+        });
+        id
+    }
+
+    fn get_mut(&mut self, id: StepId) -> Option<&mut Step> {
+        usize::try_from(id)
+            .ok()
+            .and_then(|index| self.steps.get_mut(index))
+    }
+}
+
+/// The first step in the order of drafting whose needs are all numbered. In a
+/// circle, which the checker reports, the first of the rest.
+fn next(waiting: &BTreeMap<StepId, Step>, numbers: &BTreeMap<StepId, StepId>) -> Option<StepId> {
+    waiting
+        .values()
+        .find(|step| {
+            step.needs
+                .iter()
+                .chain(&step.after)
+                .all(|id| numbers.contains_key(id))
+        })
+        .or_else(|| waiting.values().next())
+        .map(|step| step.id)
+}
+
+fn renumber(ids: &[StepId], numbers: &BTreeMap<StepId, StepId>) -> Vec<StepId> {
+    let unique: BTreeSet<StepId> = ids
+        .iter()
+        .filter_map(|id| numbers.get(id).copied())
+        .collect();
+    unique.into_iter().collect()
+}

@@ -1,0 +1,435 @@
+//! The stack's own helpers: gateways for published ports, or a keeper for the
+//! store where nothing is published.
+//!
+//! A port stays with the gateway container that publishes it, because the engine
+//! cannot change published ports; new ports together get one new gateway.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use super::action::Action;
+use super::action::Cause;
+use super::action::Listen;
+use super::action::StepId;
+use super::draft::Draft;
+use super::ground::Ground;
+use super::view::View;
+use crate::state::desired::PublishedPort;
+use crate::state::names;
+use crate::state::observed::Instance;
+use crate::state::observed::InstanceState;
+use crate::state::observed::Role;
+
+/// First port a gateway listens on inside its container.
+const FIRST_INSIDE: u16 = 10_001;
+
+/// What the services' steps need to know of the gateways.
+#[derive(Debug, Default)]
+pub(super) struct Gateways {
+    /// Steps before targets may be added or removed.
+    pub(super) ready: Vec<StepId>,
+    /// Steps that publish ports which adopted containers hold, with those ports.
+    pub(super) waiting: Vec<(StepId, Vec<PublishedPort>)>,
+}
+
+/// Makes, mends, replaces and removes helpers.
+pub(super) fn draft(view: &View<'_>, draft: &mut Draft, ground: &Ground) -> Gateways {
+    let ports = active_ports(view);
+    let mut gateways = Gateways::default();
+    let mut listening = BTreeSet::new();
+    let mut leaving = Vec::new();
+    for one in helpers(view, Role::Gateway) {
+        let kept: Vec<&PublishedPort> = ports
+            .iter()
+            .copied()
+            .filter(|port| one.listens.contains_key(&port.id))
+            .collect();
+        listening.extend(kept.iter().map(|port| port.id.clone()));
+        if kept.is_empty() && view.input.desired.only.is_empty() {
+            leaving.push(one);
+        } else {
+            keep(view, draft, ground, &mut gateways, one, &kept);
+        }
+    }
+    let new: Vec<&PublishedPort> = ports
+        .iter()
+        .copied()
+        .filter(|port| !listening.contains(&port.id))
+        .collect();
+    if !new.is_empty() {
+        let name = free_name(view);
+        let step = create(view, draft, ground, &name, &new, Cause::Missing, &[]);
+        gateways.ready.push(step);
+        let held: Vec<PublishedPort> = new.iter().map(|port| (*port).clone()).collect();
+        gateways.waiting.push((step, held));
+    }
+    keeper(view, draft, ground, &ports, &mut gateways);
+    for one in leaving {
+        let needs = gateways.ready.clone();
+        retire(draft, one, &Cause::NotInFile, &needs);
+    }
+    first_listeners(view, draft, &ports, &mut gateways);
+    gateways
+}
+
+/// Ports that belong to a gateway in this plan: all, or with named services those
+/// that lead to one of them or are published already.
+pub(super) fn active_ports<'a>(view: &View<'a>) -> Vec<&'a PublishedPort> {
+    let in_scope: BTreeSet<&str> = view
+        .services
+        .iter()
+        .filter(|one| one.in_scope)
+        .map(|one| one.service.name.as_str())
+        .collect();
+    view.input
+        .desired
+        .ports
+        .iter()
+        .filter(|port| {
+            port.routes
+                .iter()
+                .any(|route| in_scope.contains(route.service.as_str()))
+                || helpers(view, Role::Gateway)
+                    .any(|gateway| gateway.listens.contains_key(&port.id))
+        })
+        .collect()
+}
+
+/// Brings an existing gateway to the ports it keeps.
+fn keep(
+    view: &View<'_>,
+    draft: &mut Draft,
+    ground: &Ground,
+    gateways: &mut Gateways,
+    one: &Instance,
+    kept: &[&PublishedPort],
+) {
+    let fewer = kept.len() < one.listens.len() && view.input.desired.only.is_empty();
+    if fewer {
+        let gone: Vec<&str> = one
+            .listens
+            .keys()
+            .filter(|id| kept.iter().all(|port| port.id != **id))
+            .map(String::as_str)
+            .collect();
+        let ids: Vec<&str> = kept.iter().map(|port| port.id.as_str()).collect();
+        draft.note(
+            true,
+            "",
+            format!(
+                "{} is replaced because {} left the file; {} will not answer for a moment",
+                one.name,
+                gone.join(", "),
+                ids.join(", ")
+            ),
+        );
+        let removed = retire(draft, one, &Cause::Replaced, &[]);
+        let cause = Cause::Changed(vec!["published ports changed".to_owned()]);
+        let step = create(view, draft, ground, &one.name, kept, cause, &[removed]);
+        gateways.ready.push(step);
+        return;
+    }
+    match mend(draft, one) {
+        Mended::Runs => {}
+        Mended::Started(step) => gateways.ready.push(step),
+        Mended::Removed(step) => {
+            let step = create(
+                view,
+                draft,
+                ground,
+                &one.name,
+                kept,
+                Cause::LeftOver,
+                &[step],
+            );
+            gateways.ready.push(step);
+            return;
+        }
+    }
+    let wanted = networks(view, kept, &one.networks);
+    for network in wanted.difference(&one.networks) {
+        let action = Action::ConnectNetwork {
+            container: one.name.clone(),
+            network: network.clone(),
+            aliases: Vec::new(),
+        };
+        let cause = Cause::NeededBy("the routes".to_owned());
+        let needs = ground.of_networks(std::slice::from_ref(network));
+        let step = draft.step("", action, cause, &needs);
+        gateways.ready.push(step);
+    }
+}
+
+enum Mended {
+    Runs,
+    Started(StepId),
+    Removed(StepId),
+}
+
+/// Starts a helper that ended, removes one that cannot be started.
+fn mend(draft: &mut Draft, one: &Instance) -> Mended {
+    let container = one.name.clone();
+    match &one.state {
+        InstanceState::Running => Mended::Runs,
+        InstanceState::Exited { code, .. } => Mended::Started(draft.step(
+            "",
+            Action::StartContainer { container },
+            Cause::NotRunning(format!("exited {code}")),
+            &[],
+        )),
+        InstanceState::Paused | InstanceState::Restarting => Mended::Started(draft.step(
+            "",
+            Action::RestartContainer { container },
+            Cause::NotRunning("does not run".to_owned()),
+            &[],
+        )),
+        InstanceState::Created | InstanceState::Dead => Mended::Removed(draft.step(
+            "",
+            Action::RemoveContainer { container },
+            Cause::LeftOver,
+            &[],
+        )),
+    }
+}
+
+fn create(
+    view: &View<'_>,
+    draft: &mut Draft,
+    ground: &Ground,
+    name: &str,
+    ports: &[&PublishedPort],
+    cause: Cause,
+    needs: &[StepId],
+) -> StepId {
+    let mut sorted = ports.to_vec();
+    sorted.sort_by(|a, b| a.id.cmp(&b.id));
+    let listens = sorted
+        .iter()
+        .zip(FIRST_INSIDE..)
+        .map(|(port, inside)| Listen {
+            id: port.id.clone(),
+            host_ip: port.host_ip.clone(),
+            host_port: port.host_port,
+            inside,
+        })
+        .collect();
+    let networks: Vec<String> = networks(view, ports, &BTreeSet::new())
+        .into_iter()
+        .collect();
+    let mut all = needs.to_vec();
+    all.extend(ground.store);
+    all.extend(ground.of_networks(&networks));
+    let action = Action::CreateHelper {
+        name: name.to_owned(),
+        role: Role::Gateway,
+        listens,
+        networks,
+    };
+    draft.step("", action, cause, &all)
+}
+
+/// Networks on which a gateway reaches every service behind its ports: one per
+/// service is enough, one it is on already before a new one.
+fn networks(
+    view: &View<'_>,
+    ports: &[&PublishedPort],
+    attached: &BTreeSet<String>,
+) -> BTreeSet<String> {
+    let mut chosen = BTreeSet::new();
+    let internal: BTreeMap<&str, bool> = view
+        .input
+        .desired
+        .networks
+        .values()
+        .map(|network| (network.name.as_str(), network.internal))
+        .collect();
+    let is_internal = |name: &String| internal.get(name.as_str()).copied().unwrap_or(false);
+    for route in ports.iter().flat_map(|port| &port.routes) {
+        let Some(service) = view.input.desired.services.get(&route.service) else {
+            continue;
+        };
+        let names = view.networks_of(service);
+        let reached = |name: &&String| attached.contains(*name) || chosen.contains(*name);
+        let best = names
+            .iter()
+            .find(|name| reached(name))
+            .or_else(|| names.iter().find(|name| !is_internal(name)))
+            .or_else(|| names.first());
+        chosen.extend(best.cloned());
+    }
+    // Ports cannot be published from internal networks alone.
+    if chosen.iter().chain(attached).all(is_internal)
+        && let Some(open) = view
+            .input
+            .desired
+            .networks
+            .values()
+            .find(|one| !one.internal)
+    {
+        chosen.insert(open.name.clone());
+    }
+    chosen
+}
+
+fn keeper(
+    view: &View<'_>,
+    draft: &mut Draft,
+    ground: &Ground,
+    ports: &[&PublishedPort],
+    gateways: &mut Gateways,
+) {
+    let found: Vec<&Instance> = helpers(view, Role::Keeper).collect();
+    let gateway_stays = helpers(view, Role::Gateway).any(|one| {
+        !view.input.desired.only.is_empty()
+            || ports.iter().any(|port| one.listens.contains_key(&port.id))
+    });
+    if !ports.is_empty() || gateway_stays {
+        for one in found {
+            let cause = Cause::NeededBy("the gateway, which holds the store now".to_owned());
+            let needs = gateways.ready.clone();
+            retire(draft, one, &cause, &needs);
+        }
+        return;
+    }
+    let mut needs: Vec<StepId> = ground.store.into_iter().collect();
+    let mut cause = Cause::Missing;
+    if let Some(one) = found.first() {
+        match mend(draft, one) {
+            Mended::Runs => return,
+            Mended::Started(step) => {
+                gateways.ready.push(step);
+                return;
+            }
+            Mended::Removed(step) => {
+                needs.push(step);
+                cause = Cause::LeftOver;
+            }
+        }
+    }
+    let action = Action::CreateHelper {
+        name: names::keeper(&view.input.desired.stack),
+        role: Role::Keeper,
+        listens: Vec::new(),
+        networks: Vec::new(),
+    };
+    let step = draft.step("", action, cause, &needs);
+    gateways.ready.push(step);
+}
+
+fn retire(draft: &mut Draft, one: &Instance, cause: &Cause, needs: &[StepId]) -> StepId {
+    let container = one.name.clone();
+    let mut needs = needs.to_vec();
+    if one.state == InstanceState::Running {
+        let action = Action::StopContainer {
+            container: container.clone(),
+            grace_secs: None,
+        };
+        needs = vec![draft.step("", action, cause.clone(), &needs)];
+    }
+    draft.step(
+        "",
+        Action::RemoveContainer { container },
+        cause.clone(),
+        &needs,
+    )
+}
+
+/// Listeners of new ports exist at once; there is nothing yet that they could
+/// take away. Changes of routes wait for their targets: [`last_listeners`].
+fn first_listeners(
+    view: &View<'_>,
+    draft: &mut Draft,
+    ports: &[&PublishedPort],
+    gateways: &mut Gateways,
+) {
+    let known = known_listeners(view);
+    if ports.iter().all(|port| known.contains_key(&port.id)) {
+        return;
+    }
+    let mut listeners: Vec<PublishedPort> = Vec::new();
+    for port in ports {
+        let mut port = (*port).clone();
+        if let Some((http, routes)) = known.get(&port.id) {
+            port.http = *http;
+            port.routes.clone_from(routes);
+        }
+        listeners.push(port);
+    }
+    let cause = if known.is_empty() {
+        Cause::Missing
+    } else {
+        Cause::RoutesChanged
+    };
+    let needs = gateways.ready.clone();
+    let step = draft.step("", Action::SetListeners { listeners }, cause, &needs);
+    gateways.ready.push(step);
+}
+
+/// The routes as the file has them, once the services behind them have targets.
+pub(super) fn last_listeners(
+    view: &View<'_>,
+    draft: &mut Draft,
+    gateways: &Gateways,
+    serving: &BTreeMap<String, Vec<StepId>>,
+) -> Option<StepId> {
+    let known = known_listeners(view);
+    let ports = active_ports(view);
+    let changed: Vec<&&PublishedPort> = ports
+        .iter()
+        .filter(|port| {
+            known
+                .get(&port.id)
+                .is_some_and(|(http, routes)| *http != port.http || *routes != port.routes)
+        })
+        .collect();
+    let gone = view.input.desired.only.is_empty()
+        && known
+            .keys()
+            .any(|id| ports.iter().all(|port| port.id != *id));
+    if changed.is_empty() && !(gone && !ports.is_empty()) {
+        return None;
+    }
+    let mut needs = gateways.ready.clone();
+    for route in changed.iter().flat_map(|port| &port.routes) {
+        needs.extend(serving.get(&route.service).into_iter().flatten());
+    }
+    let listeners = ports.into_iter().cloned().collect();
+    let action = Action::SetListeners { listeners };
+    Some(draft.step("", action, Cause::RoutesChanged, &needs))
+}
+
+fn known_listeners(view: &View<'_>) -> BTreeMap<String, (bool, Vec<crate::state::desired::Route>)> {
+    view.input
+        .observed
+        .store
+        .as_ref()
+        .and_then(|store| store.routes.as_ref())
+        .map(|routes| routes.listeners.clone())
+        .unwrap_or_default()
+}
+
+fn helpers<'v>(view: &'v View<'_>, role: Role) -> impl Iterator<Item = &'v Instance> {
+    view.input
+        .observed
+        .instances
+        .iter()
+        .filter(move |one| one.role == role)
+}
+
+fn free_name(view: &View<'_>) -> String {
+    let stack = &view.input.desired.stack;
+    let mut number = 1;
+    loop {
+        let name = names::gateway(stack, number);
+        if view
+            .input
+            .observed
+            .instances
+            .iter()
+            .all(|one| one.name != name)
+        {
+            return name;
+        }
+        number += 1;
+    }
+}

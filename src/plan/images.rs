@@ -1,0 +1,64 @@
+//! Image steps: they come before everything else.
+
+use super::action::Action;
+use super::action::Cause;
+use super::draft::Draft;
+use super::view::View;
+use super::view::must_pull;
+use crate::state::change::KnownImage;
+use crate::state::desired::ImageSource;
+
+/// Builds and pulls what the containers to be made need.
+pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
+    let mut pulled = std::collections::BTreeSet::new();
+    for one in view.services.iter().filter(|one| one.in_scope) {
+        let name = &one.service.name;
+        match &one.service.image {
+            ImageSource::Build { tag: None } => {
+                draft.note(false, name, "image: built at deploy");
+                draft.image(
+                    name,
+                    Action::BuildImage {
+                        service: name.clone(),
+                        tag: None,
+                    },
+                    Cause::Missing,
+                );
+            }
+            ImageSource::Build { tag } if one.creates() && is_absent(&one.revision.image) => {
+                draft.image(
+                    name,
+                    Action::BuildImage {
+                        service: name.clone(),
+                        tag: tag.clone(),
+                    },
+                    Cause::Missing,
+                );
+            }
+            ImageSource::Pull { reference, .. } => {
+                let asked = must_pull(&view.input, &one.service.image);
+                let missing = one.creates() && is_absent(&one.revision.image);
+                if (asked || missing) && pulled.insert(reference.clone()) {
+                    let cause = if missing && !view.input.observed.images.contains_key(reference) {
+                        Cause::Missing
+                    } else {
+                        Cause::Asked
+                    };
+                    draft.image(
+                        name,
+                        Action::PullImage {
+                            reference: reference.clone(),
+                            platform: one.revision.spec.platform.clone(),
+                        },
+                        cause,
+                    );
+                }
+            }
+            ImageSource::Build { .. } | ImageSource::Unset => {}
+        }
+    }
+}
+
+fn is_absent(image: &KnownImage) -> bool {
+    *image == KnownImage::Absent
+}

@@ -1,0 +1,68 @@
+//! What the planner is given.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::state::desired::DesiredState;
+use crate::state::observed::ObservedState;
+
+/// Everything a plan depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct PlanInput<'a> {
+    /// What should be.
+    pub desired: &'a DesiredState,
+    /// What is.
+    pub observed: &'a ObservedState,
+    /// What the user asked for beside the file.
+    pub options: &'a Options,
+}
+
+/// What the user asked for beside the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// What the plan is for.
+    pub goal: Goal,
+    /// Services of ours that left the file may be removed.
+    pub prune: bool,
+    /// Forget the counts that `scale` set.
+    pub reset_scale: bool,
+    /// Counts asked for now.
+    pub scale: BTreeMap<String, ScaleTo>,
+    /// CPU demand allowed in percent of the capacity; the file's when `None`.
+    pub cpu_overcommit_percent: Option<u32>,
+    /// Pull images even when the engine has them.
+    pub pull: bool,
+    /// References that this run has pulled already.
+    pub pulled: BTreeSet<String>,
+}
+
+/// What a plan is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Goal {
+    /// The file's state.
+    #[default]
+    Deploy,
+    /// The same containers, started anew.
+    Restart,
+    /// Nothing left of the stack.
+    Down {
+        /// Remove named volumes and the store too.
+        volumes: bool,
+    },
+}
+
+/// A replica count asked for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScaleTo {
+    /// So many.
+    Count {
+        /// Replicas.
+        replicas: u32,
+        /// Who asks.
+        by: String,
+        /// Seconds since the epoch.
+        at: u64,
+    },
+    /// What the file says.
+    File,
+}

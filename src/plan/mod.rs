@@ -1,0 +1,35 @@
+//! What to do: a pure function from what should be and what is to a plan.
+//!
+//! Nothing here reads a clock, draws a random number, asks a question or logs.
+//! The same input gives the same plan, byte for byte. In reading order: [`input`]
+//! what the planner is given, `view` the comparison per service, `scale` how many
+//! replicas, `preflight` what is in the way, `capacity` whether it fits and with
+//! what surge, `images`, `ground` and `gateway` what services stand on, `service`
+//! and `rollout` the services themselves, `down` and `restart` the other goals,
+//! [`report`] the words, [`check`] the proof that a plan is safe.
+
+pub mod action;
+mod deploy;
+mod draft;
+mod gateway;
+mod ground;
+mod images;
+pub mod input;
+mod order;
+mod rollout;
+mod scale;
+mod service;
+mod view;
+
+pub use input::Goal;
+pub use input::Options;
+pub use input::PlanInput;
+pub use input::ScaleTo;
+
+use action::Plan;
+use action::Refusal;
+
+/// Decides everything; the executor only does it.
+pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
+    deploy::plan(input)
+}

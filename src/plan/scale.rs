@@ -1,0 +1,83 @@
+//! How many replicas each service gets: the file's count, or what `scale` set.
+
+use std::collections::BTreeMap;
+
+use super::input::PlanInput;
+use super::input::ScaleTo;
+use crate::state::desired::ServiceSpec;
+use crate::state::observed::ScaleOverride;
+
+/// Replicas of one service, and where the count comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// Replicas.
+    pub(super) replicas: u32,
+    /// Said to the user when the file says otherwise.
+    pub(super) note: Option<String>,
+    /// Change of the record: set it, or remove it (`Some(None)`).
+    pub(super) record: Option<Option<ScaleOverride>>,
+}
+
+/// Count of each service.
+pub(super) fn counts(input: &PlanInput<'_>) -> BTreeMap<String, Count> {
+    input
+        .desired
+        .services
+        .values()
+        .map(|service| (service.name.clone(), count(input, service)))
+        .collect()
+}
+
+fn count(input: &PlanInput<'_>, service: &ServiceSpec) -> Count {
+    let file = service.replicas;
+    let recorded = input
+        .observed
+        .store
+        .as_ref()
+        .and_then(|store| store.scale.get(&service.name));
+    let from_file = Count {
+        replicas: file,
+        note: None,
+        record: recorded.map(|_| None),
+    };
+    match input.options.scale.get(&service.name) {
+        Some(ScaleTo::File) => return from_file,
+        Some(ScaleTo::Count { replicas, by, at }) => {
+            let asked = ScaleOverride {
+                replicas: *replicas,
+                file_replicas: file,
+                by: by.clone(),
+                at: *at,
+            };
+            let same = recorded
+                .is_some_and(|old| old.replicas == asked.replicas && old.file_replicas == file);
+            return Count {
+                replicas: *replicas,
+                note: None,
+                record: (!same && !(recorded.is_none() && *replicas == file))
+                    .then_some(Some(asked)),
+            };
+        }
+        None => {}
+    }
+    match recorded {
+        Some(old) if !input.options.reset_scale && old.file_replicas == file => Count {
+            replicas: old.replicas,
+            note: (old.replicas != file).then(|| {
+                format!(
+                    "replicas {} (scaled by {} {}; file says {file})",
+                    old.replicas,
+                    old.by,
+                    clock(old.at)
+                )
+            }),
+            record: None,
+        },
+        _ => from_file,
+    }
+}
+
+/// Hours and minutes of a time, UTC.
+fn clock(at: u64) -> String {
+    format!("{:02}:{:02} UTC", at / 3600 % 24, at / 60 % 60)
+}

@@ -1,0 +1,294 @@
+//! The comparison of one stack, per service and slot, before anything is decided.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use super::input::PlanInput;
+use super::order;
+use super::scale;
+use super::scale::Count;
+use crate::capacity::allocate;
+use crate::state::change;
+use crate::state::change::KnownImage;
+use crate::state::change::Revision;
+use crate::state::change::Verdict;
+use crate::state::desired::ImageSource;
+use crate::state::desired::PullPolicy;
+use crate::state::desired::ReadyGate;
+use crate::state::desired::ServiceSpec;
+use crate::state::digest;
+use crate::state::observed::Instance;
+use crate::state::observed::InstanceState;
+use crate::state::observed::Role;
+use crate::state::spec::MountSource;
+use crate::state::spec::NetworkMode;
+
+/// The whole comparison.
+pub(super) struct View<'a> {
+    /// What the planner was given.
+    pub(super) input: PlanInput<'a>,
+    /// Services in dependency order.
+    pub(super) services: Vec<ServiceView<'a>>,
+    /// Digest of each file set.
+    pub(super) files: BTreeMap<String, String>,
+    /// Aliases the gateway routes to now, by service.
+    pub(super) targets: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// One service.
+pub(super) struct ServiceView<'a> {
+    /// What should be.
+    pub(super) service: &'a ServiceSpec,
+    /// Its containers as they should be.
+    pub(super) revision: Revision,
+    /// How many.
+    pub(super) count: Count,
+    /// Published through the gateway.
+    pub(super) routed: bool,
+    /// Part of what the user named (everything when nothing is named).
+    pub(super) in_scope: bool,
+    /// Slots 1 to the count.
+    pub(super) slots: BTreeMap<u32, Slot<'a>>,
+    /// Containers of slots above the count.
+    pub(super) surplus: Vec<&'a Instance>,
+}
+
+/// One slot.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Slot<'a> {
+    /// The container that holds the slot, and what must become of it.
+    pub(super) holder: Option<(&'a Instance, Verdict)>,
+    /// Others in the same slot, from runs that did not finish.
+    pub(super) others: Vec<&'a Instance>,
+}
+
+impl<'a> View<'a> {
+    /// Compares.
+    pub(super) fn new(input: PlanInput<'a>) -> Self {
+        let desired = input.desired;
+        let files: BTreeMap<_, _> = desired
+            .files
+            .iter()
+            .map(|(name, set)| (name.clone(), digest::file_set(set)))
+            .collect();
+        let targets = input
+            .observed
+            .store
+            .as_ref()
+            .and_then(|store| store.routes.as_ref())
+            .map(|routes| routes.targets.clone())
+            .unwrap_or_default();
+        let mut counts = scale::counts(&input);
+        let scope = scope(&input);
+        let services = order::by_dependency(&desired.services)
+            .into_iter()
+            .map(|name| {
+                let service = &desired.services[name];
+                let count = counts.remove(name).unwrap_or_default();
+                let revision = revision(&input, service, &files);
+                let routed = desired
+                    .ports
+                    .iter()
+                    .any(|port| port.routes.iter().any(|route| route.service == name));
+                let live_targets = targets.get(name);
+                let (slots, surplus) = slots(
+                    input.observed.instances.iter(),
+                    &revision,
+                    name,
+                    &count,
+                    |one| live_targets.is_some_and(|known| known.contains(&one.alias)),
+                );
+                ServiceView {
+                    service,
+                    revision,
+                    count,
+                    routed,
+                    in_scope: scope.as_ref().is_none_or(|names| names.contains(name)),
+                    slots,
+                    surplus,
+                }
+            })
+            .collect();
+        Self {
+            input,
+            services,
+            files,
+            targets,
+        }
+    }
+
+    /// Whether the gateway sends requests to this container.
+    pub(super) fn is_target(&self, one: &Instance) -> bool {
+        !one.alias.is_empty()
+            && self
+                .targets
+                .get(&one.service)
+                .is_some_and(|known| known.contains(&one.alias))
+    }
+
+    /// Engine names of the networks a service's containers are attached to.
+    pub(super) fn networks_of(&self, service: &ServiceSpec) -> Vec<String> {
+        let NetworkMode::Networks(endpoints) = &service.container.network else {
+            return Vec::new();
+        };
+        endpoints
+            .keys()
+            .filter_map(|key| self.input.desired.networks.get(key))
+            .map(|network| network.name.clone())
+            .collect()
+    }
+}
+
+impl ServiceView<'_> {
+    /// Whether a container of it has to be made.
+    pub(super) fn creates(&self) -> bool {
+        self.in_scope
+            && self.slots.values().any(|slot| {
+                matches!(
+                    slot.holder,
+                    None | Some((
+                        _,
+                        Verdict::LeftOver
+                            | Verdict::Dead
+                            | Verdict::ImageChanged
+                            | Verdict::Changed(_)
+                    ))
+                )
+            })
+    }
+
+    /// Slots whose serving container is to be replaced by another.
+    pub(super) fn replacements(&self) -> u32 {
+        let count = self
+            .slots
+            .values()
+            .filter(|slot| {
+                matches!(
+                    &slot.holder,
+                    Some((one, Verdict::ImageChanged | Verdict::Changed(_))) if change::serves(one)
+                )
+            })
+            .count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+}
+
+/// Names of the services that may change; `None` for all. What a named service
+/// needs and nobody runs comes with it.
+fn scope(input: &PlanInput<'_>) -> Option<BTreeSet<String>> {
+    let named = &input.desired.only;
+    if named.is_empty() {
+        return None;
+    }
+    let mut names = order::with_dependencies(&input.desired.services, named);
+    names.retain(|name| {
+        named.contains(name)
+            || !input
+                .observed
+                .instances
+                .iter()
+                .any(|one| one.service == *name && one.state == InstanceState::Running)
+    });
+    Some(names)
+}
+
+fn revision(
+    input: &PlanInput<'_>,
+    service: &ServiceSpec,
+    files: &BTreeMap<String, String>,
+) -> Revision {
+    let spec = allocate::container(service);
+    let mut used = BTreeMap::new();
+    for mount in &spec.mounts {
+        if let MountSource::Files { set, .. } = &mount.source
+            && let Some(digest) = files.get(set)
+        {
+            used.insert(set.clone(), digest.clone());
+        }
+    }
+    Revision {
+        digest: digest::revision(&spec, &used),
+        fields: digest::fields(&spec, &used),
+        image: known_image(input, &service.image),
+        one_off: service.one_off || matches!(service.ready, ReadyGate::Completed { .. }),
+        spec,
+    }
+}
+
+fn known_image(input: &PlanInput<'_>, image: &ImageSource) -> KnownImage {
+    let on_engine = |reference: &str| {
+        input
+            .observed
+            .images
+            .get(reference)
+            .map_or(KnownImage::Absent, |info| KnownImage::Id(info.id.clone()))
+    };
+    match image {
+        ImageSource::Build { tag: None } => KnownImage::Unnamed,
+        ImageSource::Build { tag: Some(tag) } => on_engine(tag),
+        ImageSource::Pull { reference, .. } if must_pull(input, image) => {
+            let _ = reference;
+            KnownImage::Absent
+        }
+        ImageSource::Pull { reference, .. } => on_engine(reference),
+        ImageSource::Unset => KnownImage::Absent,
+    }
+}
+
+/// Whether a reference is pulled although the engine has it.
+pub(super) fn must_pull(input: &PlanInput<'_>, image: &ImageSource) -> bool {
+    match image {
+        ImageSource::Pull { reference, policy } => {
+            (*policy == PullPolicy::Always || input.options.pull)
+                && *policy != PullPolicy::Never
+                && !input.options.pulled.contains(reference)
+        }
+        _ => false,
+    }
+}
+
+/// Sorts the containers of one service into slots.
+fn slots<'a>(
+    instances: impl Iterator<Item = &'a Instance>,
+    revision: &Revision,
+    service: &str,
+    count: &Count,
+    is_target: impl Fn(&Instance) -> bool,
+) -> (BTreeMap<u32, Slot<'a>>, Vec<&'a Instance>) {
+    let mut by_slot: BTreeMap<u32, Vec<(&Instance, Verdict)>> = BTreeMap::new();
+    for one in instances.filter(|one| one.role == Role::Service && one.service == service) {
+        let verdict = change::judge(revision, one);
+        by_slot.entry(one.slot).or_default().push((one, verdict));
+    }
+    let mut slots: BTreeMap<u32, Slot<'a>> = (1..=count.replicas)
+        .map(|number| (number, Slot::default()))
+        .collect();
+    let mut surplus = Vec::new();
+    for (number, mut found) in by_slot {
+        let Some(slot) = slots.get_mut(&number) else {
+            surplus.extend(found.into_iter().map(|(one, _)| one));
+            continue;
+        };
+        found.sort_by_key(|(one, verdict)| (rank(verdict, one, is_target(one)), one.name.clone()));
+        let mut found = found.into_iter();
+        slot.holder = found.next();
+        slot.others = found.map(|(one, _)| one).collect();
+    }
+    // Highest slot first, as they are removed.
+    surplus.sort_by_key(|one| (std::cmp::Reverse(one.slot), one.name.clone()));
+    (slots, surplus)
+}
+
+/// Who holds a slot that several containers claim: the right one if it runs, then
+/// the one that gets requests, then one that runs.
+fn rank(verdict: &Verdict, one: &Instance, target: bool) -> u8 {
+    let runs = one.state == InstanceState::Running;
+    match verdict {
+        Verdict::Current | Verdict::Update(_) => 0,
+        _ if target && runs => 1,
+        _ if runs => 2,
+        Verdict::Start(_) | Verdict::Restart(_) => 3,
+        Verdict::LeftOver => 5,
+        _ => 4,
+    }
+}

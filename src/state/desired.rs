@@ -1,0 +1,303 @@
+//! What should be: the stack with every default filled in.
+//!
+//! Made from a loaded stack by `resolve`; no file, clock or network is read here.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::spec::ContainerSpec;
+use super::spec::NetworkSpec;
+use super::spec::VolumeSpec;
+
+/// Everything that should exist for one stack.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredState {
+    /// Name of the stack (Compose calls it the project).
+    pub stack: String,
+    /// Services by name.
+    pub services: BTreeMap<String, ServiceSpec>,
+    /// Networks in use, by their key in the file.
+    pub networks: BTreeMap<String, NetworkSpec>,
+    /// Named volumes in use, by their key in the file.
+    pub volumes: BTreeMap<String, VolumeSpec>,
+    /// Seeded file sets (secrets, configs) by set name.
+    pub files: BTreeMap<String, FileSet>,
+    /// Ports that the gateway publishes, ordered by id.
+    pub ports: Vec<PublishedPort>,
+    /// `x-shop.capacity: strict`: demand of any source may refuse.
+    pub strict_capacity: bool,
+    /// Factor by which CPU demand may exceed the capacity (1.0 by default).
+    pub cpu_overcommit_percent: u32,
+    /// Folder of the first file and the files themselves, for labels.
+    pub working_dir: String,
+    /// The stack files, for labels.
+    pub config_files: Vec<String>,
+    /// Services the user named: only these change; empty means all.
+    pub only: BTreeSet<String>,
+}
+
+/// One service, resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// Name in the file.
+    pub name: String,
+    /// Where the service stands in the file, as `file:line:column`.
+    pub place: String,
+    /// Replicas the file asks for.
+    pub replicas: u32,
+    /// Whether the file names the count (else it is the default of 1).
+    pub replicas_declared: bool,
+    /// What one of its containers is.
+    pub container: ContainerSpec,
+    /// Where the image comes from.
+    pub image: ImageSource,
+    /// Services that must come first.
+    pub needs: Vec<Dependency>,
+    /// When a new container counts as ready.
+    pub ready: ReadyGate,
+    /// Demand M of one replica.
+    pub demand: Demand,
+    /// How replicas are replaced.
+    pub rollout: Rollout,
+    /// What kind of work it does.
+    pub class: Class,
+    /// Fixed container name, where the file asks for one.
+    pub container_name: Option<String>,
+    /// Runs to completion: no restart policy, and others wait for its success.
+    pub one_off: bool,
+    /// Volumes, by key, that one container may write at a time.
+    #[serde(default)]
+    pub exclusive_volumes: Vec<String>,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageSource {
+    /// Pulled, or present on the engine.
+    Pull {
+        /// Reference as written.
+        reference: String,
+        /// When it is pulled.
+        policy: PullPolicy,
+    },
+    /// Built from a context; the tag carries the content digest.
+    Build {
+        /// `<stack>-<service>:<12 hex of the content digest>`, `None` while the
+        /// digest cannot be known because prepare commands have yet to run.
+        tag: Option<String>,
+    },
+    /// Not set (only while resolving).
+    #[default]
+    Unset,
+}
+
+/// When an image is pulled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PullPolicy {
+    /// When the engine does not have it.
+    #[default]
+    Missing,
+    /// At every deploy.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A service that must come first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Name of the other service.
+    pub service: String,
+    /// What is waited for.
+    pub condition: Condition,
+    /// Whether its absence is an error.
+    pub required: bool,
+    /// Whether this service restarts when the other is replaced.
+    pub restart: bool,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Started.
+    Started,
+    /// Ready by its probe or health check.
+    Healthy,
+    /// Ended with exit code 0.
+    CompletedSuccessfully,
+}
+
+/// When a new container counts as ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadyGate {
+    /// It runs, and still does after a short look.
+    #[default]
+    Running,
+    /// `x-shop.ready`: probed from inside the stack's network.
+    Probe {
+        /// Port inside the container.
+        port: u16,
+        /// HTTP path that must answer 2xx; `None` is a TCP connect.
+        http: Option<String>,
+        /// Time limit in milliseconds.
+        deadline_ms: u64,
+    },
+    /// The engine's health check says healthy.
+    Healthy {
+        /// Time limit in milliseconds.
+        deadline_ms: u64,
+        /// Interval of the check: the worst case the gate adds.
+        interval_ms: u64,
+    },
+    /// It ends with exit code 0.
+    Completed {
+        /// Time limit in milliseconds.
+        deadline_ms: u64,
+    },
+}
+
+/// Demand M of one replica, per resource.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Demand {
+    /// CPU in thousandths of a core.
+    pub cpu_milli: u64,
+    /// Where the CPU figure comes from.
+    pub cpu_source: DemandSource,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// Where the memory figure comes from.
+    pub memory_source: DemandSource,
+}
+
+/// Where a demand figure comes from; only a reservation can refuse a deploy.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DemandSource {
+    /// `deploy.resources.reservations` or its service-level form.
+    Reservation,
+    /// `deploy.resources.limits` or its service-level form.
+    Limit,
+    /// Nothing declared: an assumption of ours.
+    #[default]
+    Assumed,
+}
+
+/// How replicas are replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// New before old, or old before new.
+    pub order: RolloutOrder,
+    /// Replicas replaced at a time; 0 means all.
+    pub parallelism: u32,
+    /// Pause between batches in milliseconds.
+    pub delay_ms: u64,
+    /// Time a new replica is watched after it became ready, in milliseconds.
+    pub monitor_ms: u64,
+}
+
+/// New before old, or old before new.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutOrder {
+    /// The new replica is ready before the old one is stopped.
+    #[default]
+    StartFirst,
+    /// The old replica is stopped before the new one starts; there is a gap.
+    StopFirst,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self {
+            order: RolloutOrder::StartFirst,
+            parallelism: 1,
+            delay_ms: 0,
+            monitor_ms: 0,
+        }
+    }
+}
+
+/// What kind of work a service does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Answers users: never throttled by default.
+    #[default]
+    Latency,
+    /// Works in the background.
+    Batch,
+    /// Holds data: one writer, protected most.
+    Stateful,
+}
+
+/// A port of the host that belongs to the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// `<host ip or *>:<port>/tcp`, also the listener's id at the gateway.
+    pub id: String,
+    /// Address of the host; empty for all.
+    pub host_ip: String,
+    /// Port of the host; `None` lets the engine choose.
+    pub host_port: Option<u16>,
+    /// HTTP where declared, else TCP.
+    pub http: bool,
+    /// Where its requests go, most specific first.
+    pub routes: Vec<Route>,
+    /// Where it stands in the file, as `file:line:column`.
+    pub place: String,
+}
+
+/// One way through a published port.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Route {
+    /// Only for this Host, any when `None`.
+    pub host: Option<String>,
+    /// Path prefix.
+    pub path: String,
+    /// Service behind it.
+    pub service: String,
+    /// Port inside its containers.
+    pub port: u16,
+}
+
+/// Files seeded into a volume before the first start of their consumers.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSet {
+    /// Files by path inside the set.
+    pub files: BTreeMap<String, SeedFile>,
+}
+
+impl std::fmt::Debug for FileSet {
+    /// Names only: the contents may be secret.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_set().entries(self.files.keys()).finish()
+    }
+}
+
+/// One seeded file.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeedFile {
+    /// Content; never printed.
+    #[serde(skip)]
+    pub content: Vec<u8>,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+impl std::fmt::Debug for SeedFile {
+    /// Everything but the content.
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}:{} {:o}", self.uid, self.gid, self.mode)
+    }
+}

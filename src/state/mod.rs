@@ -1,0 +1,14 @@
+//! What should be and what is: plain data in one vocabulary.
+//!
+//! No async and no backend type may appear here; the planner compares
+//! [`desired::DesiredState`] with [`observed::ObservedState`] field by field.
+
+pub mod change;
+pub mod desired;
+pub mod digest;
+pub mod labels;
+pub mod live;
+pub mod names;
+pub mod observed;
+pub mod resolve;
+pub mod spec;
