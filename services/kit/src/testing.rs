@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ pub struct Running {
     /// The admin port.
     pub admin: SocketAddr,
     client: Client,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
     thread: Option<JoinHandle<Result<(), String>>>,
 }
 
@@ -106,7 +107,7 @@ impl Running {
             address,
             admin,
             client,
-            stop: Some(stop),
+            stop: Mutex::new(Some(stop)),
             thread: Some(thread),
         }
     }
@@ -182,8 +183,13 @@ impl Running {
     }
 
     /// Tells it to stop, as SIGTERM does, and returns at once.
-    pub fn begin_stop(&mut self) {
-        if let Some(stop) = self.stop.take() {
+    pub fn begin_stop(&self) {
+        if let Some(stop) = self
+            .stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             _ = stop.send(());
         }
     }
