@@ -124,7 +124,7 @@ impl Running {
         body: Option<&Value>,
     ) -> Result<Told, CallError> {
         let method = method.parse::<Method>().expect("a method");
-        let mut call = Call::new(method, path);
+        let mut call = Call::new(method, path).once();
         if let Some(body) = body {
             call = call.json(body).expect("a value is JSON");
         }
@@ -173,7 +173,7 @@ impl Running {
         let client = Client::new("TEST", &format!("http://{}", self.admin), Limits::default())
             .expect("an address is a URL");
         let answer = client
-            .send(&Call::new(Method::GET, path))
+            .send(&Call::new(Method::GET, path).once())
             .await
             .expect("the admin port answers");
         (
