@@ -249,7 +249,6 @@ impl Client {
                 .attempt(call, self.limits.total.saturating_sub(started.elapsed()))
                 .await;
             let again = match (&outcome, call.repeat) {
-                (_, Repeat::Never) | (Ok(_), Repeat::IfNotSent) => false,
                 (Ok(answer), Repeat::UntilAnswered) => {
                     answer.status == StatusCode::SERVICE_UNAVAILABLE
                 }
@@ -258,7 +257,7 @@ impl Client {
                     connects_left -= 1;
                     connects_left > 0
                 }
-                (Err(CallError::Broken(_) | CallError::Timeout), Repeat::IfNotSent) => false,
+                _ => false,
             };
             if !again || started.elapsed() + pause >= self.limits.total {
                 return outcome;
