@@ -24,10 +24,10 @@ const CLIENTS: usize = 500;
 const UNITS: i64 = 50;
 const REPLICAS: usize = 3;
 
-/// The replica of each service that is killed, and after how many answers.
+/// The replica of each service that is killed, and after how many answers: early, while units are still being won.
 const VICTIM: usize = 0;
-const KILL_ORDER_AFTER: usize = 40;
-const KILL_GOODS_AFTER: usize = 80;
+const KILL_ORDER_AFTER: usize = 3;
+const KILL_GOODS_AFTER: usize = 20;
 
 /// A process of a service.
 struct Replica {
