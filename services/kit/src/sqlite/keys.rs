@@ -1,0 +1,107 @@
+//! Keyed requests, remembered: a retry gets the stored answer, or takes over what was left half-done.
+//!
+//! A request that needs one transaction uses [`find`] and [`finish`] in it. A request of several steps calls [`begin`] first,
+//! which fixes the id of the resource before the first step, so that whoever repeats the request (the same client, at
+//! another replica) repeats every step with the same id. All steps must therefore be idempotent by that id.
+
+use sqlx::SqliteConnection;
+
+use crate::key::Key;
+use crate::problem::{Kind, Problem};
+use crate::reply::Reply;
+
+/// What is known of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// Begun for this resource, and not finished.
+    Begun {
+        /// The id of the resource.
+        resource: String,
+    },
+    /// Finished with this answer.
+    Done(Reply),
+}
+
+/// Looks a key up; the same key with another body is refused.
+pub async fn find(
+    db: &mut SqliteConnection,
+    key: &Key,
+    fingerprint: &str,
+) -> Result<Option<Known>, Problem> {
+    type Row = (String, String, Option<i64>, Option<String>);
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT fingerprint, resource, status, body FROM keys WHERE scope = ? AND value = ?",
+    )
+    .bind(&key.scope)
+    .bind(&key.value)
+    .fetch_optional(db)
+    .await?;
+    let Some((stored, resource, status, body)) = row else {
+        return Ok(None);
+    };
+    if stored != fingerprint {
+        return Err(Problem::new(
+            Kind::IdempotencyKeyReused,
+            "use a new key for another body",
+        ));
+    }
+    Ok(Some(
+        match (status.and_then(|status| u16::try_from(status).ok()), body) {
+            (Some(status), Some(body)) => Known::Done(Reply { status, body }),
+            _ => Known::Begun { resource },
+        },
+    ))
+}
+
+/// Notes that a request of several steps begins, and which id its resource will have.
+pub async fn begin(
+    db: &mut SqliteConnection,
+    key: &Key,
+    fingerprint: &str,
+    resource: &str,
+    now: i64,
+) -> Result<(), Problem> {
+    sqlx::query(
+        "INSERT INTO keys (scope, value, fingerprint, resource, started_at) VALUES (?, ?, ?, ?, ?)",
+    )
+    .bind(&key.scope)
+    .bind(&key.value)
+    .bind(fingerprint)
+    .bind(resource)
+    .bind(now)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Stores the answer, in the transaction that makes it true.
+pub async fn finish(
+    db: &mut SqliteConnection,
+    key: &Key,
+    fingerprint: &str,
+    reply: &Reply,
+    now: i64,
+) -> Result<(), Problem> {
+    sqlx::query(
+        "INSERT INTO keys (scope, value, fingerprint, resource, status, body, started_at) VALUES (?, ?, ?, '', ?, ?, ?)
+         ON CONFLICT (scope, value) DO UPDATE SET status = excluded.status, body = excluded.body",
+    )
+    .bind(&key.scope)
+    .bind(&key.value)
+    .bind(fingerprint)
+    .bind(i64::from(reply.status))
+    .bind(&reply.body)
+    .bind(now)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// Forgets keys that were begun before `before` and are finished.
+pub async fn forget(db: &mut SqliteConnection, before: i64) -> Result<u64, Problem> {
+    let gone = sqlx::query("DELETE FROM keys WHERE started_at < ? AND status IS NOT NULL")
+        .bind(before)
+        .execute(db)
+        .await?;
+    Ok(gone.rows_affected())
+}
