@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::BuildImages;
 use super::Emitter;
 use super::Ended;
 use super::Failure;
@@ -16,6 +15,7 @@ use super::Job;
 use super::run;
 use crate::backend::Backend;
 use crate::backend::BackendError;
+use crate::backend::BuildImages;
 use crate::backend::Context;
 use crate::backend::Holder;
 use crate::backend::Lock;

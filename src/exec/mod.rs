@@ -25,25 +25,14 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use crate::backend::BackendError;
+use crate::backend::BuildImages;
 use crate::backend::Context;
 use crate::backend::Lock;
-use crate::backend::Pending;
 use crate::event::Event;
 use crate::event::EventKind;
 use crate::plan::action::Plan;
 use crate::plan::action::StepId;
-use crate::state::observed::ImageInfo;
 use crate::state::observed::ObservedState;
-
-/// Builds the image of a service; the way of building belongs to `build`.
-pub trait BuildImages: Send + Sync {
-    /// Builds it, one line of output at a time into the channel.
-    fn build<'a>(
-        &'a self,
-        service: &'a str,
-        progress: mpsc::Sender<String>,
-    ) -> Pending<'a, ImageInfo>;
-}
 
 /// Everything one run of a plan needs.
 pub struct Job<'a> {
