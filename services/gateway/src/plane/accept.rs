@@ -1,6 +1,6 @@
 //! New connections of one listener on one thread.
 //!
-//! Test: `tests/http.rs`, `tests/shutdown.rs`.
+//! Test: `tests/gateway/http.rs`, `tests/gateway/shutdown.rs`.
 
 use std::convert::Infallible;
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! Bodies in both directions: passed on frame by frame, never collected.
 //!
 //! A [`Reply`] holds the lease of its target until it has ended, and then gives
-//! the connection back to the pool. Test: `tests/http.rs`, `tests/streaming.rs`.
+//! the connection back to the pool. Test: `tests/gateway/http.rs`, `tests/gateway/streaming.rs`.
 
 use std::pin::Pin;
 use std::rc::Rc;

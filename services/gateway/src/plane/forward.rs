@@ -7,7 +7,7 @@
 //! * an idle connection that closed after it took the request: on a fresh one,
 //!   only for an idempotent method without a body. The server may have acted.
 //!
-//! Test: `tests/http.rs`, `tests/retry.rs`.
+//! Test: `tests/gateway/http.rs`, `tests/gateway/retry.rs`.
 
 use std::net::IpAddr;
 use std::rc::Rc;

@@ -1,7 +1,7 @@
 //! Listening sockets: one per thread and port, between which the kernel spreads
 //! new connections.
 //!
-//! Test: `tests/http.rs`.
+//! Test: `tests/gateway/http.rs`.
 
 use std::io;
 use std::net::IpAddr;

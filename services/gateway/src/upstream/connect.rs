@@ -1,6 +1,6 @@
 //! A new connection to a target: resolve its name, try its addresses.
 //!
-//! Test: `tests/upstream.rs`.
+//! Test: `tests/gateway/upstream.rs`.
 
 use std::io;
 use std::net::SocketAddr;

@@ -2,8 +2,8 @@
 //!
 //! A connection rests here only while it is idle, its target is in force, and
 //! its address is still the one that the name stands for. [`Pool::purge`] is the
-//! half of `apply` that closes what rests. Test: `tests/upstream.rs`,
-//! `tests/switch.rs`.
+//! half of `apply` that closes what rests. Test: `tests/gateway/upstream.rs`,
+//! `tests/gateway/switch.rs`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
