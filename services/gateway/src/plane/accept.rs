@@ -36,8 +36,6 @@ pub(crate) async fn accept(listener: TcpListener, front: Rc<Front>) {
             sleep(PAUSE).await;
             continue;
         };
-        // A socket that is gone already fails here, and then where it is read.
-        let _ = stream.set_nodelay(true);
         let front = Rc::clone(&front);
         tokio::task::spawn_local(async move {
             match front.table.protocol(&front.listener) {

@@ -7,4 +7,5 @@ pub(crate) mod connect;
 pub(crate) mod pool;
 pub(crate) mod resolve;
 pub(crate) mod stream;
+pub(crate) mod upload;
 pub(crate) mod watch;

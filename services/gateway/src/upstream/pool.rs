@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::connect::connect;
 use super::resolve::Names;
 use super::stream::SharedStream;
-use crate::plane::body::Upload;
+use super::upload::Upload;
 use crate::routing::target::Lease;
 use crate::routing::target::Target;
 
