@@ -25,6 +25,8 @@ pub mod reply;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use host::{About, Host, StartError, main};
 pub use problem::{Kind, Problem};

@@ -58,6 +58,15 @@ pub async fn append(
     Ok(())
 }
 
+/// Tells whether an event happened before `before`.
+pub async fn any_before(db: &mut SqliteConnection, before: i64) -> Result<bool, Problem> {
+    // The numbers follow the clock, so the oldest event is the first.
+    let first: Option<i64> = sqlx::query_scalar("SELECT at FROM events ORDER BY seq LIMIT 1")
+        .fetch_optional(db)
+        .await?;
+    Ok(first.is_some_and(|at| at < before))
+}
+
 /// Forgets events that happened before `before`.
 pub async fn forget(db: &mut SqliteConnection, before: i64) -> Result<u64, Problem> {
     let gone = sqlx::query("DELETE FROM events WHERE at < ?")
@@ -122,6 +131,11 @@ impl Outbox {
             source,
             subscribers: urls.into_iter().map(client).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Tells whether nobody listens.
+    pub fn is_empty(&self) -> bool {
+        self.subscribers.is_empty()
     }
 
     /// Posts what each subscriber has not seen; one that fails is tried again at the next call, and holds up no other.

@@ -1,11 +1,12 @@
 //! Keyed requests, remembered: a retry gets the stored answer, or takes over what was left half-done.
 //!
-//! A request that needs one transaction uses [`find`] and [`finish`] in it. A request of several steps calls [`begin`] first,
+//! A request that needs one transaction uses [`find`] and [`conclude`]. A request of several steps calls [`begin`] first,
 //! which fixes the id of the resource before the first step, so that whoever repeats the request (the same client, at
 //! another replica) repeats every step with the same id. All steps must therefore be idempotent by that id.
 
 use sqlx::SqliteConnection;
 
+use super::Write;
 use crate::key::Key;
 use crate::problem::{Kind, Problem};
 use crate::reply::Reply;
@@ -95,6 +96,31 @@ pub async fn finish(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Stores the outcome of a request that needed only this transaction, and commits. A refusal is stored like a success, so
+/// the work must decide on it before its first write; a failure is not stored, and everything is rolled back.
+pub async fn conclude(
+    mut tx: Write,
+    key: &Key,
+    fingerprint: &str,
+    outcome: Result<Reply, Problem>,
+    now: i64,
+) -> Result<Reply, Problem> {
+    let reply = match outcome {
+        Err(problem) if problem.is_transient() => return Err(problem),
+        Err(problem) => Reply::from(&problem),
+        Ok(reply) => reply,
+    };
+    finish(&mut tx, key, fingerprint, &reply, now).await?;
+    tx.commit().await?;
+    Ok(reply)
+}
+
+/// Tells whether a finished key is older than `before`.
+pub async fn any_before(db: &mut SqliteConnection, before: i64) -> Result<bool, Problem> {
+    let old = "SELECT EXISTS (SELECT 1 FROM keys WHERE started_at < ? AND status IS NOT NULL)";
+    Ok(sqlx::query_scalar(old).bind(before).fetch_one(db).await?)
 }
 
 /// Forgets keys that were begun before `before` and are finished.

@@ -107,6 +107,8 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
             .foreign_keys(true)
+            // The image has no folder for temporary files.
+            .pragma("temp_store", "MEMORY")
             .disable_statement_logging();
         let mut connection = connect_patiently(&options).await.map_err(failed)?;
         migrate(&mut connection, path, schema).await?;
