@@ -13,6 +13,7 @@ mod steps;
 mod words;
 
 pub use dispatch::run;
+pub use mission::MakePlan;
 pub use mission::Mission;
 pub use mission::ProvideHelper;
 pub use mission::Verdict;
