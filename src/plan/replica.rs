@@ -79,6 +79,10 @@ pub(super) fn make(
     }
     let mut needs = make.start_needs;
     needs.push(created);
+    if stage.view.has_target(&one.service.name, &alias) && stage.gateways.exist {
+        // Its predecessor of the same name is gone and left its target behind.
+        needs.push(remove_target(stage, (at, &alias), &Cause::LeftOver, 0, &[]));
+    }
     let action = Action::StartContainer {
         container: name.clone(),
     };
@@ -161,7 +165,7 @@ fn again(
 ) -> Made {
     let mut needs = needs.to_vec();
     if stage.view.is_target(found) && stage.gateways.exist {
-        needs = vec![remove_target(stage, found, cause, drain_ms, &needs)];
+        needs = vec![remove_target(stage, of(found), cause, drain_ms, &needs)];
     }
     let at = (one.service.name.as_str(), found.slot);
     let started = stage.draft.replica(at, action, cause.clone(), &needs);
@@ -234,22 +238,21 @@ fn add_target(
 }
 
 /// Takes a target away; `needs` come first.
-pub(super) fn remove_target(
+fn remove_target(
     stage: &mut Stage<'_, '_>,
-    found: &Instance,
+    (at, alias): ((&str, u32), &str),
     cause: &Cause,
     drain_ms: u64,
     needs: &[StepId],
 ) -> StepId {
     let mut needs = needs.to_vec();
     needs.extend(&stage.gateways.ready);
-    stage.untargeted.insert(found.alias.clone());
+    stage.untargeted.insert(alias.to_owned());
     let action = Action::RemoveTarget {
-        service: found.service.clone(),
-        alias: found.alias.clone(),
+        service: at.0.to_owned(),
+        alias: alias.to_owned(),
         drain_ms,
     };
-    let at = (found.service.as_str(), found.slot);
     stage.draft.replica(at, action, cause.clone(), &needs)
 }
 
@@ -264,7 +267,13 @@ pub(super) fn silence(
 ) -> Vec<StepId> {
     let mut needs = needs.to_vec();
     if stage.view.is_target(found) && stage.gateways.exist {
-        needs = vec![remove_target(stage, found, cause, drain_ms(grace), &needs)];
+        needs = vec![remove_target(
+            stage,
+            of(found),
+            cause,
+            drain_ms(grace),
+            &needs,
+        )];
     }
     if runs(found) {
         let action = Action::StopContainer {
@@ -331,6 +340,11 @@ pub(super) fn retire_made(
         container: made.name.clone(),
     };
     stage.draft.replica(at, action, Cause::Replaced, &[stop]);
+}
+
+/// Where a container stands, and its alias.
+fn of(found: &Instance) -> ((&str, u32), &str) {
+    ((&found.service, found.slot), &found.alias)
 }
 
 /// Whether it has to be stopped before it is removed.

@@ -123,11 +123,14 @@ impl<'a> View<'a> {
 
     /// Whether the gateway sends requests to this container.
     pub(super) fn is_target(&self, one: &Instance) -> bool {
-        !one.alias.is_empty()
-            && self
-                .targets
-                .get(&one.service)
-                .is_some_and(|known| known.contains(&one.alias))
+        !one.alias.is_empty() && self.has_target(&one.service, &one.alias)
+    }
+
+    /// Whether the gateway sends requests for a service to this alias.
+    pub(super) fn has_target(&self, service: &str, alias: &str) -> bool {
+        self.targets
+            .get(service)
+            .is_some_and(|known| known.contains(alias))
     }
 
     /// Engine names of the networks a service's containers are attached to.
