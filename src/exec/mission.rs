@@ -27,6 +27,7 @@ use crate::plan::action::Action;
 use crate::plan::action::Plan;
 use crate::plan::action::Refusal;
 use crate::plan::action::Step;
+use crate::plan::report;
 use crate::release;
 use crate::state::observed::ObservedState;
 use crate::state::observed::ReleaseSummary;
@@ -154,7 +155,7 @@ async fn under_lock<B: Backend>(
             return Ok(Verdict::NotConverged(Box::new(plan)));
         }
         round += 1;
-        let changes = plan.steps.iter().map(super::describe).collect();
+        let changes = report::changes(&plan);
         emitter.emit(EventKind::Planned {
             steps: plan.steps.len(),
             changes,
