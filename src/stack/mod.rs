@@ -19,6 +19,11 @@ pub mod model;
 pub mod problem;
 pub mod units;
 
+mod interpolate;
+mod report;
+mod source;
+mod yaml;
+
 pub use load::LoadRequest;
 pub use load::Loaded;
 pub use load::load;
