@@ -19,7 +19,11 @@ pub mod model;
 pub mod problem;
 pub mod units;
 
+mod canonical;
+mod forms;
 mod interpolate;
+mod keys;
+mod path;
 mod report;
 mod source;
 mod yaml;

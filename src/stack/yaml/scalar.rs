@@ -97,11 +97,15 @@ fn is_time(text: &str) -> bool {
     if time.is_empty() {
         return month.len() == 2 && day.len() == 2;
     }
-    time.starts_with(['T', 't', ' '])
-        && time[1..].trim_start().splitn(3, ':').count() == 3
-        && time[1..]
-            .trim_start()
-            .starts_with(|c: char| c.is_ascii_digit())
+    let Some(clock) = time.strip_prefix(['T', 't', ' ']) else {
+        return false;
+    };
+    let mut parts = clock.trim_start().splitn(3, ':');
+    let hour_and_minute = parts.next().is_some_and(digits) && parts.next().is_some_and(digits);
+    hour_and_minute
+        && parts
+            .next()
+            .is_some_and(|seconds| seconds.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// A float as Go's `%v` prints it: the shortest digits, with an exponent below
@@ -163,6 +167,11 @@ mod tests {
             ("2026-11-11", Value::Time("2026-11-11".to_owned())),
             ("2026-1-1", text("2026-1-1")),
             ("2026-13-11", text("2026-13-11")),
+            (
+                "2026-11-11T10:00:00Z",
+                Value::Time("2026-11-11T10:00:00Z".to_owned()),
+            ),
+            ("2026-11-11T00:00+08:00", text("2026-11-11T00:00+08:00")),
             ("~", Value::Null),
             ("True", Value::Bool(true)),
         ] {
