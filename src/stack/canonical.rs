@@ -99,6 +99,11 @@ pub(crate) fn canonical(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Co
                 canonical(node, inner, at, cx);
             }
         }
+        Shape::FlagOrMap => {
+            if node.as_map().is_none() {
+                scalar(node, &Shape::Flag, at, cx);
+            }
+        }
         Shape::Text
         | Shape::Flag
         | Shape::FlagOrText

@@ -14,6 +14,19 @@ pub(crate) fn mount(node: &Node, at: &At<'_>, cx: &mut Context<'_>) -> Option<No
     };
     let span = node.span;
     let parts = sections(text);
+    if let [only] = parts.as_slice()
+        && only.contains(':')
+        && !path::is_windows(only)
+    {
+        cx.report
+            .warning(
+                "drive-letter",
+                span,
+                at,
+                format!("{at}: `{only}` is read as a path on a Windows drive"),
+            )
+            .hint("give the volume a name of two letters or more");
+    }
     let (source, target, options) = match parts.as_slice() {
         _ if text.is_empty() || parts.iter().any(|part| part.is_empty()) => {
             cx.invalid(node, at, "a volume", "./data:/data or data:/data:ro");

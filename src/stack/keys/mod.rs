@@ -28,6 +28,8 @@ pub(crate) enum Shape {
     Text,
     /// A boolean, or text that says one.
     Flag,
+    /// A boolean, or a mapping whose keys are not known yet.
+    FlagOrMap,
     /// Text or a boolean; canonical as text.
     FlagOrText,
     /// A whole number, or text that says one.

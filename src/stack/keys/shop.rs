@@ -10,6 +10,9 @@ use super::Unique;
 
 const PORT_NUMBER: Shape = Shape::Int { min: 1, max: 65535 };
 
+/// A boolean today; its mapping is for the settings of the gateway to come.
+const GATEWAY: Shape = Shape::FlagOrMap;
+
 const VOLUMES: Shape = Shape::Map {
     of: &Shape::Object(&ACCESS),
     names: Names::Identifier,
@@ -17,12 +20,12 @@ const VOLUMES: Shape = Shape::Map {
 
 pub(super) static STACK: Object = Object {
     name: "x-shop of the stack",
-    extensions: false,
+    extensions: true,
     finish: None,
     keys: &[
         Key::new("backend", Shape::Choice(&["docker", "swarm", "kubernetes"])),
         Key::new("capacity", Shape::Choice(&["declared", "strict"])),
-        Key::new("gateway", Shape::Flag),
+        Key::new("gateway", GATEWAY),
         Key::new("secrets", Shape::Choice(&["volume", "memory"])),
         Key::new("volumes", VOLUMES),
         Key::new("lint", Shape::Object(&LINT)),
@@ -42,14 +45,14 @@ static LINT: Object = Object {
 
 pub(super) static SERVICE: Object = Object {
     name: "x-shop of a service",
-    extensions: false,
+    extensions: true,
     finish: None,
     keys: &[
         Key::new("build", Shape::Object(&PREPARE)),
         Key::new("class", Shape::Choice(&["latency", "batch", "stateful"])),
         Key::new("ready", Shape::Object(&READY)),
         Key::new("route", Shape::Object(&ROUTE)),
-        Key::new("gateway", Shape::Flag),
+        Key::new("gateway", GATEWAY),
         Key::new("slo", Shape::Object(&SLO)),
         Key::new("autoscale", Shape::Object(&AUTOSCALE)),
         Key::new("volumes", VOLUMES),
