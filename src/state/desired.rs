@@ -68,6 +68,9 @@ pub struct ServiceSpec {
     pub container_name: Option<String>,
     /// Runs to completion: no restart policy, and others wait for its success.
     pub one_off: bool,
+    /// Volumes, by key, that one container may write at a time.
+    #[serde(default)]
+    pub exclusive_volumes: Vec<String>,
 }
 
 /// Where an image comes from.

@@ -183,6 +183,8 @@ pub enum NetworkMode {
     Service(String),
     /// The network of a container outside the stack.
     Container(String),
+    /// Passed on to the engine as written, e.g. `bridge`.
+    Other(String),
 }
 
 impl Default for NetworkMode {

@@ -1,0 +1,155 @@
+//! What one container of a service is.
+
+use std::time::Duration;
+
+use super::mounts;
+use super::network;
+use super::ports;
+use crate::stack::Stack;
+use crate::stack::model;
+use crate::stack::model::HealthTest;
+use crate::stack::model::RestartCondition;
+use crate::state::spec::ContainerSpec;
+use crate::state::spec::Healthcheck;
+use crate::state::spec::LiveSpec;
+use crate::state::spec::Logging;
+use crate::state::spec::Mount;
+use crate::state::spec::Restart;
+
+/// Fills in every default of a service's container.
+pub(super) fn resolve(
+    stack: &Stack,
+    service: &model::Service,
+    image: String,
+    granted: Vec<Mount>,
+    one_off: bool,
+) -> ContainerSpec {
+    ContainerSpec {
+        image,
+        command: service.command.clone(),
+        entrypoint: service.entrypoint.clone(),
+        environment: service.environment.clone(),
+        working_dir: service.working_dir.clone(),
+        user: service.user.clone(),
+        labels: service.labels.clone(),
+        hostname: service.hostname.clone(),
+        domainname: service.domainname.clone(),
+        init: service.init,
+        tty: service.tty,
+        stdin_open: service.stdin_open,
+        read_only: service.read_only,
+        privileged: service.privileged,
+        cap_add: service.cap_add.clone(),
+        cap_drop: service.cap_drop.clone(),
+        security_opt: service.security_opt.clone(),
+        group_add: service.group_add.clone(),
+        devices: service
+            .devices
+            .iter()
+            .map(|device| format!("{}:{}:{}", device.source, device.target, device.permissions))
+            .collect(),
+        shm_size: service.shm_size.and_then(|size| i64::try_from(size).ok()),
+        ulimits: service
+            .ulimits
+            .iter()
+            .map(|(name, limit)| (name.clone(), (limit.soft, limit.hard)))
+            .collect(),
+        sysctls: service.sysctls.clone(),
+        extra_hosts: service
+            .extra_hosts
+            .iter()
+            .flat_map(|(name, addresses)| {
+                addresses
+                    .iter()
+                    .map(move |address| format!("{name}:{address}"))
+            })
+            .collect(),
+        dns: service.dns.clone(),
+        dns_search: service.dns_search.clone(),
+        dns_opt: service.dns_opt.clone(),
+        network: network::mode(service),
+        pid: service.pid.clone(),
+        ipc: service.ipc.clone(),
+        platform: service.platform.clone(),
+        mounts: mounts::mounts(service, granted),
+        ports: ports::own(stack, service),
+        expose: ports::exposed(service),
+        healthcheck: service.healthcheck.as_ref().map(healthcheck),
+        stop_signal: service.stop_signal.clone(),
+        stop_grace_secs: service.stop_grace_period.map(whole_seconds),
+        logging: service.logging.as_ref().map(|logging| Logging {
+            driver: logging.driver.clone(),
+            options: logging.options.clone(),
+        }),
+        oom_score_adj: service.oom_score_adj,
+        live: live(service, one_off),
+    }
+}
+
+fn live(service: &model::Service, one_off: bool) -> LiveSpec {
+    let limits = &service.deploy.resources.limits;
+    LiveSpec {
+        cpu_shares: service.cpu_shares,
+        nano_cpus: limits.cpus.and_then(|cpus| i64::try_from(cpus.0).ok()),
+        memory: limits.memory.and_then(|bytes| i64::try_from(bytes).ok()),
+        memory_reservation: service
+            .deploy
+            .resources
+            .reservations
+            .memory
+            .and_then(|bytes| i64::try_from(bytes).ok()),
+        pids: limits.pids.filter(|count| *count > 0),
+        restart: if one_off {
+            Restart::No
+        } else {
+            restart(service)
+        },
+    }
+}
+
+/// `deploy.restart_policy` goes before `restart`, as Docker Compose has it.
+fn restart(service: &model::Service) -> Restart {
+    if let Some(policy) = &service.deploy.restart_policy {
+        return match policy.condition {
+            RestartCondition::None => Restart::No,
+            RestartCondition::Any => Restart::Always,
+            RestartCondition::OnFailure => Restart::OnFailure(
+                policy
+                    .max_attempts
+                    .map_or(0, |times| u32::try_from(times).unwrap_or(u32::MAX)),
+            ),
+        };
+    }
+    match service.restart {
+        None | Some(model::Restart::No) => Restart::No,
+        Some(model::Restart::Always) => Restart::Always,
+        Some(model::Restart::UnlessStopped) => Restart::UnlessStopped,
+        Some(model::Restart::OnFailure(times)) => Restart::OnFailure(times),
+    }
+}
+
+fn healthcheck(check: &model::Healthcheck) -> Healthcheck {
+    Healthcheck {
+        test: match &check.test {
+            HealthTest::Inherit => Vec::new(),
+            HealthTest::Disabled => vec!["NONE".to_owned()],
+            HealthTest::Command(command) => std::iter::once("CMD".to_owned())
+                .chain(command.iter().cloned())
+                .collect(),
+            HealthTest::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
+        },
+        interval_ns: check.interval.map(nanos),
+        timeout_ns: check.timeout.map(nanos),
+        start_period_ns: check.start_period.map(nanos),
+        start_interval_ns: check.start_interval.map(nanos),
+        retries: check.retries.and_then(|times| i64::try_from(times).ok()),
+    }
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn whole_seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis().div_ceil(1000)).unwrap_or(i64::MAX)
+}
