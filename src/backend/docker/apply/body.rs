@@ -202,6 +202,7 @@ fn network_mode(instance: &InstanceSpec) -> String {
             format!("container:{}", instance.join.as_ref().unwrap_or(service))
         }
         NetworkMode::Container(name) => format!("container:{name}"),
+        NetworkMode::Other(mode) => mode.clone(),
     }
 }
 
