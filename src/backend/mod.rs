@@ -6,7 +6,6 @@
 pub mod docker;
 pub mod error;
 pub mod memory;
-pub mod snapshot;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

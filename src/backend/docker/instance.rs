@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::time::SystemTime;
 
 use bollard::models::ContainerInspectResponse;
 use bollard::models::ContainerState;
@@ -12,6 +11,8 @@ use bollard::models::HealthStatusEnum;
 use bollard::models::HostConfig;
 use bollard::models::PortMap;
 use bollard::models::RestartPolicyNameEnum;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::state::names;
 use crate::state::observed::Environment;
@@ -197,9 +198,9 @@ fn role(labels: &Labels) -> Role {
 
 /// Seconds since the epoch; the engine writes year 1 for "never".
 fn seconds(text: Option<&str>) -> u64 {
-    text.and_then(|text| humantime::parse_rfc3339(text).ok())
-        .and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok())
-        .map_or(0, |since| since.as_secs())
+    text.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok())
+        .and_then(|time| u64::try_from(time.unix_timestamp()).ok())
+        .unwrap_or_default()
 }
 
 /// Ports asked for, and those the engine chose.

@@ -2,7 +2,6 @@
 //! the slowest part and so starts with the list.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -29,7 +28,6 @@ use crate::backend::BackendError;
 use crate::backend::Observe;
 use crate::backend::Pending;
 use crate::backend::Query;
-use crate::backend::snapshot;
 use crate::state::names;
 use crate::state::observed::Engine;
 use crate::state::observed::Foreign;
@@ -41,6 +39,7 @@ use crate::state::observed::ObservedState;
 use crate::state::observed::ObservedVolume;
 use crate::state::observed::Role;
 use crate::state::observed::StoreSnapshot;
+use crate::state::records;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -312,13 +311,18 @@ impl Docker {
                 None => return Ok(None),
             },
         };
-        let running: BTreeSet<String> = instances
+        // What a gateway that does not run wrote last says nothing about now.
+        let stats: Vec<&[u8]> = instances
             .iter()
             .filter(|one| one.role == Role::Gateway && one.state == InstanceState::Running)
-            .map(|one| gateway_name(&query.stack, &one.name))
+            .filter_map(|one| {
+                let name = gateway_name(&query.stack, &one.name);
+                files.get(&format!("stats/{name}.json")).map(Vec::as_slice)
+            })
             .collect();
+        let routes = files.get("routes.json").map(Vec::as_slice);
         let records = Bundle::newest(&files).records;
-        Ok(Some(snapshot::decode(&files, &records, &running)))
+        Ok(Some(records::snapshot(&records, routes, &stats)))
     }
 }
 
