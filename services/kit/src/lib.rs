@@ -13,6 +13,7 @@ pub mod client;
 pub mod clock;
 pub mod env;
 pub mod etag;
+mod hex;
 pub mod host;
 pub mod key;
 pub mod log;

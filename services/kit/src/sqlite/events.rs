@@ -19,10 +19,10 @@ use crate::problem::Problem;
 
 const BATCH: i64 = 100;
 
-/// An event as it is listed and posted: a CloudEvent in JSON.
+/// An event as it is listed and posted: a `CloudEvent` in JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
-    /// The version of the CloudEvents specification.
+    /// The version of the `CloudEvents` specification.
     pub specversion: String,
     /// Unique for each event.
     pub id: String,

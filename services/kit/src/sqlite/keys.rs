@@ -18,6 +18,8 @@ pub enum Known {
     Begun {
         /// The id of the resource.
         resource: String,
+        /// When it was begun.
+        started_at: i64,
     },
     /// Finished with this answer.
     Done(Reply),
@@ -29,15 +31,15 @@ pub async fn find(
     key: &Key,
     fingerprint: &str,
 ) -> Result<Option<Known>, Problem> {
-    type Row = (String, String, Option<i64>, Option<String>);
+    type Row = (String, String, Option<i64>, Option<String>, i64);
     let row: Option<Row> = sqlx::query_as(
-        "SELECT fingerprint, resource, status, body FROM keys WHERE scope = ? AND value = ?",
+        "SELECT fingerprint, resource, status, body, started_at FROM keys WHERE scope = ? AND value = ?",
     )
     .bind(&key.scope)
     .bind(&key.value)
     .fetch_optional(db)
     .await?;
-    let Some((stored, resource, status, body)) = row else {
+    let Some((stored, resource, status, body, started_at)) = row else {
         return Ok(None);
     };
     if stored != fingerprint {
@@ -49,7 +51,10 @@ pub async fn find(
     Ok(Some(
         match (status.and_then(|status| u16::try_from(status).ok()), body) {
             (Some(status), Some(body)) => Known::Done(Reply { status, body }),
-            _ => Known::Begun { resource },
+            _ => Known::Begun {
+                resource,
+                started_at,
+            },
         },
     ))
 }
@@ -95,6 +100,44 @@ pub async fn finish(
     .bind(now)
     .execute(db)
     .await?;
+    Ok(())
+}
+
+/// Stores the answer for whichever key was begun for a resource, if one was.
+pub async fn finish_resource(
+    db: &mut SqliteConnection,
+    resource: &str,
+    reply: &Reply,
+) -> Result<(), Problem> {
+    sqlx::query("UPDATE keys SET status = ?, body = ? WHERE resource = ? AND status IS NULL")
+        .bind(i64::from(reply.status))
+        .bind(&reply.body)
+        .bind(resource)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Lists resources of a scope that were begun before `before` and never finished.
+pub async fn abandoned(
+    db: &mut SqliteConnection,
+    scope: &str,
+    before: i64,
+) -> Result<Vec<String>, Problem> {
+    let query = "SELECT resource FROM keys WHERE status IS NULL AND scope = ? AND started_at < ? ORDER BY started_at LIMIT 50";
+    Ok(sqlx::query_scalar(query)
+        .bind(scope)
+        .bind(before)
+        .fetch_all(db)
+        .await?)
+}
+
+/// Forgets what was begun for a resource and never finished: a later retry begins anew.
+pub async fn abandon(db: &mut SqliteConnection, resource: &str) -> Result<(), Problem> {
+    sqlx::query("DELETE FROM keys WHERE resource = ? AND status IS NULL")
+        .bind(resource)
+        .execute(db)
+        .await?;
     Ok(())
 }
 
