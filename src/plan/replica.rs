@@ -165,7 +165,11 @@ fn again(
 ) -> Made {
     let mut needs = needs.to_vec();
     if stage.view.is_target(found) && stage.gateways.exist {
-        needs = vec![remove_target(stage, of(found), cause, drain_ms, &needs)];
+        // Out of rotation no earlier than the start can follow.
+        needs.extend(&waits.needs);
+        let removed = remove_target(stage, of(found), cause, drain_ms, &needs);
+        stage.draft.after(removed, &waits.after);
+        needs = vec![removed];
     }
     let at = (one.service.name.as_str(), found.slot);
     let started = stage.draft.replica(at, action, cause.clone(), &needs);
