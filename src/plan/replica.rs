@@ -79,7 +79,8 @@ pub(super) fn make(
     }
     let mut needs = make.start_needs;
     needs.push(created);
-    if stage.view.has_target(&one.service.name, &alias) && stage.gateways.exist {
+    let left = stage.view.has_target(&one.service.name, &alias);
+    if left && stage.gateways.exist && !stage.untargeted.contains(&alias) {
         // Its predecessor of the same name is gone and left its target behind.
         needs.push(remove_target(stage, (at, &alias), &Cause::LeftOver, 0, &[]));
     }

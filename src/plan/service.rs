@@ -158,13 +158,13 @@ fn fill(
         let holder = slot.holder.as_ref().map(|(found, _)| *found);
         let made = match (decision, holder) {
             (Decision::Make(cause), holder) => {
-                let removed: Vec<StepId> = holder
-                    .into_iter()
-                    .map(|found| {
-                        stage.free_name(found);
-                        replica::remove(stage, found, &Cause::LeftOver, &[])
-                    })
-                    .collect();
+                let mut removed = Vec::new();
+                if let Some(found) = holder {
+                    let spec = &one.service.container;
+                    let silent = replica::silence(stage, spec, found, &Cause::LeftOver, &[]);
+                    removed.push(replica::remove(stage, found, &Cause::LeftOver, &silent));
+                    stage.free_name(found);
+                }
                 let make = Make {
                     slot: *number,
                     cause: cause.clone(),
