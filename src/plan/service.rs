@@ -50,9 +50,19 @@ pub(super) fn draft<'a>(stage: &mut Stage<'_, 'a>, one: &ServiceView<'a>) {
             .map(|(number, slot)| (*number, decide(stage, one, *number, slot)))
             .collect();
         let filled = fill(stage, one, &decisions, &waits, &mut steps);
-        let shrunk = shrink(stage, one, &filled);
-        rollout::replace(stage, one, &decisions, &waits, &shrunk, &mut steps);
+        let stand = all_serve(stage, one);
+        // Too many go first where all slots that stay have one that serves: it makes
+        // room. Else they serve until then.
+        let before = if stand {
+            shrink(stage, one, &[])
+        } else {
+            filled.clone()
+        };
+        rollout::replace(stage, one, &decisions, &waits, &before, &mut steps);
         rollout::restart(stage, one, &decisions, &waits, &filled, &mut steps);
+        if !stand {
+            shrink(stage, one, &steps.serving);
+        }
         update(&mut stage.draft, one, &decisions);
     }
     if steps.first.is_none() {
@@ -203,13 +213,21 @@ fn retire_others(
     }
 }
 
-/// Removes the containers of slots above the count, highest first, once every slot
-/// below has one that serves.
-fn shrink(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, filled: &[StepId]) -> Vec<StepId> {
+/// Removes the containers of slots above the count, highest first.
+fn shrink(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, needs: &[StepId]) -> Vec<StepId> {
     one.surplus
         .iter()
-        .map(|found| replica::retire(stage, one, found, &Cause::ScaleDown, filled))
+        .map(|found| replica::retire(stage, one, found, &Cause::ScaleDown, needs))
         .collect()
+}
+
+/// Whether every slot up to the count has a container that serves now.
+fn all_serve(stage: &Stage<'_, '_>, one: &ServiceView<'_>) -> bool {
+    one.slots.values().all(|slot| {
+        slot.holder.as_ref().is_some_and(|(found, _)| {
+            change::serves(found) && (!one.routed || stage.view.is_target(found))
+        })
+    })
 }
 
 /// Changes what can change on a container that stays.

@@ -101,11 +101,12 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
         prop::bool::weighted(0.15),
         prop::bool::weighted(0.1),
         prop::option::weighted(0.3, 100..1200_u64),
+        prop::option::weighted(0.3, 50..150_i64),
     );
     let conditions = prop::sample::select(vec!["started", "healthy"]);
     let needs = prop::collection::vec((0..NAMES.len(), conditions), 0..2);
     (looks, needs, prop::bool::weighted(0.2)).prop_map(|(looks, needs, secret)| {
-        let (replicas, routed, parallelism, ready, checked, stop_first, single, cpu) = looks;
+        let (replicas, routed, parallelism, ready, checked, stop_first, single, cpu, limit) = looks;
         let mut volumes = BTreeMap::new();
         if single {
             volumes.insert("data".to_owned(), "single".to_owned());
@@ -123,6 +124,7 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
             stop_first,
             volumes,
             cpu,
+            limit,
             secrets: if secret {
                 BTreeMap::from([("token".to_owned(), "abc".to_owned())])
             } else {
@@ -172,6 +174,10 @@ impl Edit {
             settle(sketch);
             return;
         }
+        if matches!(self, Self::RestartWith) {
+            restart_with(sketch, index);
+            return;
+        }
         let Some(service) = sketch.services.get_mut(name) else {
             return;
         };
@@ -190,10 +196,21 @@ impl Edit {
                     .secrets
                     .insert("token".to_owned(), value.to_string());
             }
-            Self::RestartWith => service.restart_with = service.needs.keys().cloned().collect(),
-            Self::Drop => {}
+            Self::RestartWith | Self::Drop => {}
         }
         settle(sketch);
+    }
+}
+
+/// The service follows all it needs, and one of those changes.
+fn restart_with(sketch: &mut Sketch, index: usize) {
+    let Some(service) = sketch.services.get_mut(NAMES[index]) else {
+        return;
+    };
+    let needs: Vec<String> = service.needs.keys().cloned().collect();
+    service.restart_with.clone_from(&needs);
+    if let Some(first) = needs.first().and_then(|name| sketch.services.get_mut(name)) {
+        first.env.insert("GREETING".to_owned(), "new".to_owned());
     }
 }
 
