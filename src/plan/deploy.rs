@@ -119,7 +119,12 @@ fn stale_targets(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
                 alias: alias.clone(),
                 drain_ms: 0,
             };
-            stage.draft.step(service, action, Cause::LeftOver, &needs);
+            let cause = if exists {
+                Cause::RoutesChanged
+            } else {
+                Cause::LeftOver
+            };
+            stage.draft.step(service, action, cause, &needs);
         }
     }
 }

@@ -79,7 +79,8 @@ pub(super) fn make(
     }
     let mut needs = make.start_needs;
     needs.push(created);
-    if stage.view.has_target(&one.service.name, &alias) && stage.gateways.exist {
+    let left = stage.view.has_target(&one.service.name, &alias);
+    if left && stage.gateways.exist && !stage.untargeted.contains(&alias) {
         // Its predecessor of the same name is gone and left its target behind.
         needs.push(remove_target(stage, (at, &alias), &Cause::LeftOver, 0, &[]));
     }
@@ -165,7 +166,11 @@ fn again(
 ) -> Made {
     let mut needs = needs.to_vec();
     if stage.view.is_target(found) && stage.gateways.exist {
-        needs = vec![remove_target(stage, of(found), cause, drain_ms, &needs)];
+        // Out of rotation no earlier than the start can follow.
+        needs.extend(&waits.needs);
+        let removed = remove_target(stage, of(found), cause, drain_ms, &needs);
+        stage.draft.after(removed, &waits.after);
+        needs = vec![removed];
     }
     let at = (one.service.name.as_str(), found.slot);
     let started = stage.draft.replica(at, action, cause.clone(), &needs);

@@ -137,21 +137,34 @@ fn change(subject: &Subject<'_>, steps: &[&Step]) -> String {
     let line = |sign: char, verb: &str, step: &Step| {
         format!("{sign} {who} {verb}: {}", cause(&step.cause))
     };
-    if let (Some(step), Some(_)) = (created, removed) {
-        return match step.cause {
-            Cause::NeededBy(_) => line('+', "stand in", step),
-            _ => line('~', "replace", step),
+    if let (Some(step), Some(gone)) = (created, removed) {
+        let own = match (&step.action, &gone.action) {
+            (Action::CreateInstance { instance }, Action::RemoveContainer { container }) => {
+                step.id < gone.id && instance.name == *container
+            }
+            _ => false,
+        };
+        return if own {
+            line('+', "stand in", step)
+        } else {
+            line('~', "replace", step)
         };
     }
     if let Some(step) = created {
         return line('+', "create", step);
     }
-    let verbs: [(char, &str, fn(&Action) -> bool); 6] = [
+    let start = find(|action| matches!(action, Action::StartContainer { .. }));
+    if let Some(step) = start {
+        return match step.cause {
+            // It runs; what it has yet to do is pass its gate.
+            Cause::LeftOver => line('~', "finish", step),
+            Cause::RoutesChanged => line('~', "route", step),
+            _ => line('~', "start", step),
+        };
+    }
+    let verbs: [(char, &str, fn(&Action) -> bool); 5] = [
         ('~', "restart", |action| {
             matches!(action, Action::RestartContainer { .. })
-        }),
-        ('~', "start", |action| {
-            matches!(action, Action::StartContainer { .. })
         }),
         ('-', "remove", |action| {
             matches!(action, Action::RemoveContainer { .. })
