@@ -107,6 +107,7 @@ pub(crate) fn canonical(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Co
         Shape::Text
         | Shape::Flag
         | Shape::FlagOrText
+        | Shape::Scalar
         | Shape::TextOrNumber
         | Shape::Port
         | Shape::Int { .. }
@@ -128,7 +129,7 @@ pub(crate) fn canonical(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Co
         Shape::External => forms::external(node, at, cx),
         Shape::List { of, unique } => list(node, of, *unique, at, cx),
         Shape::OneOrList { of, unique } => {
-            if node.as_text().is_some() {
+            if !matches!(node.value, Value::Null | Value::List(_) | Value::Map(_)) {
                 let tag = node.tag.take();
                 let span = node.span;
                 let one = std::mem::replace(node, Node::new(Value::Null, span));
@@ -420,10 +421,14 @@ fn scalar(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Context<'_>) {
         return;
     }
     let fits = match (shape, &node.value) {
-        (Shape::Text | Shape::FlagOrText | Shape::TextOrNumber | Shape::Port, Value::Text(_))
+        (
+            Shape::Text | Shape::FlagOrText | Shape::Scalar | Shape::TextOrNumber | Shape::Port,
+            Value::Text(_),
+        )
         | (Shape::Flag, Value::Bool(_))
         | (Shape::Number, Value::Int(_) | Value::Float(_)) => true,
         (Shape::FlagOrText, Value::Bool(_))
+        | (Shape::Scalar, Value::Bool(_) | Value::Int(_) | Value::Float(_))
         | (Shape::TextOrNumber, Value::Int(_) | Value::Float(_))
         | (Shape::Port, Value::Int(_)) => {
             to_text(node);
@@ -592,6 +597,7 @@ fn wanted(shape: &Shape) -> &'static str {
     match shape {
         Shape::Flag => "a boolean",
         Shape::FlagOrText => "a boolean or text",
+        Shape::Scalar => "text, a number or a boolean",
         Shape::TextOrNumber | Shape::Mode | Shape::TmpfsMode | Shape::DeviceCount => {
             "text or a number"
         }

@@ -184,7 +184,7 @@ impl Loading<'_> {
         stack.env_files = env_files;
         lint::lint(&tree, &stack, report);
         report.silence(&stack.shop.lint_silence);
-        let document = Document::new(tree, environment, stack.profiles.clone());
+        let document = Document::new(tree, environment, stack.profiles.clone(), self.request.raw);
         Some((stack, document))
     }
 

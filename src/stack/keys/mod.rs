@@ -103,6 +103,8 @@ pub(crate) enum Shape {
         /// Turns what is no mapping into one.
         parse: Parse,
     },
+    /// Text, a number or a boolean; canonical as text.
+    Scalar,
     /// Text, or a number that is canonical as text.
     TextOrNumber,
     /// A port or a range of ports; canonical as text.
@@ -219,8 +221,10 @@ pub(crate) enum Print {
     WhenSet,
     /// Always; null when it is absent.
     OrNull,
-    /// Always; an empty mapping when it is absent.
-    OrEmptyMap,
+    /// Always; as an empty mapping when it is absent.
+    AsMap,
+    /// When it is there, names with values as a list of `NAME=value`.
+    AsList,
     /// Never.
     Never,
 }

@@ -593,7 +593,16 @@ static PROVIDER: Object = Object {
     finish: None,
     keys: &[
         Key::new("type", Shape::Text).needed(),
-        Key::new("options", Shape::Any),
+        Key::new(
+            "options",
+            Shape::Map {
+                of: &Shape::OneOrList {
+                    of: &Shape::Scalar,
+                    unique: Unique::Free,
+                },
+                names: Names::Any,
+            },
+        ),
     ],
 };
 
@@ -633,7 +642,7 @@ static WATCH: Object = Object {
         .print(Print::WhenSet)
         .needed(),
         Key::new("target", Shape::Text),
-        Key::new("exec", Shape::Object(&HOOK)).print(Print::WhenSet),
+        Key::new("exec", Shape::Object(&HOOK)).print(Print::AsMap),
         Key::new(
             "include",
             Shape::OneOrList {
