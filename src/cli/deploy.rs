@@ -15,7 +15,7 @@ use crate::backend::Backend;
 use crate::plan::Options;
 use crate::plan::action::Action;
 use crate::plan::action::Plan;
-use crate::report;
+use crate::plan::report;
 
 /// Runs the command.
 pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &DeployArgs) -> Result<Exit, CliError> {
@@ -101,7 +101,7 @@ fn forbid_builds(plan: &Plan, args: &DeployArgs) -> Result<(), CliError> {
     match build {
         Some(step) if args.no_build => {
             Err(CliError::new(Exit::ImageUnavailable, format!("the image of {} is not there, and --no-build forbids to build it", step.service))
-                .detail(report::plan_lines(plan))
+                .detail(report::changes(plan))
                 .hint(format!("shopctl build {}", step.service)))
         }
         _ => Ok(()),

@@ -7,8 +7,11 @@ use super::exit::Exit;
 use super::world::World;
 use crate::backend::Backend;
 use crate::plan::Options;
-use crate::report;
-use crate::report::documents;
+use crate::plan::action::Step;
+use crate::plan::report;
+use crate::report::documents::PlanDocument;
+use crate::report::output;
+use crate::report::tables;
 
 /// Runs the command.
 pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &PlanArgs) -> Result<Exit, CliError> {
@@ -25,6 +28,8 @@ pub(super) async fn show<B: Backend>(
     let project = world.load(services)?;
     let (_, plan) = change::look(world.backend, &project, options).await?;
     let plan = plan?;
-    report::print(world.console, world.settings.format, &documents::plan(&plan))?;
+    let words = |step: &Step| (report::what(step), report::cause(&step.cause));
+    let document = PlanDocument::new(&plan, report::changes(&plan), words);
+    world.console.out(&output::render(world.settings.format, &document, tables::plan))?;
     Ok(if check && !plan.steps.is_empty() { Exit::Pending } else { Exit::Done })
 }

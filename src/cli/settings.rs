@@ -125,7 +125,7 @@ pub fn gather(
             project_directory: None,
             environment: environment.clone(),
             working_dir: working_dir.to_owned(),
-            stdin: None,
+            ..LoadRequest::default()
         },
         engine: EngineSettings {
             // A context asked for by flag goes before a host of the environment.

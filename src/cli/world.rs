@@ -24,7 +24,8 @@ use crate::backend::docker::image;
 use crate::event::EventKind;
 use crate::exec::Emitter;
 use crate::exec::ProvideHelper;
-use crate::report;
+use crate::report::Format;
+use crate::report::Progress;
 use crate::report::console::Console;
 use crate::stack;
 
@@ -85,23 +86,23 @@ impl<B: Backend> World<'_, B> {
         let (sender, events) = mpsc::unbounded_channel();
         let emitter = Emitter::new(sender, run.clone());
         let (stopper, stop) = watch::channel(false);
-        let helper = OwnImage { images: self.backend, binary: &self.binary };
-        let session = Session {
-            backend: self.backend,
-            helper: &helper,
-            helper_image: image::tag(),
-            emitter: &emitter,
-            holder: Holder {
-                who: self.settings.user.clone(),
-                host: self.settings.host.clone(),
-                run: run.clone(),
-                since: now_ms(),
-            },
-            run,
-            stop,
-        };
-        let working = async {
-            let mut signals = Signals::new();
+        let working = async move {
+            let helper = OwnImage { images: self.backend, binary: &self.binary };
+            let session = Session {
+                backend: self.backend,
+                helper: &helper,
+                helper_image: image::tag(),
+                emitter: &emitter,
+                holder: Holder {
+                    who: self.settings.user.clone(),
+                    host: self.settings.host.clone(),
+                    run: run.clone(),
+                    since: now_ms(),
+                },
+                run,
+                stop,
+            };
+        let mut signals = Signals::new();
             let result = {
                 let work = work(&session);
                 tokio::pin!(work);
@@ -140,21 +141,18 @@ impl<B: Backend> World<'_, B> {
                 },
             };
             emitter.emit(finished);
+            // The reporter ends when the last sender is gone.
+            drop(emitter);
             result
         };
-        let working = async {
-            let result = working.await;
-            drop(session);
-            result
+        let progress = Progress {
+            console: self.console.clone(),
+            mode: self.settings.progress,
+            json: self.settings.format == Format::Json,
+            verbose: self.settings.verbose,
         };
-        let reporting = report::follow(events, self.console, self.settings.format, self.settings.progress);
-        tokio::pin!(reporting);
-        let result = tokio::select! {
-            result = working => result,
-            () = &mut reporting => unreachable!("events end after the work"),
-        };
-        drop(emitter);
-        reporting.await;
+        let reporting = progress.follow(events);
+        let (result, ()) = tokio::join!(working, reporting);
         let ending = result?;
         if ending.exit == Exit::Done {
             return Ok(Exit::Done);
@@ -182,10 +180,12 @@ impl Signals {
 
     async fn next(&mut self) -> Exit {
         async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
-            match signal {
-                Some(signal) if signal.recv().await.is_some() => {}
-                _ => std::future::pending().await,
+            if let Some(signal) = signal
+                && signal.recv().await.is_some()
+            {
+                return;
             }
+            std::future::pending().await
         }
         let exit = tokio::select! {
             () = one(&mut self.interrupt) => Exit::Interrupted,

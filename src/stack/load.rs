@@ -10,7 +10,6 @@ use std::path::PathBuf;
 
 use super::Problem;
 use super::Problems;
-use super::Severity;
 use super::Stack;
 use super::assemble::Assembler;
 use super::assemble::Document as File;
