@@ -1,1 +1,3 @@
 //! Placeholder.
+mod change;
+mod project;

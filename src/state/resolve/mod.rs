@@ -22,6 +22,7 @@ use crate::stack::Place;
 use crate::stack::Problem;
 use crate::stack::Problems;
 use crate::stack::Severity;
+use crate::stack::problem::Snippet;
 use crate::stack::Stack;
 use crate::stack::model::CapacityMode;
 use crate::stack::model::FileSource;
@@ -107,10 +108,11 @@ fn problem(severity: Severity, name: &'static str, place: &Place, message: Strin
         severity,
         name,
         message,
-        place: place.clone(),
-        length: 0,
         path: String::new(),
-        source: None,
+        snippet: Snippet {
+            place: place.clone(),
+            ..Snippet::default()
+        },
         related: Vec::new(),
         hint: None,
     }
