@@ -31,7 +31,7 @@ pub struct Promise {
 
 /// Whether a container has to be stopped before it is removed.
 pub fn runs(found: &Instance) -> bool {
-    super::replica::runs(found)
+    super::retire::runs(found)
 }
 
 /// Faults in the shape of a plan; empty for a good one.

@@ -96,6 +96,9 @@ fn percent(part: u64, whole: u64) -> String {
     format!("{} %", u128::from(part) * 100 / u128::from(whole))
 }
 
+/// Whether an action is of a kind.
+type Is = fn(&Action) -> bool;
+
 /// What a step is about: steps about the same thing make one change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject<'p> {
@@ -121,7 +124,7 @@ fn subject(step: &Step) -> Subject<'_> {
 }
 
 fn change(subject: &Subject<'_>, steps: &[&Step]) -> String {
-    let find = |wanted: fn(&Action) -> bool| steps.iter().find(|step| wanted(&step.action));
+    let find = |wanted: Is| steps.iter().find(|step| wanted(&step.action));
     let created = find(|action| {
         matches!(
             action,
@@ -162,7 +165,7 @@ fn change(subject: &Subject<'_>, steps: &[&Step]) -> String {
             _ => line('~', "start", step),
         };
     }
-    let verbs: [(char, &str, fn(&Action) -> bool); 5] = [
+    let verbs: [(char, &str, Is); 5] = [
         ('~', "restart", |action| {
             matches!(action, Action::RestartContainer { .. })
         }),

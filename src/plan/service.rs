@@ -6,6 +6,7 @@ use super::action::StepId;
 use super::draft::Draft;
 use super::replica;
 use super::replica::Make;
+use super::retire;
 use super::rollout;
 use super::stage::ServiceSteps;
 use super::stage::Stage;
@@ -171,8 +172,8 @@ fn fill(
                 let mut removed = Vec::new();
                 if let Some(found) = holder {
                     let spec = &one.service.container;
-                    let silent = replica::silence(stage, spec, found, &Cause::LeftOver, &[]);
-                    removed.push(replica::remove(stage, found, &Cause::LeftOver, &silent));
+                    let silent = retire::silence(stage, spec, found, &Cause::LeftOver, &[]);
+                    removed.push(retire::remove(stage, found, &Cause::LeftOver, &silent));
                     stage.free_name(found);
                 }
                 let make = Make {
@@ -209,7 +210,7 @@ fn retire_others(
     successor: &[StepId],
 ) {
     for other in &slot.others {
-        replica::retire(stage, one, other, &Cause::LeftOver, successor);
+        retire::retire(stage, one, other, &Cause::LeftOver, successor);
     }
 }
 
@@ -217,7 +218,7 @@ fn retire_others(
 fn shrink(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, needs: &[StepId]) -> Vec<StepId> {
     one.surplus
         .iter()
-        .map(|found| replica::retire(stage, one, found, &Cause::ScaleDown, needs))
+        .map(|found| retire::retire(stage, one, found, &Cause::ScaleDown, needs))
         .collect()
 }
 

@@ -311,10 +311,7 @@ fn happen(world: &mut World, line: &str) {
             });
         }
         ["scale", service, count] => {
-            let mut sketch = Sketch::default();
-            sketch.only.push((*service).to_owned());
-            let change = (*service, count.parse().unwrap());
-            record_scale(world, change);
+            record_scale(world, service, count.parse().unwrap());
         }
         ["engine", cores, mib] => {
             world.engine.cpus = cores.parse().unwrap();
@@ -325,7 +322,7 @@ fn happen(world: &mut World, line: &str) {
     }
 }
 
-fn record_scale(world: &mut World, (service, replicas): (&str, u32)) {
+fn record_scale(world: &mut World, service: &str, replicas: u32) {
     let change = serde_json::json!({
         service: { "replicas": replicas, "file_replicas": 2, "by": "ana", "at": 72060 }
     });
@@ -351,8 +348,10 @@ fn name_of(world: &World, who: &str) -> String {
         .containers
         .values()
         .find(|one| one.instance.service == service && one.instance.slot == slot)
-        .map(|one| one.instance.name.clone())
-        .unwrap_or_else(|| panic!("no container {who}"))
+        .map_or_else(
+            || panic!("no container {who}"),
+            |one| one.instance.name.clone(),
+        )
 }
 
 fn words(plan: &Plan) -> String {

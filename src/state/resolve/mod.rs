@@ -22,10 +22,10 @@ use crate::stack::Place;
 use crate::stack::Problem;
 use crate::stack::Problems;
 use crate::stack::Severity;
-use crate::stack::problem::Snippet;
 use crate::stack::Stack;
 use crate::stack::model::CapacityMode;
 use crate::stack::model::FileSource;
+use crate::stack::problem::Snippet;
 
 /// What resolving needs beside the stack.
 #[derive(Debug, Clone, Default)]
