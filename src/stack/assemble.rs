@@ -16,6 +16,7 @@ use super::keys::SECTIONS;
 use super::keys::SERVICE;
 use super::keys::STACK;
 use super::keys::Shape;
+use super::lint;
 use super::merge;
 use super::path;
 use super::report::At;
@@ -49,6 +50,8 @@ pub(crate) struct Document {
     pub(crate) path: PathBuf,
     /// Its YAML documents.
     pub(crate) trees: Vec<Node>,
+    /// Its number among the sources.
+    pub(crate) file: u32,
 }
 
 /// One set of files with its folder and variables: the stack itself, or what
@@ -102,19 +105,10 @@ impl Assembler<'_> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let file = self.sources.add(name, text);
         let trees = yaml::read(text, file, self.report);
-        if trees.is_empty() && !self.report.failed() {
-            self.report
-                .error(
-                    "empty",
-                    Span::file(file),
-                    &At::ROOT,
-                    format!("{name} is empty"),
-                )
-                .hint("a stack file has at least `services:` with one service");
-        }
         Document {
             path: path.to_owned(),
             trees,
+            file,
         }
     }
 
@@ -158,6 +152,9 @@ impl Assembler<'_> {
                 )
                 .hint("begin with `services:`");
             return None;
+        }
+        if let Some(map) = tree.as_map() {
+            lint::version(map, self.report);
         }
         self.fill(&mut tree, project.environment);
         canonical::object(

@@ -85,18 +85,21 @@ fn host_ports(tree: &Node, report: &mut Report) {
             let at = root.key(service);
             let at = at.key("ports");
             if let Some(other) = taken.iter().find(|other| clash(other, &port)) {
-                report
-                    .error(
-                        "port-clash",
-                        port.span,
-                        &at.index(index),
-                        format!(
-                            "the host port {}/{} is published by {} and by {}",
-                            port.port, port.protocol, other.service, port.service
-                        ),
-                    )
-                    .related(other.span, "the other one")
-                    .hint("publish another port, or give both an x-shop.route with its own path or host");
+                let message = format!(
+                    "the host port {}/{} is published by {} and by {}",
+                    port.port, port.protocol, other.service, port.service
+                );
+                let at = at.index(index);
+                // One of them on every address: whether that works is the
+                // host's to say.
+                let finding = if other.address == port.address {
+                    report.unfit("port-clash", port.span, &at, message)
+                } else {
+                    report.warning("port-overlap", port.span, &at, message)
+                };
+                finding.related(other.span, "the other one").hint(
+                    "publish another port, or give both an x-shop.route with its own path or host",
+                );
             }
             taken.push(port);
         }

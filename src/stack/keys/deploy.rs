@@ -61,7 +61,7 @@ static LIMITS: Object = Object {
     finish: None,
     keys: &[
         Key::new("cpus", Shape::Cpus),
-        Key::new("memory", Shape::Bytes { number: false }),
+        Key::new("memory", super::BYTES_AS_TEXT),
         Key::new("pids", super::ANY_INT),
     ],
 };
@@ -72,7 +72,7 @@ static RESERVATIONS: Object = Object {
     finish: None,
     keys: &[
         Key::new("cpus", Shape::Cpus),
-        Key::new("memory", Shape::Bytes { number: false }),
+        Key::new("memory", super::BYTES_AS_TEXT),
         Key::new(
             "devices",
             Shape::List {

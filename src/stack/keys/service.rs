@@ -467,7 +467,10 @@ static TMPFS_OPTIONS: Object = Object {
     name: "tmpfs options",
     extensions: true,
     finish: None,
-    keys: &[Key::new("size", BYTES), Key::new("mode", Shape::TmpfsMode)],
+    keys: &[
+        Key::new("size", super::SIZE),
+        Key::new("mode", Shape::TmpfsMode),
+    ],
 };
 
 static IMAGE_OPTIONS: Object = Object {
@@ -480,7 +483,7 @@ static IMAGE_OPTIONS: Object = Object {
 pub(crate) static PORT: Object = Object {
     name: "port",
     extensions: true,
-    finish: None,
+    finish: Some(forms::finish_port),
     keys: &[
         Key::new("name", Shape::Text),
         Key::new("mode", Shape::Text),
