@@ -64,6 +64,8 @@ pub struct EngineSettings {
     pub tls_verify: bool,
     /// `DOCKER_CERT_PATH`.
     pub cert_path: Option<PathBuf>,
+    /// `DOCKER_BUILDKIT=0`.
+    pub classic_builder: bool,
 }
 
 /// The terminals among the standard streams.
@@ -122,10 +124,9 @@ pub fn gather(
             env_files: globals.env_file.clone(),
             project_name: globals.project_name.clone(),
             profiles: globals.profile.clone(),
-            project_directory: None,
             environment: environment.clone(),
             working_dir: working_dir.to_owned(),
-            stdin: None,
+            ..LoadRequest::default()
         },
         engine: EngineSettings {
             // A context asked for by flag goes before a host of the environment.
@@ -136,6 +137,7 @@ pub fn gather(
                 .or_else(|| home.as_ref().map(|home| home.join(".docker"))),
             tls_verify: get("DOCKER_TLS_VERIFY").is_some(),
             cert_path: get("DOCKER_CERT_PATH").map(PathBuf::from),
+            classic_builder: get("DOCKER_BUILDKIT").is_some_and(|it| it == "0"),
         },
         format: globals.output.into(),
         progress: progress(globals, environment, terminals),

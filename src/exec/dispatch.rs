@@ -16,7 +16,6 @@ use super::Ended;
 use super::Failure;
 use super::Job;
 use super::StepError;
-use super::describe;
 use super::queue::Queue;
 use super::redact;
 use super::steps::Runner;
@@ -28,6 +27,7 @@ use crate::plan::action::Action;
 use crate::plan::action::Gate;
 use crate::plan::action::Step;
 use crate::plan::action::StepId;
+use crate::plan::report;
 use crate::state::observed::InstanceState;
 
 /// Events of the engine that may be waiting for a slow gate.
@@ -121,7 +121,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
             emitter.emit(EventKind::StepFailed {
                 step: id,
                 service: step.service.clone(),
-                what: describe(step),
+                what: report::what(step),
                 error: redact(&chain(&error), job.secrets),
                 output: output.clone(),
             });
@@ -157,7 +157,7 @@ async fn one<B: Backend>(
     step: &Step,
 ) -> (StepId, Result<(), StepError>) {
     let started = Instant::now();
-    let what = describe(step);
+    let what = report::what(step);
     emitter.emit(EventKind::StepStarted {
         step: step.id,
         service: step.service.clone(),

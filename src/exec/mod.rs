@@ -10,14 +10,13 @@ mod gates;
 mod mission;
 mod queue;
 mod steps;
-mod words;
 
 pub use dispatch::run;
+pub use mission::MakePlan;
 pub use mission::Mission;
 pub use mission::ProvideHelper;
 pub use mission::Verdict;
 pub use mission::carry_out;
-pub use words::describe;
 
 use std::time::Duration;
 

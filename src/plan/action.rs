@@ -39,6 +39,9 @@ pub struct Step {
     pub id: StepId,
     /// Service it belongs to, empty for the stack's own steps.
     pub service: String,
+    /// Slot of the replica it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
     /// What is done.
     pub action: Action,
     /// Why.

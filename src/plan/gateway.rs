@@ -19,6 +19,7 @@ use crate::state::names;
 use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
 use crate::state::observed::Role;
+use crate::state::ports::Bound;
 
 /// First port a gateway listens on inside its container.
 const FIRST_INSIDE: u16 = 10_001;
@@ -26,10 +27,40 @@ const FIRST_INSIDE: u16 = 10_001;
 /// What the services' steps need to know of the gateways.
 #[derive(Debug, Default)]
 pub(super) struct Gateways {
+    /// A gateway runs, or will.
+    pub(super) exist: bool,
     /// Steps before targets may be added or removed.
     pub(super) ready: Vec<StepId>,
-    /// Steps that publish ports which adopted containers hold, with those ports.
-    pub(super) waiting: Vec<(StepId, Vec<PublishedPort>)>,
+    /// Steps that bring a gateway which can probe.
+    pub(super) probing: Vec<StepId>,
+    /// Steps that publish ports which containers of the stack hold, with their names.
+    waiting: Vec<(StepId, BTreeSet<String>)>,
+}
+
+impl Gateways {
+    /// The gateways as they are, where a plan changes nothing about them.
+    pub(super) fn running(view: &View<'_>) -> Self {
+        Self {
+            exist: helpers(view, Role::Gateway).any(|one| one.state == InstanceState::Running),
+            ..Self::default()
+        }
+    }
+
+    /// Whether a gateway can only be made once this container has stopped.
+    pub(super) fn waits_for(&self, found: &Instance) -> bool {
+        self.waiting
+            .iter()
+            .any(|(_, holders)| holders.contains(&found.name))
+    }
+
+    /// A step stops this container: what waits for its ports waits for that.
+    pub(super) fn freed(&self, draft: &mut Draft, found: &Instance, stop: StepId) {
+        for (step, holders) in &self.waiting {
+            if holders.contains(&found.name) {
+                draft.need(*step, &[stop]);
+            }
+        }
+    }
 }
 
 /// Makes, mends, replaces and removes helpers.
@@ -60,9 +91,21 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft, ground: &Ground) -> Gate
         let name = free_name(view);
         let step = create(view, draft, ground, &name, &new, Cause::Missing, &[]);
         gateways.ready.push(step);
-        let held: Vec<PublishedPort> = new.iter().map(|port| (*port).clone()).collect();
-        gateways.waiting.push((step, held));
+        let holders = adopted_holders(view, &new);
+        if holders.is_empty() {
+            gateways.probing.push(step);
+        } else {
+            let ids: Vec<&str> = new.iter().map(|port| port.id.as_str()).collect();
+            let text = format!(
+                "{} moves from {} to the gateway; it will not answer for a moment",
+                ids.join(", "),
+                holders.iter().cloned().collect::<Vec<_>>().join(", ")
+            );
+            draft.note(true, "", text);
+            gateways.waiting.push((step, holders));
+        }
     }
+    gateways.exist = !listening.is_empty() || !new.is_empty();
     keeper(view, draft, ground, &ports, &mut gateways);
     for one in leaving {
         let needs = gateways.ready.clone();
@@ -86,12 +129,51 @@ pub(super) fn active_ports<'a>(view: &View<'a>) -> Vec<&'a PublishedPort> {
         .ports
         .iter()
         .filter(|port| {
-            port.routes
+            let led_to = port
+                .routes
                 .iter()
-                .any(|route| in_scope.contains(route.service.as_str()))
-                || helpers(view, Role::Gateway)
-                    .any(|gateway| gateway.listens.contains_key(&port.id))
+                .any(|route| in_scope.contains(route.service.as_str()));
+            let published =
+                helpers(view, Role::Gateway).any(|gateway| gateway.listens.contains_key(&port.id));
+            // An adopted container that is not to be replaced keeps its port.
+            let kept = adopted_holders(view, &[*port]).iter().any(|name| {
+                let instances = &view.input.observed.instances;
+                instances
+                    .iter()
+                    .any(|one| one.name == *name && !in_scope.contains(one.service.as_str()))
+            });
+            published || (led_to && !kept)
         })
+        .collect()
+}
+
+/// Names of running containers of the stack's services, made by Docker Compose,
+/// that hold one of these ports.
+fn adopted_holders(view: &View<'_>, ports: &[&PublishedPort]) -> BTreeSet<String> {
+    let wanted: Vec<Bound> = ports
+        .iter()
+        .filter_map(|port| Some(Bound::new(&port.host_ip, port.host_port?, "tcp")))
+        .collect();
+    let holds = |one: &Instance| {
+        one.host_ports
+            .iter()
+            .filter_map(|text| Bound::parse(text))
+            .any(|held| wanted.iter().any(|port| port.clashes(&held)))
+    };
+    let desired = &view.input.desired.services;
+    view.input
+        .observed
+        .instances
+        .iter()
+        .filter(|one| one.role == Role::Service && desired.contains_key(&one.service))
+        .filter(|one| one.state != InstanceState::Created && holds(one))
+        .filter(|one| {
+            !matches!(
+                one.state,
+                InstanceState::Exited { .. } | InstanceState::Dead
+            )
+        })
+        .map(|one| one.name.clone())
         .collect()
 }
 

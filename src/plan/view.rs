@@ -8,6 +8,10 @@ use super::order;
 use super::scale;
 use super::scale::Count;
 use crate::capacity::allocate;
+use crate::capacity::demand;
+use crate::capacity::demand::Load;
+use crate::capacity::ratio;
+use crate::capacity::ratio::Policy;
 use crate::state::change;
 use crate::state::change::KnownImage;
 use crate::state::change::Revision;
@@ -119,11 +123,14 @@ impl<'a> View<'a> {
 
     /// Whether the gateway sends requests to this container.
     pub(super) fn is_target(&self, one: &Instance) -> bool {
-        !one.alias.is_empty()
-            && self
-                .targets
-                .get(&one.service)
-                .is_some_and(|known| known.contains(&one.alias))
+        !one.alias.is_empty() && self.has_target(&one.service, &one.alias)
+    }
+
+    /// Whether the gateway sends requests for a service to this alias.
+    pub(super) fn has_target(&self, service: &str, alias: &str) -> bool {
+        self.targets
+            .get(service)
+            .is_some_and(|known| known.contains(alias))
     }
 
     /// Engine names of the networks a service's containers are attached to.
@@ -136,6 +143,46 @@ impl<'a> View<'a> {
             .filter_map(|key| self.input.desired.networks.get(key))
             .map(|network| network.name.clone())
             .collect()
+    }
+}
+
+impl View<'_> {
+    /// What the capacity check may let pass.
+    pub(super) fn policy(&self) -> Policy {
+        let file = self.input.desired.cpu_overcommit_percent;
+        Policy {
+            strict: self.input.desired.strict_capacity,
+            cpu_percent: self
+                .input
+                .options
+                .cpu_overcommit_percent
+                .unwrap_or(if file == 0 { 100 } else { file }),
+        }
+    }
+
+    /// Load of one service with a surge.
+    pub(super) fn load(&self, one: &ServiceView<'_>, surge: u32) -> Load {
+        Load {
+            service: one.service.name.clone(),
+            one: demand::of_one(&one.service.demand),
+            replicas: one.count.replicas,
+            surge,
+        }
+    }
+
+    /// Whether one more replica of this service fits beside everything else.
+    pub(super) fn has_room_for(&self, one: &ServiceView<'_>) -> bool {
+        let loads: Vec<Load> = self
+            .services
+            .iter()
+            .map(|other| {
+                let same = other.service.name == one.service.name;
+                self.load(other, u32::from(same))
+            })
+            .collect();
+        let observed = self.input.observed;
+        let report = ratio::check(&observed.engine, &observed.foreign, &loads, self.policy());
+        ratio::surge_fits(&report, &loads, self.policy())
     }
 }
 
@@ -226,10 +273,7 @@ fn known_image(input: &PlanInput<'_>, image: &ImageSource) -> KnownImage {
     match image {
         ImageSource::Build { tag: None } => KnownImage::Unnamed,
         ImageSource::Build { tag: Some(tag) } => on_engine(tag),
-        ImageSource::Pull { reference, .. } if must_pull(input, image) => {
-            let _ = reference;
-            KnownImage::Absent
-        }
+        ImageSource::Pull { .. } if must_pull(input, image) => KnownImage::Absent,
         ImageSource::Pull { reference, .. } => on_engine(reference),
         ImageSource::Unset => KnownImage::Absent,
     }

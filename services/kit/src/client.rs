@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy;
@@ -61,7 +61,7 @@ pub struct Call {
     path: String,
     body: Bytes,
     content_type: &'static str,
-    key: Option<String>,
+    headers: HeaderMap,
     repeatable: bool,
 }
 
@@ -74,7 +74,7 @@ impl Call {
             path: path.into(),
             body: Bytes::new(),
             content_type: "application/json",
-            key: None,
+            headers: HeaderMap::new(),
             repeatable,
         }
     }
@@ -94,9 +94,17 @@ impl Call {
 
     /// Adds an idempotency key, which makes any call repeatable.
     #[must_use]
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
-        self.repeatable()
+    pub fn key(self, key: &str) -> Self {
+        self.header(key::HEADER, key).repeatable()
+    }
+
+    /// Adds a header; one that cannot be sent is left out.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            self.headers.insert(name, value);
+        }
+        self
     }
 
     /// Marks the call as one that does no harm when it arrives twice.
@@ -121,14 +129,8 @@ impl Call {
                     HeaderValue::from_static(self.content_type),
                 );
             }
-            if let Some(key) = self
-                .key
-                .as_ref()
-                .and_then(|key| HeaderValue::try_from(key).ok())
-            {
-                headers.insert(key::HEADER, key);
-            }
             telemetry::pass_on(headers);
+            headers.extend(self.headers.clone());
         }
         request
             .body(Full::new(self.body.clone()))
@@ -141,6 +143,8 @@ impl Call {
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
 }
@@ -253,14 +257,16 @@ impl Client {
                     CallError::Broken(text)
                 }
             })?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), LARGEST_ANSWER)
-                .collect()
-                .await;
+            let (parts, body) = response.into_parts();
+            let body = Limited::new(body, LARGEST_ANSWER).collect().await;
             let body = body
                 .map_err(|error| CallError::Broken(error.to_string()))?
                 .to_bytes();
-            Ok(Answer { status, body })
+            Ok(Answer {
+                status: parts.status,
+                headers: parts.headers,
+                body,
+            })
         };
         tokio::time::timeout(self.limits.attempt.min(left), exchange)
             .await

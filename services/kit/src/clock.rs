@@ -60,6 +60,17 @@ pub fn serialize<S: serde::Serializer>(ms: &i64, serializer: S) -> Result<S::Ok,
     serializer.serialize_str(&rfc3339(*ms))
 }
 
+/// Serializes a moment that may be absent.
+pub fn serialize_some<S: serde::Serializer>(
+    ms: &Option<i64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match ms {
+        Some(ms) => serialize(ms, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

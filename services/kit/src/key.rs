@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::hex;
 use crate::problem::{Kind, Problem};
 
 /// The name of the header.
@@ -36,10 +37,7 @@ impl Key {
 /// Returns the fingerprint of a body: equal for bodies that mean the same, whatever their white space or order.
 pub fn fingerprint<T: Serialize>(body: &T) -> Result<String, Problem> {
     let bytes = serde_json::to_vec(body).map_err(Problem::internal)?;
-    Ok(Sha256::digest(&bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex::encode(&Sha256::digest(&bytes)))
 }
 
 fn parse(text: &str) -> Result<String, &'static str> {

@@ -13,6 +13,7 @@ pub mod client;
 pub mod clock;
 pub mod env;
 pub mod etag;
+mod hex;
 pub mod host;
 pub mod key;
 pub mod log;
@@ -25,6 +26,8 @@ pub mod reply;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use host::{About, Host, StartError, main};
 pub use problem::{Kind, Problem};

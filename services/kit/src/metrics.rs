@@ -57,7 +57,7 @@ impl Metrics {
     /// Sets a gauge.
     pub fn gauge(&self, name: &'static str, help: &'static str, labels: &[(&str, &str)], to: i64) {
         self.change(name, help, labels, Series::Gauge(0), |series| {
-            *series = Series::Gauge(to)
+            *series = Series::Gauge(to);
         });
     }
 

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::hex;
 use crate::problem::Problem;
 
 const DEFAULT: i64 = 50;
@@ -45,7 +46,7 @@ impl PageQuery {
         let more = items.len() > size;
         items.truncate(size);
         let next_cursor = if more {
-            items.last().map(|last| encode(&name(last)))
+            items.last().map(|last| hex::encode(name(last).as_bytes()))
         } else {
             None
         };
@@ -62,28 +63,9 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
-fn encode(name: &str) -> String {
-    name.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn decode(cursor: &str) -> Result<String, Problem> {
-    let bytes: Option<Vec<u8>> = cursor
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => Some(digit(*high)? * 16 + digit(*low)?),
-            _ => None,
-        })
-        .collect();
-    bytes
-        .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| Problem::field("/cursor", "must be the next_cursor of a page"))
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    let name = hex::decode(cursor).and_then(|bytes| String::from_utf8(bytes).ok());
+    name.ok_or_else(|| Problem::field("/cursor", "must be the next_cursor of a page"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! New connections of one listener on one thread.
 //!
-//! Test: `tests/http.rs`, `tests/shutdown.rs`.
+//! Test: `tests/gateway/http.rs`, `tests/gateway/shutdown.rs`.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -36,8 +36,6 @@ pub(crate) async fn accept(listener: TcpListener, front: Rc<Front>) {
             sleep(PAUSE).await;
             continue;
         };
-        // A socket that is gone already fails here, and then where it is read.
-        let _ = stream.set_nodelay(true);
         let front = Rc::clone(&front);
         tokio::task::spawn_local(async move {
             match front.table.protocol(&front.listener) {

@@ -7,7 +7,7 @@
 //! * an idle connection that closed after it took the request: on a fresh one,
 //!   only for an idempotent method without a body. The server may have acted.
 //!
-//! Test: `tests/http.rs`, `tests/retry.rs`.
+//! Test: `tests/gateway/http.rs`, `tests/gateway/retry.rs`.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -25,7 +25,6 @@ use tokio::time::Instant;
 
 use super::body::Relay;
 use super::body::Reply;
-use super::body::Upload;
 use super::headers;
 use super::problem::Problem;
 use super::upgrade;
@@ -35,6 +34,7 @@ use crate::routing::table::Table;
 use crate::routing::target::Lease;
 use crate::upstream::pool::Connection;
 use crate::upstream::pool::Pool;
+use crate::upstream::upload::Upload;
 
 /// What a request finds on its thread.
 pub(crate) struct Front {
@@ -51,6 +51,17 @@ pub(crate) struct Front {
 struct Place {
     authority: Option<String>,
     path: String,
+}
+
+/// How one attempt went.
+enum Attempt {
+    Answered(Response<Incoming>, Connection),
+    /// An idle connection had ended: the request may go over a fresh one.
+    Stale(Request<Upload>),
+    /// The target cannot be reached; nothing was sent.
+    Unreached(Request<Upload>),
+    /// The target has the request, or a part of it.
+    Broken,
 }
 
 /// A response, and by which connection under which lease it came.
@@ -122,45 +133,56 @@ impl Front {
         let mut may_change_target = true;
         let mut may_reuse = true;
         loop {
-            let idle = may_reuse.then(|| self.pool.checkout(&lease)).flatten();
-            let connected = match idle {
-                Some(connection) => Ok(connection),
-                None => self.pool.connect(&lease).await,
-            };
-            let Ok(mut connection) = connected else {
-                lease.target.count_error();
-                self.table.eject(&lease.target, lease.port);
-                if !may_change_target {
-                    return Err(Problem::BadUpstream);
-                }
-                may_change_target = false;
-                may_reuse = true;
-                lease = self
-                    .take(place, Some(&lease))
-                    .map_err(|_| Problem::BadUpstream)?;
-                continue;
-            };
-            let replay = connection.reused.then(|| repeatable(&request)).flatten();
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => {
+            match self.attempt(request, &lease, may_reuse).await {
+                Attempt::Answered(response, connection) => {
                     return Ok(Exchange {
                         response,
                         connection,
                         lease,
                     });
                 }
-                Err(mut error) => {
-                    let again = error.take_message().or(replay);
-                    // A fresh connection that fails is the target's failure, not
-                    // the fate of an idle one.
-                    let Some(again) = again.filter(|_| connection.reused) else {
-                        lease.target.count_error();
-                        return Err(Problem::BadUpstream);
-                    };
+                Attempt::Stale(again) => {
                     request = again;
                     may_reuse = false;
                 }
+                Attempt::Unreached(again) => {
+                    lease.target.count_error();
+                    self.table.eject(&lease.target, lease.port);
+                    if !may_change_target {
+                        return Err(Problem::BadUpstream);
+                    }
+                    let other = self.take(place, Some(&lease));
+                    lease = other.map_err(|_| Problem::BadUpstream)?;
+                    request = again;
+                    may_change_target = false;
+                    may_reuse = true;
+                }
+                Attempt::Broken => {
+                    lease.target.count_error();
+                    return Err(Problem::BadUpstream);
+                }
             }
+        }
+    }
+
+    async fn attempt(&self, request: Request<Upload>, lease: &Lease, may_reuse: bool) -> Attempt {
+        let idle = may_reuse.then(|| self.pool.checkout(lease)).flatten();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => match self.pool.connect(lease).await {
+                Ok(connection) => connection,
+                Err(_) => return Attempt::Unreached(request),
+            },
+        };
+        let reused = connection.reused;
+        let replay = reused.then(|| repeatable(&request)).flatten();
+        match connection.sender.try_send_request(request).await {
+            Ok(response) => Attempt::Answered(response, connection),
+            Err(mut error) => match (error.take_message(), replay) {
+                (Some(unsent), _) if !reused => Attempt::Unreached(unsent),
+                (Some(again), _) | (None, Some(again)) => Attempt::Stale(again),
+                (None, None) => Attempt::Broken,
+            },
         }
     }
 

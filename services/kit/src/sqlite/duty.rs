@@ -13,12 +13,12 @@ use crate::clock::{Clock, millis};
 use crate::host::Stop;
 use crate::problem::Problem;
 
-const NAME: &str = "duties";
 const TERM: Duration = Duration::from_secs(3);
 
-/// Does `duties` every `period` while this replica holds the lease, until told to stop.
+/// Does `duties` every `period` while this replica holds the lease called `name`, until told to stop.
 pub async fn run(
     db: Db,
+    name: &'static str,
     period: Duration,
     mut stop: Stop,
     mut duties: impl AsyncFnMut() -> Result<(), Problem>,
@@ -27,7 +27,7 @@ pub async fn run(
     // The lease is a matter between machines' processes, so it runs on real time even where a test moves the service's clock.
     let clock = Clock::system();
     while !stop.within(period).await {
-        match acquire(&db, &holder, clock.now()).await {
+        match acquire(&db, name, &holder, clock.now()).await {
             Ok(true) => {
                 if let Err(problem) = duties().await {
                     tracing::warn!(
@@ -40,7 +40,7 @@ pub async fn run(
             Err(problem) => tracing::warn!(detail = problem.detail, "cannot ask for the lease"),
         }
     }
-    if let Err(problem) = release(&db, &holder).await {
+    if let Err(problem) = release(&db, name, &holder).await {
         tracing::warn!(
             detail = problem.detail,
             "the lease was not released; it runs out by itself"
@@ -49,10 +49,10 @@ pub async fn run(
 }
 
 /// Takes or renews the lease; returns whether this replica holds it. Writes only when there is something to write.
-async fn acquire(db: &Db, holder: &str, now: i64) -> Result<bool, Problem> {
+async fn acquire(db: &Db, name: &str, holder: &str, now: i64) -> Result<bool, Problem> {
     let current: Option<(String, i64)> =
         sqlx::query_as("SELECT holder, until FROM leases WHERE name = ?")
-            .bind(NAME)
+            .bind(name)
             .fetch_optional(&mut *db.read().await?)
             .await?;
     if let Some((current, until)) = current {
@@ -69,7 +69,7 @@ async fn acquire(db: &Db, holder: &str, now: i64) -> Result<bool, Problem> {
         "INSERT INTO leases (name, holder, until) VALUES (?1, ?2, ?3)
          ON CONFLICT (name) DO UPDATE SET holder = ?2, until = ?3 WHERE holder = ?2 OR until <= ?4",
     )
-    .bind(NAME)
+    .bind(name)
     .bind(holder)
     .bind(now + millis(TERM))
     .bind(now)
@@ -79,10 +79,10 @@ async fn acquire(db: &Db, holder: &str, now: i64) -> Result<bool, Problem> {
     Ok(taken.rows_affected() == 1)
 }
 
-async fn release(db: &Db, holder: &str) -> Result<(), Problem> {
+async fn release(db: &Db, name: &str, holder: &str) -> Result<(), Problem> {
     let mut tx = db.write().await?;
     sqlx::query("DELETE FROM leases WHERE name = ? AND holder = ?")
-        .bind(NAME)
+        .bind(name)
         .bind(holder)
         .execute(&mut *tx)
         .await?;
@@ -102,16 +102,16 @@ mod tests {
             .await
             .unwrap();
         let term = millis(TERM);
-        assert!(acquire(&db, "a", 0).await.unwrap());
-        assert!(!acquire(&db, "b", term - 1).await.unwrap());
-        assert!(acquire(&db, "a", term - 1).await.unwrap(), "renewed");
-        assert!(!acquire(&db, "b", term).await.unwrap());
+        assert!(acquire(&db, "n", "a", 0).await.unwrap());
+        assert!(!acquire(&db, "n", "b", term - 1).await.unwrap());
+        assert!(acquire(&db, "n", "a", term - 1).await.unwrap(), "renewed");
+        assert!(!acquire(&db, "n", "b", term).await.unwrap());
         assert!(
-            acquire(&db, "b", 2 * term).await.unwrap(),
+            acquire(&db, "n", "b", 2 * term).await.unwrap(),
             "the holder was silent for a term"
         );
-        assert!(!acquire(&db, "a", 2 * term).await.unwrap());
-        release(&db, "b").await.unwrap();
-        assert!(acquire(&db, "a", 2 * term).await.unwrap());
+        assert!(!acquire(&db, "n", "a", 2 * term).await.unwrap());
+        release(&db, "n", "b").await.unwrap();
+        assert!(acquire(&db, "n", "a", 2 * term).await.unwrap());
     }
 }

@@ -19,10 +19,10 @@ use crate::problem::Problem;
 
 const BATCH: i64 = 100;
 
-/// An event as it is listed and posted: a CloudEvent in JSON.
+/// An event as it is listed and posted: a `CloudEvent` in JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
-    /// The version of the CloudEvents specification.
+    /// The version of the `CloudEvents` specification.
     pub specversion: String,
     /// Unique for each event.
     pub id: String,
@@ -56,6 +56,15 @@ pub async fn append(
         .execute(db)
         .await?;
     Ok(())
+}
+
+/// Tells whether an event happened before `before`.
+pub async fn any_before(db: &mut SqliteConnection, before: i64) -> Result<bool, Problem> {
+    // The numbers follow the clock, so the oldest event is the first.
+    let first: Option<i64> = sqlx::query_scalar("SELECT at FROM events ORDER BY seq LIMIT 1")
+        .fetch_optional(db)
+        .await?;
+    Ok(first.is_some_and(|at| at < before))
 }
 
 /// Forgets events that happened before `before`.
@@ -122,6 +131,11 @@ impl Outbox {
             source,
             subscribers: urls.into_iter().map(client).collect::<Result<_, _>>()?,
         })
+    }
+
+    /// Tells whether nobody listens.
+    pub fn is_empty(&self) -> bool {
+        self.subscribers.is_empty()
     }
 
     /// Posts what each subscriber has not seen; one that fails is tried again at the next call, and holds up no other.

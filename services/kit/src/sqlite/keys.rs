@@ -1,11 +1,12 @@
 //! Keyed requests, remembered: a retry gets the stored answer, or takes over what was left half-done.
 //!
-//! A request that needs one transaction uses [`find`] and [`finish`] in it. A request of several steps calls [`begin`] first,
+//! A request that needs one transaction uses [`find`] and [`conclude`]. A request of several steps calls [`begin`] first,
 //! which fixes the id of the resource before the first step, so that whoever repeats the request (the same client, at
 //! another replica) repeats every step with the same id. All steps must therefore be idempotent by that id.
 
 use sqlx::SqliteConnection;
 
+use super::Write;
 use crate::key::Key;
 use crate::problem::{Kind, Problem};
 use crate::reply::Reply;
@@ -17,6 +18,8 @@ pub enum Known {
     Begun {
         /// The id of the resource.
         resource: String,
+        /// When it was begun.
+        started_at: i64,
     },
     /// Finished with this answer.
     Done(Reply),
@@ -28,15 +31,15 @@ pub async fn find(
     key: &Key,
     fingerprint: &str,
 ) -> Result<Option<Known>, Problem> {
-    type Row = (String, String, Option<i64>, Option<String>);
+    type Row = (String, String, Option<i64>, Option<String>, i64);
     let row: Option<Row> = sqlx::query_as(
-        "SELECT fingerprint, resource, status, body FROM keys WHERE scope = ? AND value = ?",
+        "SELECT fingerprint, resource, status, body, started_at FROM keys WHERE scope = ? AND value = ?",
     )
     .bind(&key.scope)
     .bind(&key.value)
     .fetch_optional(db)
     .await?;
-    let Some((stored, resource, status, body)) = row else {
+    let Some((stored, resource, status, body, started_at)) = row else {
         return Ok(None);
     };
     if stored != fingerprint {
@@ -48,7 +51,10 @@ pub async fn find(
     Ok(Some(
         match (status.and_then(|status| u16::try_from(status).ok()), body) {
             (Some(status), Some(body)) => Known::Done(Reply { status, body }),
-            _ => Known::Begun { resource },
+            _ => Known::Begun {
+                resource,
+                started_at,
+            },
         },
     ))
 }
@@ -95,6 +101,69 @@ pub async fn finish(
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// Stores the answer for whichever key was begun for a resource, if one was.
+pub async fn finish_resource(
+    db: &mut SqliteConnection,
+    resource: &str,
+    reply: &Reply,
+) -> Result<(), Problem> {
+    sqlx::query("UPDATE keys SET status = ?, body = ? WHERE resource = ? AND status IS NULL")
+        .bind(i64::from(reply.status))
+        .bind(&reply.body)
+        .bind(resource)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Lists resources of a scope that were begun before `before` and never finished.
+pub async fn abandoned(
+    db: &mut SqliteConnection,
+    scope: &str,
+    before: i64,
+) -> Result<Vec<String>, Problem> {
+    let query = "SELECT resource FROM keys WHERE status IS NULL AND scope = ? AND started_at < ? ORDER BY started_at LIMIT 50";
+    Ok(sqlx::query_scalar(query)
+        .bind(scope)
+        .bind(before)
+        .fetch_all(db)
+        .await?)
+}
+
+/// Forgets what was begun for a resource and never finished: a later retry begins anew.
+pub async fn abandon(db: &mut SqliteConnection, resource: &str) -> Result<(), Problem> {
+    sqlx::query("DELETE FROM keys WHERE resource = ? AND status IS NULL")
+        .bind(resource)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+/// Stores the outcome of a request that needed only this transaction, and commits. A refusal is stored like a success, so
+/// the work must decide on it before its first write; a failure is not stored, and everything is rolled back.
+pub async fn conclude(
+    mut tx: Write,
+    key: &Key,
+    fingerprint: &str,
+    outcome: Result<Reply, Problem>,
+    now: i64,
+) -> Result<Reply, Problem> {
+    let reply = match outcome {
+        Err(problem) if problem.is_transient() => return Err(problem),
+        Err(problem) => Reply::from(&problem),
+        Ok(reply) => reply,
+    };
+    finish(&mut tx, key, fingerprint, &reply, now).await?;
+    tx.commit().await?;
+    Ok(reply)
+}
+
+/// Tells whether a finished key is older than `before`.
+pub async fn any_before(db: &mut SqliteConnection, before: i64) -> Result<bool, Problem> {
+    let old = "SELECT EXISTS (SELECT 1 FROM keys WHERE started_at < ? AND status IS NOT NULL)";
+    Ok(sqlx::query_scalar(old).bind(before).fetch_one(db).await?)
 }
 
 /// Forgets keys that were begun before `before` and are finished.

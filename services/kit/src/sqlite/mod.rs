@@ -29,6 +29,7 @@ pub const SCHEMA: &str = "
         PRIMARY KEY (scope, value)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX keys_by_age ON keys (started_at);
+    CREATE INDEX keys_begun ON keys (resource) WHERE status IS NULL;
     CREATE TABLE events (
         seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, type TEXT NOT NULL, subject TEXT NOT NULL,
         at INTEGER NOT NULL, data TEXT NOT NULL
@@ -107,6 +108,8 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
             .foreign_keys(true)
+            // The image has no folder for temporary files.
+            .pragma("temp_store", "MEMORY")
             .disable_statement_logging();
         let mut connection = connect_patiently(&options).await.map_err(failed)?;
         migrate(&mut connection, path, schema).await?;
@@ -144,7 +147,7 @@ async fn connect_patiently(
     loop {
         match options.connect().await {
             Err(error) if is_busy(&error) && Instant::now() < deadline => {
-                tokio::time::sleep(Duration::from_millis(5)).await
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             outcome => return outcome,
         }
@@ -198,7 +201,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
     // The primary result codes 5 (busy) and 6 (locked) are the low byte of the extended ones.
     let code = error
         .as_database_error()
-        .and_then(|e| e.code())
+        .and_then(sqlx::error::DatabaseError::code)
         .and_then(|code| code.parse::<u32>().ok());
     code.is_some_and(|code| matches!(code & 0xff, 5 | 6))
 }
