@@ -5,7 +5,11 @@
 //! (the files), and `expected.json` or `expected-error`. The cases beside this
 //! file run always; `SHOPCTL_COMPOSE_CASES=DIR` runs those of another folder
 //! too. `deviations.txt` names the cases where we differ on purpose.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that reports figures")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that reports figures"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -102,7 +106,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn case(path: &Path, inside: &Path) -> Outcome {
-    let case: Value = serde_json::from_str(&fs::read_to_string(path.join("case.json")).unwrap()).unwrap();
+    let case: Value =
+        serde_json::from_str(&fs::read_to_string(path.join("case.json")).unwrap()).unwrap();
     let expected = fs::read_to_string(path.join("expected.json"))
         .ok()
         .map(|text| serde_json::from_str::<Value>(&text).unwrap());
@@ -146,7 +151,9 @@ fn request(case: &Value, inside: &Path) -> LoadRequest {
             .insert(name.clone(), value.as_str().unwrap().to_owned());
     }
     request.environment.insert("HOME".into(), "/home/u".into());
-    request.environment.insert("PATH".into(), "/usr/bin:/bin".into());
+    request
+        .environment
+        .insert("PATH".into(), "/usr/bin:/bin".into());
     let args = texts(&case["args"]);
     let mut args = args.iter();
     while let Some(flag) = args.next() {

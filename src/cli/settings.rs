@@ -68,6 +68,17 @@ pub struct EngineSettings {
     pub classic_builder: bool,
 }
 
+impl EngineSettings {
+    /// Path of the engine's socket, where it is one of this host.
+    pub fn local_socket(&self) -> Option<PathBuf> {
+        match (&self.host, &self.context) {
+            (Some(host), _) => host.strip_prefix("unix://").map(Into::into),
+            (None, None) => Some("/var/run/docker.sock".into()),
+            (None, Some(_)) => None,
+        }
+    }
+}
+
 /// The terminals among the standard streams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Terminals {

@@ -1,8 +1,6 @@
 //! `gateway …`: the data plane, run from the same binary by the containers of a
 //! stack. The one arrow from the command line into the services.
 
-use std::error::Error as _;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use shop_gateway::ControlOptions;
@@ -10,27 +8,21 @@ use shop_gateway::Error;
 use shop_gateway::LockOptions;
 use shop_gateway::RunOptions;
 
-use super::super::args::GatewayCommand;
-use super::super::exit::Exit;
+use super::args::GatewayCommand;
+use super::error::CliError;
+use super::exit::Exit;
 use crate::report::console::Console;
 
-/// Runs it until it ends; the exit code. It brings its own runtime.
-pub(in super::super) fn run(command: GatewayCommand, console: &Console) -> u8 {
-    let Err(error) = start(command, console) else {
-        return Exit::Done.code();
-    };
-    let mut text = format!("error: {error}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing into a String cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    console.err(&text);
-    if matches!(error, Error::Usage(_)) {
-        Exit::Usage.code()
-    } else {
-        Exit::Internal.code()
+/// Runs it until it ends. It brings its own runtime.
+pub(super) fn run(command: GatewayCommand, console: &Console) -> Result<Exit, CliError> {
+    match start(command, console) {
+        Ok(()) => Ok(Exit::Done),
+        Err(error @ Error::Usage(_)) => Err(CliError::usage(error.to_string())),
+        Err(error) => Err(CliError::caused(
+            Exit::Internal,
+            error.to_string(),
+            &error,
+        )),
     }
 }
 

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::super::args::ConfigArgs;
-use super::super::error::CliError;
-use super::super::exit::Exit;
-use super::super::scene::Scene;
-use super::super::scene::known;
-use super::super::world::World;
+use super::args::ConfigArgs;
+use super::error::CliError;
+use super::exit::Exit;
+use super::desk::Desk;
+use super::desk::known;
+use super::project::Project;
 use crate::report::Format;
 use crate::stack::config::Document;
 use crate::state::digest;
 
 /// Prints it.
-pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: &ConfigArgs) -> Result<u8, CliError> {
-    let loaded = scene.load_with(|request| {
+pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> {
+    let loaded = desk.load_with(|request| {
         request.raw = args.no_interpolate;
     })?;
     if args.resolve_image_digests {
@@ -23,7 +23,7 @@ pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: &ConfigArgs) -> Re
         ));
     }
     if let Some(service) = &args.hash {
-        return hash(scene, service).await;
+        return hash(desk, service);
     }
     let document = &loaded.document;
     let list = if args.services {
@@ -46,20 +46,20 @@ pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: &ConfigArgs) -> Re
     };
     if let Some(lines) = list {
         for line in lines {
-            scene.console.out(&line)?;
+            desk.console.out(&line)?;
         }
-        return Ok(Exit::Done.code());
+        return Ok(Exit::Done);
     }
     // `-q` only checks.
-    if !scene.settings.quiet {
-        let text = match scene.settings.format {
+    if !desk.settings.quiet {
+        let text = match desk.settings.format {
             Format::Json => document.to_json(),
             Format::Human | Format::Yaml => document.to_yaml(),
             Format::Markdown => format!("```yaml\n{}\n```", document.to_yaml().trim_end()),
         };
-        scene.console.out(&text)?;
+        desk.console.out(&text)?;
     }
-    Ok(Exit::Done.code())
+    Ok(Exit::Done)
 }
 
 /// Names of the variables, as far as the document knows them.
@@ -68,14 +68,19 @@ fn variables(document: &Document) -> Vec<String> {
 }
 
 /// `SERVICE DIGEST`, the digest being that of the service's container.
-async fn hash<W: World>(scene: &Scene<'_, W>, service: &str) -> Result<u8, CliError> {
-    let quiet = scene.load_with(|_| {})?;
+fn hash(desk: &Desk<'_>, service: &str) -> Result<Exit, CliError> {
+    let loaded = desk.load(&[])?;
     let only: Vec<String> = match service {
         "*" => Vec::new(),
         names => names.split(',').map(str::to_owned).collect(),
     };
-    known(&quiet, &only)?;
-    let project = scene.project(&only)?;
+    known(&loaded, &only)?;
+    let project = Project::new(
+        loaded.stack,
+        &desk.settings.load.environment,
+        &desk.settings.cache,
+        &only,
+    )?;
     let files: BTreeMap<String, String> = project
         .desired
         .files
@@ -85,8 +90,8 @@ async fn hash<W: World>(scene: &Scene<'_, W>, service: &str) -> Result<u8, CliEr
     for service in project.desired.services.values() {
         if only.is_empty() || only.contains(&service.name) {
             let digest = digest::revision(&service.container, &files);
-            scene.console.out(&format!("{} {digest}", service.name))?;
+            desk.console.out(&format!("{} {digest}", service.name))?;
         }
     }
-    Ok(Exit::Done.code())
+    Ok(Exit::Done)
 }

@@ -5,12 +5,12 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-use super::super::args::BuildArgs;
-use super::super::error::CliError;
-use super::super::exit::Exit;
-use super::super::project::Project;
-use super::super::scene::Scene;
-use super::super::world::World;
+use super::args::BuildArgs;
+use super::error::CliError;
+use super::exit::Exit;
+use super::project::Project;
+use super::signals::Signals;
+use super::desk::Desk;
 use crate::backend::Backend;
 use crate::backend::BuildImages as _;
 use crate::build::Builder;
@@ -28,23 +28,34 @@ use crate::report::tables;
 const PARALLEL: usize = 4;
 
 /// Builds what changed, pushes where asked.
-pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: &BuildArgs) -> Result<u8, CliError> {
-    let mut project = scene.project(&args.services)?;
-    let backend = scene.connect().await?;
+pub(super) async fn run<B: Backend>(
+    desk: &Desk<'_>,
+    backend: &B,
+    args: &BuildArgs,
+) -> Result<Exit, CliError> {
+    let loaded = desk.load(&args.services)?;
+    let settings = desk.settings;
+    let mut project = Project::new(
+        loaded.stack,
+        &settings.load.environment,
+        &settings.cache,
+        &args.services,
+    )?;
     let (sender, events) = mpsc::unbounded_channel();
     let progress = Progress {
-        console: scene.console.clone(),
-        mode: scene.settings.progress,
+        console: desk.console.clone(),
+        mode: desk.settings.progress,
         json: false,
-        verbose: scene.settings.verbose,
+        verbose: desk.settings.verbose,
     };
+    let mut signals = Signals::new();
     let work = async {
         let emitter = Emitter::new(sender, uuid::Uuid::now_v7().simple().to_string());
         project.prepare(&emitter).await?;
         tokio::select! {
-            images = images(&backend, &project, args, &emitter) => images,
-            () = scene.signals.raised() => Err(CliError::new(
-                Exit::Interrupted,
+            images = images(backend, &project, args, &emitter) => images,
+            exit = signals.next() => Err(CliError::new(
+                exit,
                 "interrupted; images that were built stay",
             )),
         }
@@ -55,8 +66,8 @@ pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: &BuildArgs) -> Res
         stack: project.desired.stack.clone(),
         images: images?,
     };
-    scene.answer(&document, tables::build)?;
-    Ok(Exit::Done.code())
+    desk.answer(&document, tables::build)?;
+    Ok(Exit::Done)
 }
 
 async fn images<B: Backend>(

@@ -10,21 +10,24 @@ use rustix::termios::OptionalActions;
 use rustix::termios::Termios;
 use tokio::io::AsyncWrite;
 
-use super::super::args::ExecArgs;
-use super::super::error::CliError;
-use super::super::exit::Exit;
-use super::super::scene::Scene;
-use super::super::world::World;
-use crate::backend::Exec as _;
+use super::args::ExecArgs;
+use super::error::CliError;
+use super::exit::Exit;
+use super::desk::Desk;
+use super::signals::Signals;
+use crate::backend::Backend;
 use crate::backend::ExecRequest;
-use crate::backend::Observe as _;
 use crate::backend::Query;
 use crate::report::console::Console;
 use crate::state::change::serves;
 use crate::state::observed::Role;
 
 /// Runs it in the first replica that serves.
-pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: ExecArgs) -> Result<u8, CliError> {
+pub(super) async fn run<B: Backend>(
+    desk: &Desk<'_>,
+    backend: &B,
+    args: &ExecArgs,
+) -> Result<u8, CliError> {
     let own = |mut error: CliError| {
         // Whatever fails before the command runs is ours, not the command's.
         if !matches!(error.exit, Exit::StackInvalid | Exit::Usage) {
@@ -32,9 +35,7 @@ pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: ExecArgs) -> Resul
         }
         error
     };
-    let loaded = scene.load().map_err(own)?;
-    super::super::scene::known(&loaded, std::slice::from_ref(&args.service)).map_err(own)?;
-    let backend = scene.connect().await.map_err(own)?;
+    let loaded = desk.load(std::slice::from_ref(&args.service)).map_err(own)?;
     let query = Query {
         stack: loaded.stack.name.clone(),
         ..Query::default()
@@ -55,27 +56,28 @@ pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: ExecArgs) -> Resul
             )
             .hint("shopctl status")
         })?;
-    let tty = scene.terminals.stdin && scene.terminals.stdout;
+    let tty = desk.terminals.stdin && desk.terminals.stdout;
     let request = ExecRequest {
         container: replica.name.clone(),
-        command: args.command,
+        command: args.command.clone(),
         tty,
         stdin: true,
         ..ExecRequest::default()
     };
     let _raw = if tty { RawTerminal::enter() } else { None };
+    let mut signals = Signals::new();
     let run = backend.exec(
         &request,
         Some(Box::new(tokio::io::stdin())),
-        Box::new(ConsoleWriter::out(&scene.console)),
-        Box::new(ConsoleWriter::err(&scene.console)),
+        Box::new(ConsoleWriter::out(desk.console)),
+        Box::new(ConsoleWriter::err(desk.console)),
     );
     tokio::select! {
         code = run => {
             let code = code.map_err(|error| own(error.into()))?;
             Ok(u8::try_from(code).unwrap_or(u8::MAX))
         }
-        () = scene.signals.raised() => Ok(scene.signals.code()),
+        exit = signals.next() => Ok(exit.code()),
     }
 }
 

@@ -5,11 +5,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::args::InitArgs;
-use super::super::args::TemplateArg;
-use super::super::error::CliError;
-use super::super::exit::Exit;
-use super::super::scene::Scene;
+use super::args::InitArgs;
+use super::args::TemplateArg;
+use super::error::CliError;
+use super::exit::Exit;
+use super::desk::Desk;
 use crate::report::tables::plural;
 
 /// Path below the folder, and what stands in it.
@@ -19,68 +19,68 @@ type File = (&'static str, &'static str);
 const COMMON: [File; 2] = [
     (
         ".github/workflows/deploy.yml",
-        include_str!("../../../templates/common/github.yml"),
+        include_str!("../../templates/common/github.yml"),
     ),
     (
         ".gitlab-ci.yml",
-        include_str!("../../../templates/common/gitlab.yml"),
+        include_str!("../../templates/common/gitlab.yml"),
     ),
 ];
 
 const AXUM: [File; 7] = [
     (
         "stack.yaml",
-        include_str!("../../../templates/axum/stack.yaml"),
+        include_str!("../../templates/axum/stack.yaml"),
     ),
     (
         "Dockerfile",
-        include_str!("../../../templates/axum/Dockerfile"),
+        include_str!("../../templates/axum/Dockerfile"),
     ),
     (
         ".dockerignore",
-        include_str!("../../../templates/axum/dockerignore"),
+        include_str!("../../templates/axum/dockerignore"),
     ),
     (
         ".gitignore",
-        include_str!("../../../templates/axum/gitignore"),
+        include_str!("../../templates/axum/gitignore"),
     ),
     (
         ".cargo/config.toml",
-        include_str!("../../../templates/axum/cargo-config.toml"),
+        include_str!("../../templates/axum/cargo-config.toml"),
     ),
     (
         "Cargo.toml",
-        include_str!("../../../templates/axum/Cargo.toml.in"),
+        include_str!("../../templates/axum/Cargo.toml.in"),
     ),
     (
         "src/main.rs",
-        include_str!("../../../templates/axum/main.rs.in"),
+        include_str!("../../templates/axum/main.rs.in"),
     ),
 ];
 
 const FLASK: [File; 5] = [
     (
         "stack.yaml",
-        include_str!("../../../templates/flask/stack.yaml"),
+        include_str!("../../templates/flask/stack.yaml"),
     ),
     (
         "Dockerfile",
-        include_str!("../../../templates/flask/Dockerfile"),
+        include_str!("../../templates/flask/Dockerfile"),
     ),
     (
         ".dockerignore",
-        include_str!("../../../templates/flask/dockerignore"),
+        include_str!("../../templates/flask/dockerignore"),
     ),
     (
         "requirements.txt",
-        include_str!("../../../templates/flask/requirements.txt"),
+        include_str!("../../templates/flask/requirements.txt"),
     ),
-    ("app.py", include_str!("../../../templates/flask/app.py")),
+    ("app.py", include_str!("../../templates/flask/app.py")),
 ];
 
 /// Writes the files.
-pub(super) fn run<W>(scene: &Scene<'_, W>, args: &InitArgs) -> Result<u8, CliError> {
-    let dir = scene.settings.load.working_dir.join(&args.dir);
+pub(super) fn run(desk: &Desk<'_>, args: &InitArgs) -> Result<Exit, CliError> {
+    let dir = desk.settings.load.working_dir.join(&args.dir);
     let name = name(&dir)?;
     let own: &[File] = match args.template {
         TemplateArg::Axum => &AXUM,
@@ -111,14 +111,14 @@ pub(super) fn run<W>(scene: &Scene<'_, W>, args: &InitArgs) -> Result<u8, CliErr
             )
         })?;
     }
-    if !scene.settings.quiet {
-        scene.console.err(&format!(
+    if !desk.settings.quiet {
+        desk.console.err(&format!(
             "wrote {name} to {}\nnext: cd {} && shopctl deploy",
             args.dir.display(),
             args.dir.display()
         ));
     }
-    Ok(Exit::Done.code())
+    Ok(Exit::Done)
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {

@@ -8,12 +8,11 @@ use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::path::Path;
 
-use super::super::error::CliError;
-use super::super::exit::Exit;
-use super::super::scene::Scene;
-use super::super::world::World;
+use super::error::CliError;
+use super::exit::Exit;
+use super::desk::Desk;
+use crate::backend::Backend;
 use crate::backend::BackendError;
-use crate::backend::Observe as _;
 use crate::backend::Query;
 use crate::report::documents::Check;
 use crate::report::documents::DoctorDocument;
@@ -30,17 +29,20 @@ use crate::state::observed::ObservedState;
 const SPACE_WANTED: u64 = 2 << 30;
 
 /// Looks at everything and prints what it found.
-pub(super) async fn run<W: World>(scene: &Scene<'_, W>) -> Result<u8, CliError> {
+pub(super) async fn run<B: Backend>(
+    desk: &Desk<'_>,
+    backend: Result<&B, BackendError>,
+) -> Result<Exit, CliError> {
     let mut checks = Vec::new();
-    let loaded = stack_file(scene, &mut checks);
-    let socket = scene.world.local_socket(&scene.settings.engine);
+    let loaded = stack_file(desk, &mut checks);
+    let socket = desk.settings.engine.local_socket();
     if let Some(socket) = &socket {
         checks.push(socket_check(socket));
     }
     let stack = loaded
         .as_ref()
         .map_or_else(String::new, |loaded| loaded.stack.name.clone());
-    let observed = engine(scene, stack, &mut checks).await;
+    let observed = engine(backend, stack, &mut checks).await;
     if let Some(observed) = &observed {
         checks.push(cgroup(observed));
         if let Some(loaded) = &loaded {
@@ -62,11 +64,11 @@ pub(super) async fn run<W: World>(scene: &Scene<'_, W>) -> Result<u8, CliError> 
         healthy: checks.iter().all(|check| check.outcome != "failed"),
         checks,
     };
-    scene.answer(&document, tables::doctor)?;
+    desk.answer(&document, tables::doctor)?;
     Ok(if document.healthy {
-        Exit::Done.code()
+        Exit::Done
     } else {
-        Exit::Pending.code()
+        Exit::Pending
     })
 }
 
@@ -88,8 +90,8 @@ fn bad(name: &str, outcome: &str, finding: impl Into<String>, mend: impl Into<St
     }
 }
 
-fn stack_file<W>(scene: &Scene<'_, W>, checks: &mut Vec<Check>) -> Option<Loaded> {
-    match stack::load(&scene.settings.load) {
+fn stack_file(desk: &Desk<'_>, checks: &mut Vec<Check>) -> Option<Loaded> {
+    match stack::load(&desk.settings.load) {
         Ok(loaded) => {
             let files: Vec<String> = loaded
                 .stack
@@ -151,8 +153,8 @@ fn socket_check(socket: &Path) -> Check {
     }
 }
 
-async fn engine<W: World>(
-    scene: &Scene<'_, W>,
+async fn engine<B: Backend>(
+    backend: Result<&B, BackendError>,
     stack: String,
     checks: &mut Vec<Check>,
 ) -> Option<ObservedState> {
@@ -162,8 +164,7 @@ async fn engine<W: World>(
         ..Query::default()
     };
     let look = async {
-        let backend = scene.world.connect(&scene.settings.engine).await?;
-        backend.observe(&query).await
+        backend?.observe(&query).await
     };
     match look.await {
         Ok(observed) => {

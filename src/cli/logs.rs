@@ -14,12 +14,12 @@ use futures_util::stream::SelectAll;
 use futures_util::stream::unfold;
 use tokio::sync::mpsc;
 
-use super::super::args::LogsArgs;
-use super::super::args::Since;
-use super::super::error::CliError;
-use super::super::exit::Exit;
-use super::super::scene::Scene;
-use super::super::world::World;
+use super::args::LogsArgs;
+use super::args::Since;
+use super::error::CliError;
+use super::exit::Exit;
+use super::desk::Desk;
+use super::signals::Signals;
 use crate::backend::Backend;
 use crate::backend::LogLine;
 use crate::backend::LogQuery;
@@ -30,17 +30,19 @@ use crate::state::observed::Instance;
 use crate::state::observed::Role;
 
 /// Prints them.
-pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: &LogsArgs) -> Result<u8, CliError> {
-    let loaded = scene.load()?;
-    super::super::scene::known(&loaded, &args.services)?;
-    let backend = scene.connect().await?;
+pub(super) async fn run<B: Backend>(
+    desk: &Desk<'_>,
+    backend: &B,
+    args: &LogsArgs,
+) -> Result<Exit, CliError> {
+    let loaded = desk.load(&args.services)?;
     let query = Query {
         stack: loaded.stack.name.clone(),
         ..Query::default()
     };
     let reader = Reader {
-        backend: &backend,
-        console: &scene.console,
+        backend,
+        console: desk.console,
         services: &args.services,
         query: &query,
         log: LogQuery {
@@ -51,6 +53,7 @@ pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: &LogsArgs) -> Resu
             timestamps: !args.follow,
         },
     };
+    let mut signals = Signals::new();
     let work = async {
         if args.follow {
             reader.follow().await
@@ -59,8 +62,8 @@ pub(super) async fn run<W: World>(scene: &Scene<'_, W>, args: &LogsArgs) -> Resu
         }
     };
     tokio::select! {
-        done = work => done.map(|()| Exit::Done.code()),
-        () = scene.signals.raised() => Ok(scene.signals.code()),
+        done = work => done.map(|()| Exit::Done),
+        exit = signals.next() => Ok(exit),
     }
 }
 

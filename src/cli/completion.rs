@@ -2,24 +2,24 @@
 
 use clap::CommandFactory as _;
 
-use super::super::args::Cli;
-use super::super::error::CliError;
-use super::super::exit::Exit;
-use super::super::scene::Scene;
+use super::args::Cli;
+use super::error::CliError;
+use super::exit::Exit;
+use super::desk::Desk;
 
 /// Prints a completion script.
-pub(super) fn completion<W>(
-    scene: &Scene<'_, W>,
+pub(super) fn completion(
+    desk: &Desk<'_>,
     shell: clap_complete::Shell,
-) -> Result<u8, CliError> {
+) -> Result<Exit, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "shopctl", &mut script);
-    scene.console.raw_out(&script)?;
-    Ok(Exit::Done.code())
+    desk.console.raw_out(&script)?;
+    Ok(Exit::Done)
 }
 
 /// Prints the manual: the page of the program, then one section per command.
-pub(super) fn man<W>(scene: &Scene<'_, W>) -> Result<u8, CliError> {
+pub(super) fn man(desk: &Desk<'_>) -> Result<Exit, CliError> {
     let mut command = Cli::command();
     command.build();
     let mut page = Vec::new();
@@ -34,6 +34,6 @@ pub(super) fn man<W>(scene: &Scene<'_, W>) -> Result<u8, CliError> {
         man.render_options_section(&mut page)?;
         man.render_extra_section(&mut page)?;
     }
-    scene.console.raw_out(&page)?;
-    Ok(Exit::Done.code())
+    desk.console.raw_out(&page)?;
+    Ok(Exit::Done)
 }
