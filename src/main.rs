@@ -1,5 +1,5 @@
-//! The program: everything is in the library.
+//! `shopctl`: see the library for everything.
 
 fn main() -> std::process::ExitCode {
-    shopctl::cli::process::main()
+    shopctl::cli::main()
 }

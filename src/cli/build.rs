@@ -6,11 +6,11 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 
 use super::args::BuildArgs;
+use super::desk::Desk;
 use super::error::CliError;
 use super::exit::Exit;
 use super::project::Project;
 use super::signals::Signals;
-use super::desk::Desk;
 use crate::backend::Backend;
 use crate::backend::BuildImages as _;
 use crate::build::Builder;

@@ -3,15 +3,12 @@
 use clap::CommandFactory as _;
 
 use super::args::Cli;
+use super::desk::Desk;
 use super::error::CliError;
 use super::exit::Exit;
-use super::desk::Desk;
 
 /// Prints a completion script.
-pub(super) fn completion(
-    desk: &Desk<'_>,
-    shell: clap_complete::Shell,
-) -> Result<Exit, CliError> {
+pub(super) fn completion(desk: &Desk<'_>, shell: clap_complete::Shell) -> Result<Exit, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "shopctl", &mut script);
     desk.console.raw_out(&script)?;

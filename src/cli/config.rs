@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::args::ConfigArgs;
-use super::error::CliError;
-use super::exit::Exit;
 use super::desk::Desk;
 use super::desk::known;
+use super::error::CliError;
+use super::exit::Exit;
 use super::project::Project;
 use crate::report::Format;
 use crate::stack::config::Document;

@@ -8,9 +8,9 @@ use std::net::Ipv4Addr;
 use std::net::TcpListener;
 use std::path::Path;
 
+use super::desk::Desk;
 use super::error::CliError;
 use super::exit::Exit;
-use super::desk::Desk;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::Query;
@@ -163,9 +163,7 @@ async fn engine<B: Backend>(
         foreign: true,
         ..Query::default()
     };
-    let look = async {
-        backend?.observe(&query).await
-    };
+    let look = async { backend?.observe(&query).await };
     match look.await {
         Ok(observed) => {
             let engine = &observed.engine;

@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::fmt::Write as _;
 
 use super::exit::Exit;
+use super::project::ProjectError;
 use crate::backend::BackendError;
 use crate::build::BuildError;
 use crate::plan::action::Obstacle;
@@ -317,6 +318,15 @@ fn exit_of(error: &BackendError) -> Exit {
         BackendError::NotFound { .. }
         | BackendError::Engine { .. }
         | BackendError::Other { .. } => Exit::Failed,
+    }
+}
+
+impl From<ProjectError> for CliError {
+    fn from(error: ProjectError) -> Self {
+        match error {
+            ProjectError::Problems(problems) => problems.into(),
+            ProjectError::Build(error) => error.into(),
+        }
     }
 }
 

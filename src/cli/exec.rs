@@ -11,9 +11,9 @@ use rustix::termios::Termios;
 use tokio::io::AsyncWrite;
 
 use super::args::ExecArgs;
+use super::desk::Desk;
 use super::error::CliError;
 use super::exit::Exit;
-use super::desk::Desk;
 use super::signals::Signals;
 use crate::backend::Backend;
 use crate::backend::ExecRequest;
@@ -35,7 +35,9 @@ pub(super) async fn run<B: Backend>(
         }
         error
     };
-    let loaded = desk.load(std::slice::from_ref(&args.service)).map_err(own)?;
+    let loaded = desk
+        .load(std::slice::from_ref(&args.service))
+        .map_err(own)?;
     let query = Query {
         stack: loaded.stack.name.clone(),
         ..Query::default()

@@ -18,11 +18,7 @@ pub(super) fn run(command: GatewayCommand, console: &Console) -> Result<Exit, Cl
     match start(command, console) {
         Ok(()) => Ok(Exit::Done),
         Err(error @ Error::Usage(_)) => Err(CliError::usage(error.to_string())),
-        Err(error) => Err(CliError::caused(
-            Exit::Internal,
-            error.to_string(),
-            &error,
-        )),
+        Err(error) => Err(CliError::caused(Exit::Internal, error.to_string(), &error)),
     }
 }
 

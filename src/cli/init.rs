@@ -7,9 +7,9 @@ use std::path::Path;
 
 use super::args::InitArgs;
 use super::args::TemplateArg;
+use super::desk::Desk;
 use super::error::CliError;
 use super::exit::Exit;
-use super::desk::Desk;
 use crate::report::tables::plural;
 
 /// Path below the folder, and what stands in it.
@@ -40,10 +40,7 @@ const AXUM: [File; 7] = [
         ".dockerignore",
         include_str!("../../templates/axum/dockerignore"),
     ),
-    (
-        ".gitignore",
-        include_str!("../../templates/axum/gitignore"),
-    ),
+    (".gitignore", include_str!("../../templates/axum/gitignore")),
     (
         ".cargo/config.toml",
         include_str!("../../templates/axum/cargo-config.toml"),

@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 
 use super::args::LogsArgs;
 use super::args::Since;
+use super::desk::Desk;
 use super::error::CliError;
 use super::exit::Exit;
-use super::desk::Desk;
 use super::signals::Signals;
 use crate::backend::Backend;
 use crate::backend::LogLine;

@@ -12,7 +12,9 @@ pub mod documents;
 pub mod output;
 pub mod plain;
 pub mod progress;
+pub mod status;
 pub mod tables;
 
 pub use output::Format;
 pub use progress::Mode;
+pub use progress::Progress;

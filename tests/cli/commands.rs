@@ -38,8 +38,14 @@ fn config_in_its_forms() {
     let bench = bench();
     let json = bench.run(&["config", "-o", "json"]).json();
     assert_eq!(json["services"]["order"]["image"], "order:1");
-    assert_eq!(bench.run(&["config", "--services"]).stdout, "goods\norder\n");
-    assert_eq!(bench.run(&["config", "--images"]).stdout, "goods:1\norder:1\n");
+    assert_eq!(
+        bench.run(&["config", "--services"]).stdout,
+        "goods\norder\n"
+    );
+    assert_eq!(
+        bench.run(&["config", "--images"]).stdout,
+        "goods:1\norder:1\n"
+    );
     assert_eq!(bench.run(&["config", "-q"]).stdout, "");
     insta::assert_snapshot!(bench.run(&["config"]));
 }
@@ -102,7 +108,11 @@ fn deploy_then_look_at_everything() {
     assert_eq!(bench.run(&["plan", "--check"]).code, 0);
 
     let exec = bench.run(&["exec", "order", "--", "/bin/say", "hello"]);
-    assert_eq!((exec.code, exec.stdout.as_str()), (0, "/bin/say hello\n"), "{exec}");
+    assert_eq!(
+        (exec.code, exec.stdout.as_str()),
+        (0, "/bin/say hello\n"),
+        "{exec}"
+    );
 
     let again = bench.run(&["deploy", "--progress", "plain"]);
     assert_eq!(again.code, 0, "{again}");
@@ -117,12 +127,20 @@ fn logs_are_merged_by_time_with_their_origin() {
     let bench = bench();
     assert_eq!(bench.run(&["deploy", "--progress", "none"]).code, 0);
     let names: Vec<String> = bench.memory.world().containers.keys().cloned().collect();
-    let find = |start: &str| names.iter().find(|name| name.starts_with(start)).expect("a replica");
+    let find = |start: &str| {
+        names
+            .iter()
+            .find(|name| name.starts_with(start))
+            .expect("a replica")
+    };
     let line = |second: u32, text: &str| format!("2026-01-01T00:00:{second:02}.000000000Z {text}");
     {
         let mut world = bench.memory.world();
         let logs = &mut world.logs;
-        logs.insert(find("shop-order-1-").clone(), vec![line(1, "first"), line(4, "fourth")]);
+        logs.insert(
+            find("shop-order-1-").clone(),
+            vec![line(1, "first"), line(4, "fourth")],
+        );
         logs.insert(find("shop-order-2-").clone(), vec![line(3, "third")]);
         logs.insert(find("shop-goods-1-").clone(), vec![line(2, "second")]);
     }
@@ -144,7 +162,10 @@ fn build_sends_nothing_the_second_time() {
     let first = bench.run(&["build", "-o", "json"]);
     assert_eq!(first.code, 0, "{first}");
     let images = first.json()["images"].clone();
-    assert_eq!((&images[0]["service"], &images[0]["built"]), (&"app".into(), &true.into()));
+    assert_eq!(
+        (&images[0]["service"], &images[0]["built"]),
+        (&"app".into(), &true.into())
+    );
     assert_eq!(images.as_array().map(Vec::len), Some(1));
     let second = bench.run(&["build", "-o", "json"]).json();
     assert_eq!(second["images"][0]["built"], false);
@@ -158,21 +179,38 @@ fn doctor_names_what_is_missing_and_goes_on() {
     let ran = bench.run(&["doctor", "-o", "json"]);
     let report = ran.json();
     let checks = report["checks"].as_array().expect("checks");
-    let stack = checks.iter().find(|it| it["name"] == "stack file").expect("a check");
+    let stack = checks
+        .iter()
+        .find(|it| it["name"] == "stack file")
+        .expect("a check");
     assert_eq!(stack["outcome"], "warning");
-    assert!(stack["mend"].as_str().is_some_and(|mend| mend.contains("shopctl init")));
-    assert!(checks.iter().any(|it| it["name"] == "disk"), "it went on: {ran}");
+    assert!(
+        stack["mend"]
+            .as_str()
+            .is_some_and(|mend| mend.contains("shopctl init"))
+    );
+    assert!(
+        checks.iter().any(|it| it["name"] == "disk"),
+        "it went on: {ran}"
+    );
 }
 
 #[test]
 fn doctor_finds_a_port_that_a_foreign_container_holds() {
     let bench = bench();
-    bench.memory.world().foreign.push(shopctl::state::observed::Foreign {
-        name: "squatter".to_owned(),
-        host_ports: ["127.0.0.1:8000/tcp".to_owned()].into(),
-        ..Default::default()
-    });
+    bench
+        .memory
+        .world()
+        .foreign
+        .push(shopctl::state::observed::Foreign {
+            name: "squatter".to_owned(),
+            host_ports: ["127.0.0.1:8000/tcp".to_owned()].into(),
+            ..Default::default()
+        });
     let ran = bench.run(&["doctor"]);
     assert_eq!(ran.code, 3, "{ran}");
-    assert!(ran.stdout.contains("8000 is held by container squatter"), "{ran}");
+    assert!(
+        ran.stdout.contains("8000 is held by container squatter"),
+        "{ran}"
+    );
 }

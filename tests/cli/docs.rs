@@ -35,8 +35,14 @@ fn commands() {
     );
     let mut cli = Cli::command().term_width(100);
     cli.build();
-    page += &format!("\n```text\n{}```\n", trimmed(&cli.render_long_help().to_string()));
-    for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
+    page += &format!(
+        "\n```text\n{}```\n",
+        trimmed(&cli.render_long_help().to_string())
+    );
+    for command in cli
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
         let mut command = command.clone().term_width(100);
         let help = command.render_help().to_string();
         let own = help.split("\nGlobal options:").next().unwrap_or_default();
@@ -52,7 +58,10 @@ fn commands() {
 }
 
 fn trimmed(text: &str) -> String {
-    let mut all: String = text.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let mut all: String = text
+        .lines()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect();
     while all.ends_with("\n\n") {
         all.pop();
     }

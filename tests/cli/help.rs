@@ -22,7 +22,11 @@ fn help_of_every_command_has_an_example() {
         let ran = Bench::empty().run(&[name, "--help"]);
         assert_eq!(ran.code, 0, "{ran}");
         assert_eq!(ran.stdout.matches("Example:").count(), 1, "{name}: {ran}");
-        let own = ran.stdout.split("Global options:").next().unwrap_or_default();
+        let own = ran
+            .stdout
+            .split("Global options:")
+            .next()
+            .unwrap_or_default();
         let example = ran.stdout.split("Example:").nth(1).unwrap_or_default();
         all += &format!("===== {name}\n{}\nExample:{example}\n", own.trim_end());
     }
@@ -64,7 +68,10 @@ fn the_manual_has_every_command() {
     let ran = Bench::empty().run(&["man"]);
     assert_eq!(ran.code, 0);
     assert!(ran.stdout.contains(".TH"), "it is a manual page");
-    for command in Cli::command().get_subcommands().filter(|it| !it.is_hide_set()) {
+    for command in Cli::command()
+        .get_subcommands()
+        .filter(|it| !it.is_hide_set())
+    {
         let heading = format!("SHOPCTL {}", command.get_name().to_uppercase());
         assert!(ran.stdout.contains(&heading), "{heading} is missing");
     }

@@ -38,6 +38,7 @@ impl Bench {
             ("DOCKER_HOST", "tcp://engine:2375"),
             ("COMPOSE_PROJECT_NAME", "shop"),
         ];
+        fs::write(folder.path().join(".shopctl"), "a program").expect("the folder is writable");
         Self {
             environment: environment
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -77,7 +78,7 @@ impl Bench {
             environment: self.environment.clone(),
             working_dir: self.path().to_owned(),
             terminals: Terminals::default(),
-            binary: std::env::current_exe().expect("a binary"),
+            binary: self.path().join(".shopctl"),
         };
         let memory = self.memory.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -122,6 +123,10 @@ impl Ran {
 impl fmt::Display for Ran {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "exit code: {}", self.code)?;
-        writeln!(out, "--- stdout\n{}--- stderr\n{}", self.stdout, self.stderr)
+        writeln!(
+            out,
+            "--- stdout\n{}--- stderr\n{}",
+            self.stdout, self.stderr
+        )
     }
 }
