@@ -171,7 +171,7 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
         }
         Verdict::Failed(failure) => {
             let (exit, hint) = exit_of(&failure);
-            Ending::new(exit, "failed", format!("{}; {}", failure.error, serves(before)), hint)
+            Ending::new(exit, "failed", format!("{}; {}", failure.message, serves(before)), hint)
         }
         Verdict::Refused(refusal) => return Err(refusal.into()),
         Verdict::Backend(error) => return Err(error.into()),
