@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 
@@ -16,6 +14,7 @@ use super::error::print_findings;
 use super::exit::Exit;
 use super::project::Project;
 use super::settings::Settings;
+use super::signals::Signals;
 use crate::backend::Backend;
 use crate::backend::Holder;
 use crate::backend::Images;
@@ -69,7 +68,12 @@ impl<B: Backend> World<'_, B> {
                     .hint(format!("services: {}", known.join(", "))));
             }
         }
-        let project = Project::new(loaded.stack, &self.settings.load.environment, &self.settings.cache, services)?;
+        let project = Project::new(
+            loaded.stack,
+            &self.settings.load.environment,
+            &self.settings.cache,
+            services,
+        )?;
         if !self.settings.quiet {
             print_findings(self.console, &project.warnings);
         }
@@ -87,7 +91,10 @@ impl<B: Backend> World<'_, B> {
         let emitter = Emitter::new(sender, run.clone());
         let (stopper, stop) = watch::channel(false);
         let working = async move {
-            let helper = OwnImage { images: self.backend, binary: &self.binary };
+            let helper = OwnImage {
+                images: self.backend,
+                binary: &self.binary,
+            };
             let session = Session {
                 backend: self.backend,
                 helper: &helper,
@@ -102,7 +109,7 @@ impl<B: Backend> World<'_, B> {
                 run,
                 stop,
             };
-        let mut signals = Signals::new();
+            let mut signals = Signals::new();
             let result = {
                 let work = work(&session);
                 tokio::pin!(work);
@@ -123,9 +130,10 @@ impl<B: Backend> World<'_, B> {
             };
             // A run that stopped because it was asked to ends with the signal's code.
             let result = match result {
-                Ok(ending) if ending.exit == Exit::Interrupted => {
-                    Ok(Ending { exit: signals.last.unwrap_or(Exit::Interrupted), ..ending })
-                }
+                Ok(ending) if ending.exit == Exit::Interrupted => Ok(Ending {
+                    exit: signals.last.unwrap_or(Exit::Interrupted),
+                    ..ending
+                }),
                 other => other,
             };
             let finished = match &result {
@@ -158,45 +166,17 @@ impl<B: Backend> World<'_, B> {
             return Ok(Exit::Done);
         }
         let failed = CliError::new(ending.exit, ending.detail);
-        Err(if ending.hint.is_empty() { failed } else { failed.hint(ending.hint) })
-    }
-}
-
-/// The signals that ask a run to stop.
-struct Signals {
-    interrupt: Option<tokio::signal::unix::Signal>,
-    terminate: Option<tokio::signal::unix::Signal>,
-    last: Option<Exit>,
-}
-
-impl Signals {
-    fn new() -> Self {
-        Self {
-            interrupt: signal(SignalKind::interrupt()).ok(),
-            terminate: signal(SignalKind::terminate()).ok(),
-            last: None,
-        }
-    }
-
-    async fn next(&mut self) -> Exit {
-        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
-            if let Some(signal) = signal
-                && signal.recv().await.is_some()
-            {
-                return;
-            }
-            std::future::pending().await
-        }
-        let exit = tokio::select! {
-            () = one(&mut self.interrupt) => Exit::Interrupted,
-            () = one(&mut self.terminate) => Exit::Terminated,
-        };
-        self.last = Some(exit);
-        exit
+        Err(if ending.hint.is_empty() {
+            failed
+        } else {
+            failed.hint(ending.hint)
+        })
     }
 }
 
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
