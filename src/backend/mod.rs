@@ -3,6 +3,7 @@
 //! A backend decides nothing: it looks, and it does one action. Only
 //! `backend/docker` may name bollard. [`memory`] is a world in memory for tests.
 
+pub mod docker;
 pub mod error;
 pub mod memory;
 
@@ -279,6 +280,16 @@ pub trait Images: Send + Sync {
     fn push<'a>(&'a self, reference: &'a str, progress: mpsc::Sender<String>) -> Pending<'a, ()>;
     /// Loads a docker archive.
     fn load<'a>(&'a self, archive: bytes::Bytes) -> Pending<'a, ()>;
+}
+
+/// Builds the image of a service; the way of building belongs to `build`.
+pub trait BuildImages: Send + Sync {
+    /// Builds it, one line of output at a time into the channel.
+    fn build<'a>(
+        &'a self,
+        service: &'a str,
+        progress: mpsc::Sender<String>,
+    ) -> Pending<'a, ImageInfo>;
 }
 
 /// Everything a Docker-like backend can do.

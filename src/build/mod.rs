@@ -1,1 +1,59 @@
-//! Placeholder.
+//! Images: what goes into a build, what its content is called, and the build.
+//!
+//! A built image is named by a digest of everything that went into it, so that
+//! "nothing changed" is known before the engine is asked anything. The builder
+//! itself is the backend's ([`crate::backend::Images`]).
+//!
+//! In reading order: [`recipe`] what a build is, `ignorefile` which files a context
+//! has, `context` the files themselves, [`identity`] the digest, [`prepare`] the
+//! commands before it, [`builder`] the build, `memo` what the last look found.
+
+pub mod builder;
+mod context;
+pub mod identity;
+mod ignorefile;
+mod memo;
+pub mod prepare;
+pub mod recipe;
+
+use std::path::PathBuf;
+
+pub use builder::Builder;
+pub use recipe::Prepare;
+pub use recipe::Recipe;
+
+/// A build that cannot even start.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The context, or a file in it, cannot be read.
+    #[error("the build context of {service} cannot be read: {}", path.display())]
+    Unreadable {
+        /// Service.
+        service: String,
+        /// What was read.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The `.dockerignore` has a pattern that is none.
+    #[error("the .dockerignore of {service} has a bad pattern: {pattern}")]
+    Pattern {
+        /// Service.
+        service: String,
+        /// The pattern.
+        pattern: String,
+    },
+    /// A prepare command failed.
+    #[error("the prepare command of {service} failed: {command} ({ended})")]
+    Prepare {
+        /// Service.
+        service: String,
+        /// The command as typed.
+        command: String,
+        /// `exit code 7`, or why it did not start.
+        ended: String,
+        /// Its output.
+        output: Vec<String>,
+    },
+}

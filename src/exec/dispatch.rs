@@ -16,7 +16,6 @@ use super::Ended;
 use super::Failure;
 use super::Job;
 use super::StepError;
-use super::describe;
 use super::queue::Queue;
 use super::redact;
 use super::steps::Runner;
@@ -28,6 +27,7 @@ use crate::plan::action::Action;
 use crate::plan::action::Gate;
 use crate::plan::action::Step;
 use crate::plan::action::StepId;
+use crate::plan::report;
 use crate::state::observed::InstanceState;
 
 /// Events of the engine that may be waiting for a slow gate.
@@ -47,6 +47,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         Err(error) => {
             return Ended::Failed(Box::new(Failure {
                 step: 0,
+                message: error.to_string(),
                 error: error.into(),
                 output: Vec::new(),
                 succeeded: Vec::new(),
@@ -117,12 +118,13 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
             Some(step) => last_words(backend, job, step, &error).await,
             None => Vec::new(),
         };
+        let message = redact(&chain(&error), job.secrets);
         if let Some(step) = steps.get(&id) {
             emitter.emit(EventKind::StepFailed {
                 step: id,
                 service: step.service.clone(),
-                what: describe(step),
-                error: redact(&chain(&error), job.secrets),
+                what: report::what(step),
+                error: message.clone(),
                 output: output.clone(),
             });
         }
@@ -130,7 +132,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         runner.fleet.close().await;
         return Ended::Failed(Box::new(Failure {
             step: id,
-            error,
+            error, message,
             output,
             succeeded: succeeded.into_iter().collect(),
         }));
@@ -157,7 +159,7 @@ async fn one<B: Backend>(
     step: &Step,
 ) -> (StepId, Result<(), StepError>) {
     let started = Instant::now();
-    let what = describe(step);
+    let what = report::what(step);
     emitter.emit(EventKind::StepStarted {
         step: step.id,
         service: step.service.clone(),

@@ -3,12 +3,12 @@
 //! The plan that was shown may be out of date by the time the lock is held, so
 //! it is made again under the lock; making it is cheap and pure.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::BuildImages;
 use super::Emitter;
 use super::Ended;
 use super::Failure;
@@ -16,14 +16,18 @@ use super::Job;
 use super::run;
 use crate::backend::Backend;
 use crate::backend::BackendError;
+use crate::backend::BuildImages;
 use crate::backend::Context;
 use crate::backend::Holder;
 use crate::backend::Lock;
 use crate::backend::Pending;
 use crate::backend::Query;
 use crate::event::EventKind;
+use crate::plan::action::Action;
 use crate::plan::action::Plan;
 use crate::plan::action::Refusal;
+use crate::plan::action::Step;
+use crate::plan::report;
 use crate::release;
 use crate::state::observed::ObservedState;
 use crate::state::observed::ReleaseSummary;
@@ -39,12 +43,17 @@ pub trait ProvideHelper: Send + Sync {
     fn provide<'a>(&'a self, tag: &'a str) -> Pending<'a, ()>;
 }
 
+/// Makes the plan from a look and the references pulled so far; pure.
+pub type MakePlan<'a> =
+    dyn Fn(&ObservedState, &BTreeSet<String>) -> Result<Plan, Refusal> + Sync + 'a;
+
 /// A change to make.
 pub struct Mission<'a> {
     /// What a look must cover.
     pub query: &'a Query,
-    /// Makes the plan from a look; pure.
-    pub plan: &'a (dyn Fn(&ObservedState) -> Result<Plan, Refusal> + Sync),
+    /// Makes the plan from a look and the references that this run has pulled
+    /// already; pure.
+    pub plan: &'a MakePlan<'a>,
     /// Run id, helper image, files to seed.
     pub context: &'a Context,
     /// Who we are, for the lock.
@@ -132,9 +141,10 @@ async fn under_lock<B: Backend>(
     let started = Instant::now();
     let mut steps = 0;
     let mut round = 0;
+    let mut pulled = BTreeSet::new();
     loop {
         let observed = backend.observe(mission.query).await?;
-        let plan = match (mission.plan)(&observed) {
+        let plan = match (mission.plan)(&observed, &pulled) {
             Ok(plan) => plan,
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
         };
@@ -145,7 +155,7 @@ async fn under_lock<B: Backend>(
             return Ok(Verdict::NotConverged(Box::new(plan)));
         }
         round += 1;
-        let changes = plan.steps.iter().map(super::describe).collect();
+        let changes = report::changes(&plan);
         emitter.emit(EventKind::Planned {
             steps: plan.steps.len(),
             changes,
@@ -163,7 +173,10 @@ async fn under_lock<B: Backend>(
             stop: mission.stop.clone(),
         };
         match run(backend, &job, emitter).await {
-            Ended::Done => steps += plan.steps.len(),
+            Ended::Done => {
+                steps += plan.steps.len();
+                pulled.extend(plan.steps.iter().filter_map(pulls));
+            }
             Ended::Failed(failure) => {
                 record(backend, mission, "failed", emitter).await;
                 return Ok(Verdict::Failed(failure));
@@ -181,6 +194,14 @@ async fn under_lock<B: Backend>(
         record(backend, mission, "deployed", emitter).await
     };
     Ok(Verdict::Done { release, steps })
+}
+
+/// The reference that a step pulls.
+fn pulls(step: &Step) -> Option<String> {
+    match &step.action {
+        Action::PullImage { reference, .. } => Some(reference.clone()),
+        _ => None,
+    }
 }
 
 /// Records the release. A record that cannot be written is a warning: the

@@ -10,14 +10,13 @@ mod gates;
 mod mission;
 mod queue;
 mod steps;
-mod words;
 
 pub use dispatch::run;
+pub use mission::MakePlan;
 pub use mission::Mission;
 pub use mission::ProvideHelper;
 pub use mission::Verdict;
 pub use mission::carry_out;
-pub use words::describe;
 
 use std::time::Duration;
 
@@ -25,25 +24,14 @@ use tokio::sync::mpsc;
 use tokio::sync::watch;
 
 use crate::backend::BackendError;
+use crate::backend::BuildImages;
 use crate::backend::Context;
 use crate::backend::Lock;
-use crate::backend::Pending;
 use crate::event::Event;
 use crate::event::EventKind;
 use crate::plan::action::Plan;
 use crate::plan::action::StepId;
-use crate::state::observed::ImageInfo;
 use crate::state::observed::ObservedState;
-
-/// Builds the image of a service; the way of building belongs to `build`.
-pub trait BuildImages: Send + Sync {
-    /// Builds it, one line of output at a time into the channel.
-    fn build<'a>(
-        &'a self,
-        service: &'a str,
-        progress: mpsc::Sender<String>,
-    ) -> Pending<'a, ImageInfo>;
-}
 
 /// Everything one run of a plan needs.
 pub struct Job<'a> {
@@ -91,6 +79,8 @@ pub struct Failure {
     pub step: StepId,
     /// Why.
     pub error: StepError,
+    /// The error and its causes in words, secrets filtered.
+    pub message: String,
     /// Last log lines or build output, secrets filtered.
     pub output: Vec<String>,
     /// Steps that had succeeded, and so changed something.

@@ -101,6 +101,7 @@ mod tests {
         let step = |(at, needs): (usize, &&[StepId])| Step {
             id: StepId::try_from(at).expect("small") + 1,
             service: String::new(),
+            slot: None,
             action: Action::StartContainer {
                 container: format!("c{at}"),
             },

@@ -39,6 +39,9 @@ pub struct Step {
     pub id: StepId,
     /// Service it belongs to, empty for the stack's own steps.
     pub service: String,
+    /// Slot of the replica it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
     /// What is done.
     pub action: Action,
     /// Why.
@@ -65,6 +68,10 @@ fn is_zero(value: &u64) -> bool {
 }
 
 /// What is done.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a plan holds mostly creations, and few steps at all"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "action")]
 pub enum Action {

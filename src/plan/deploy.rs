@@ -1,7 +1,6 @@
 //! The plan of a deploy or scale: everything in its order.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 
 use super::action::Action;
 use super::action::Cause;
@@ -10,131 +9,100 @@ use super::action::Refusal;
 use super::action::StepId;
 use super::draft::Draft;
 use super::gateway;
-use super::gateway::Gateways;
 use super::ground::Ground;
 use super::images;
 use super::input::PlanInput;
-use super::service::ServiceSteps;
-use super::service::Stage;
+use super::leave;
+use super::listeners;
+use super::pace;
+use super::preflight;
+use super::scale::Record;
+use super::service;
+use super::stage::Stage;
 use super::view::View;
-use crate::capacity::demand;
-use crate::capacity::demand::Load;
 use crate::capacity::ratio;
-use crate::capacity::ratio::Policy;
 use crate::state::digest;
 
 /// Plans the way from what is to what the file says.
 pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     let view = View::new(*input);
-    let loads = loads(&view);
-    let capacity = ratio::check(
-        &input.observed.engine,
-        &input.observed.foreign,
-        &loads,
-        policy(input),
-    );
+    let observed = input.observed;
     let mut draft = Draft::default();
+    let mut loads = pace::loads(&view);
+    let check =
+        |loads: &[_]| ratio::check(&observed.engine, &observed.foreign, loads, view.policy());
+    let paces = pace::fit(&view, &check(&loads), &mut loads, &mut draft);
+    let capacity = check(&loads);
     images::draft(&view, &mut draft);
     let ground = Ground::draft(&view, &mut draft);
     let gateways = gateway::draft(&view, &mut draft, &ground);
-    record_scale(&view, &mut draft, &gateways);
-    let (done, untargeted) = services(&view, &mut draft, &ground, &gateways);
-    let serving: BTreeMap<String, Vec<StepId>> = done
-        .iter()
-        .map(|(name, steps)| (name.clone(), steps.serving.clone()))
-        .collect();
-    let listeners = gateway::last_listeners(&view, &mut draft, &gateways, &serving);
-    stale_targets(&view, &mut draft, &gateways, listeners, &untargeted);
-    let (steps, notes) = draft.finish();
-    if capacity.refused && !steps.is_empty() {
-        return Err(Refusal::Capacity(Box::new(capacity)));
+    let mut stage = Stage::new(&view, draft, ground, gateways, paces);
+    record_scale(&mut stage);
+    for one in &view.services {
+        service::draft(&mut stage, one);
     }
+    let listeners = routes(&mut stage);
+    leave::draft(&mut stage, listeners);
+    let (steps, mut notes) = stage.draft.finish();
+    if !steps.is_empty() {
+        let obstacles = preflight::check(&view);
+        if !obstacles.is_empty() {
+            return Err(Refusal::Preflight(obstacles));
+        }
+        if capacity.refused {
+            return Err(Refusal::Capacity(Box::new(capacity)));
+        }
+    }
+    notes.extend(super::report::capacity_notes(&capacity));
     Ok(Plan {
         stack: input.desired.stack.clone(),
-        basis: digest::observed(input.observed),
+        basis: digest::observed(observed),
         steps,
         capacity,
         notes,
     })
 }
 
-fn policy(input: &PlanInput<'_>) -> Policy {
-    let file = input.desired.cpu_overcommit_percent;
-    Policy {
-        strict: input.desired.strict_capacity,
-        cpu_percent: input
-            .options
-            .cpu_overcommit_percent
-            .unwrap_or(if file == 0 { 100 } else { file }),
-    }
-}
-
-fn loads(view: &View<'_>) -> Vec<Load> {
-    view.services
-        .iter()
-        .map(|one| Load {
-            service: one.service.name.clone(),
-            one: demand::of_one(&one.service.demand),
-            replicas: one.count.replicas,
-            surge: one.replacements().min(one.service.rollout.parallelism),
-        })
-        .collect()
-}
-
-fn services(
-    view: &View<'_>,
-    draft: &mut Draft,
-    ground: &Ground,
-    gateways: &Gateways,
-) -> (BTreeMap<String, ServiceSteps>, BTreeSet<String>) {
-    let names = view
-        .input
-        .observed
-        .instances
-        .iter()
-        .map(|one| one.name.clone())
-        .collect();
-    let mut stage = Stage {
-        view,
-        draft,
-        ground,
-        gateways,
-        done: BTreeMap::new(),
-        untargeted: BTreeSet::new(),
-        names,
-    };
-    for one in &view.services {
-        stage.service(one);
-    }
-    (stage.done, stage.untargeted)
-}
-
-fn record_scale(view: &View<'_>, draft: &mut Draft, gateways: &Gateways) {
-    let overrides: BTreeMap<_, _> = view
+fn record_scale(stage: &mut Stage<'_, '_>) {
+    let overrides: BTreeMap<_, _> = stage
+        .view
         .services
         .iter()
         .filter(|one| one.in_scope)
-        .filter_map(|one| Some((one.service.name.clone(), one.count.record.clone()?)))
+        .filter_map(|one| {
+            let change = match &one.count.record {
+                Record::Keep => return None,
+                Record::Set(change) => Some(change.clone()),
+                Record::Remove => None,
+            };
+            Some((one.service.name.clone(), change))
+        })
         .collect();
     if !overrides.is_empty() {
         let action = Action::RecordScale { overrides };
-        draft.step("", action, Cause::Asked, &gateways.ready);
+        // A record goes through whoever holds the store.
+        let needs = stage.gateways.ready.clone();
+        stage.draft.step("", action, Cause::Asked, &needs);
     }
 }
 
-/// Removes targets that lead nowhere: their container is gone, or no port leads to
-/// their service any more.
-fn stale_targets(
-    view: &View<'_>,
-    draft: &mut Draft,
-    gateways: &Gateways,
-    listeners: Option<StepId>,
-    untargeted: &BTreeSet<String>,
-) {
-    if gateway::active_ports(view).is_empty() {
-        // No gateway stays that could keep a target.
-        return;
+/// The routes as the file has them; removes targets that lead nowhere.
+fn routes(stage: &mut Stage<'_, '_>) -> Option<StepId> {
+    let serving: BTreeMap<String, Vec<StepId>> = stage
+        .done
+        .iter()
+        .map(|(name, steps)| (name.clone(), steps.serving.clone()))
+        .collect();
+    let (view, gateways) = (stage.view, &stage.gateways);
+    let listeners = listeners::last(view, &mut stage.draft, gateways, &serving);
+    if stage.gateways.exist {
+        stale_targets(stage, listeners);
     }
+    listeners
+}
+
+fn stale_targets(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
+    let view = stage.view;
     for (service, aliases) in &view.targets {
         let known = view
             .services
@@ -143,24 +111,29 @@ fn stale_targets(
         if known.is_some_and(|one| !one.in_scope) {
             continue;
         }
-        for alias in aliases.iter().filter(|alias| !untargeted.contains(*alias)) {
-            let exists = view
-                .input
-                .observed
-                .instances
+        for alias in aliases {
+            let instances = &view.input.observed.instances;
+            let exists = instances
                 .iter()
                 .any(|one| one.service == *service && one.alias == *alias);
-            if exists && known.is_some_and(|one| one.routed) {
+            // What left the file is drained with its container.
+            let stays = exists && known.is_none_or(|one| one.routed);
+            if stays || stage.untargeted.contains(alias) {
                 continue;
             }
-            let mut needs = gateways.ready.clone();
+            let mut needs = stage.gateways.ready.clone();
             needs.extend(listeners);
             let action = Action::RemoveTarget {
                 service: service.clone(),
                 alias: alias.clone(),
                 drain_ms: 0,
             };
-            draft.step(service, action, Cause::LeftOver, &needs);
+            let cause = if exists {
+                Cause::RoutesChanged
+            } else {
+                Cause::LeftOver
+            };
+            stage.draft.step(service, action, cause, &needs);
         }
     }
 }

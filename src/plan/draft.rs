@@ -39,6 +39,21 @@ impl Draft {
         id
     }
 
+    /// Adds a step about one replica.
+    pub(super) fn replica(
+        &mut self,
+        (service, slot): (&str, u32),
+        action: Action,
+        cause: Cause,
+        needs: &[StepId],
+    ) -> StepId {
+        let id = self.step(service, action, cause, needs);
+        if let Some(step) = self.get_mut(id) {
+            step.slot = Some(slot);
+        }
+        id
+    }
+
     /// Lets a step wait for more.
     pub(super) fn need(&mut self, step: StepId, needs: &[StepId]) {
         if let Some(step) = self.get_mut(step) {
@@ -65,6 +80,16 @@ impl Draft {
         if let Some(step) = self.get_mut(step) {
             step.delay_ms = delay_ms;
         }
+    }
+
+    /// The step that removes a container, if one does.
+    pub(super) fn removal_of(&self, name: &str) -> Option<StepId> {
+        self.steps
+            .iter()
+            .find(|step| {
+                matches!(&step.action, Action::RemoveContainer { container } if container == name)
+            })
+            .map(|step| step.id)
     }
 
     /// Tells the user something.
@@ -114,6 +139,7 @@ impl Draft {
         self.steps.push(Step {
             id,
             service: service.to_owned(),
+            slot: None,
             action,
             cause,
             needs: Vec::new(),

@@ -9,16 +9,29 @@
 //! [`report`] the words, [`check`] the proof that a plan is safe.
 
 pub mod action;
+pub mod check;
 mod deploy;
+mod down;
 mod draft;
 mod gateway;
 mod ground;
 mod images;
 pub mod input;
+mod keeper;
+mod leave;
+mod listeners;
 mod order;
+mod pace;
+mod preflight;
+mod reach;
+mod replica;
+pub mod report;
+mod restart;
+mod retire;
 mod rollout;
 mod scale;
 mod service;
+mod stage;
 mod view;
 
 pub use input::Goal;
@@ -31,5 +44,23 @@ use action::Refusal;
 
 /// Decides everything; the executor only does it.
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
-    deploy::plan(input)
+    let plan = match input.options.goal {
+        Goal::Deploy => deploy::plan(input)?,
+        Goal::Restart => restart::plan(input),
+        Goal::Down { volumes } => down::plan(input, volumes),
+    };
+    debug_assert!(
+        check::structure(&plan).is_empty(),
+        "{:#?}",
+        check::structure(&plan)
+    );
+    Ok(plan)
+}
+
+/// Replicas that each service should have, `scale` included.
+pub fn wanted(input: &PlanInput<'_>) -> std::collections::BTreeMap<String, u32> {
+    scale::counts(input)
+        .into_iter()
+        .map(|(service, count)| (service, count.replicas))
+        .collect()
 }

@@ -1,251 +1,255 @@
 //! The steps of one service: what is missing, what is too many, what changes.
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
-
 use super::action::Action;
 use super::action::Cause;
 use super::action::StepId;
 use super::draft::Draft;
-use super::gateway::Gateways;
-use super::ground::Ground;
+use super::replica;
+use super::replica::Make;
+use super::retire;
 use super::rollout;
+use super::stage::ServiceSteps;
+use super::stage::Stage;
+use super::stage::Waits;
 use super::view::ServiceView;
-use super::view::View;
+use super::view::Slot;
 use crate::state::change;
 use crate::state::change::Verdict;
-use crate::state::desired::Condition;
+use crate::state::desired::ReadyGate;
+use crate::state::live;
+use crate::state::names;
+use crate::state::observed::Health;
 use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
 
-/// What is drafted so far, shared by all services.
-pub(super) struct Stage<'v, 'a> {
-    /// The comparison.
-    pub(super) view: &'v View<'a>,
-    /// The plan in the making.
-    pub(super) draft: &'v mut Draft,
-    /// Networks, volumes and files.
-    pub(super) ground: &'v Ground,
-    /// Gateways.
-    pub(super) gateways: &'v Gateways,
-    /// Steps of the services drafted already.
-    pub(super) done: BTreeMap<String, ServiceSteps>,
-    /// Aliases whose target is removed by a step of the plan.
-    pub(super) untargeted: BTreeSet<String>,
-    /// Container names in use or given out.
-    pub(super) names: BTreeSet<String>,
+/// What is done with a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Nothing, or only what runs on a live container.
+    Keep,
+    /// A container is made; what is there of the slot goes first.
+    Make(Cause),
+    /// The container is started, or has yet to pass its gate.
+    Start(Cause),
+    /// The container is restarted in place.
+    Restart(Cause),
+    /// Another container takes the place of this one.
+    Replace(Cause),
 }
 
-/// Steps of one service that others refer to.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ServiceSteps {
-    /// Starts, whose gates say that a replica is ready.
-    pub(super) starts: Vec<StepId>,
-    /// Steps after which a replica gets requests.
-    pub(super) serving: Vec<StepId>,
-    /// Steps that stop a container of it.
-    pub(super) stops: Vec<(String, StepId)>,
-    /// The last step of everything that goes away.
-    pub(super) gone: Vec<StepId>,
-    /// A container was replaced or restarted.
-    pub(super) replaced: bool,
-    /// Container now in slot 1, for `network_mode: service:`.
-    pub(super) first: Option<(String, Option<StepId>)>,
-}
-
-/// How far a start must wait for other services.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Waits {
-    /// Steps whose gates count.
-    pub(super) needs: Vec<StepId>,
-    /// Steps whose gates do not count.
-    pub(super) after: Vec<StepId>,
-}
-
-impl<'a> Stage<'_, 'a> {
-    /// Drafts one service; the services it needs are drafted already.
-    pub(super) fn service(&mut self, one: &ServiceView<'a>) {
-        let mut steps = ServiceSteps::default();
-        if one.in_scope {
-            let waits = self.waits(one);
-            self.note_count(one);
-            // What must stand before anything of the service may go away.
-            let missing = self.fill(one, &waits, &mut steps);
-            let shrunk = self.shrink(one, &missing, &mut steps);
-            rollout::replace(self, one, &waits, &shrunk, &mut steps);
-            self.update(one);
-        }
-        if steps.first.is_none() {
-            let holder = one.slots.get(&1).and_then(|slot| slot.holder.as_ref());
-            steps.first = holder.map(|(found, _)| (found.name.clone(), None));
-        }
-        self.done.insert(one.service.name.clone(), steps);
-    }
-
-    fn note_count(&mut self, one: &ServiceView<'_>) {
+/// Drafts one service; the services it needs are drafted already.
+pub(super) fn draft<'a>(stage: &mut Stage<'_, 'a>, one: &ServiceView<'a>) {
+    let mut steps = ServiceSteps::default();
+    if one.in_scope {
+        let waits = stage.waits(one);
         if let Some(note) = &one.count.note {
-            self.draft.note(false, &one.service.name, note.clone());
+            stage.draft.note(false, &one.service.name, note.clone());
         }
-    }
-
-    /// Steps of other services that a start of this one waits for.
-    fn waits(&self, one: &ServiceView<'_>) -> Waits {
-        let mut waits = Waits::default();
-        for need in &one.service.needs {
-            let Some(steps) = self.done.get(&need.service) else {
-                continue;
-            };
-            match need.condition {
-                Condition::Started => waits.after.extend(&steps.starts),
-                Condition::Healthy | Condition::CompletedSuccessfully => {
-                    waits.needs.extend(&steps.starts);
-                }
-            }
-        }
-        waits
-    }
-
-    /// Makes and starts what does not run, all replicas at once. Gives the steps
-    /// after which those replicas serve.
-    fn fill(
-        &mut self,
-        one: &ServiceView<'a>,
-        waits: &Waits,
-        steps: &mut ServiceSteps,
-    ) -> Vec<StepId> {
-        let mut serving = Vec::new();
-        for (number, slot) in &one.slots {
-            let served = match &slot.holder {
-                None => {
-                    let cause = self.missing_cause(one);
-                    Some(rollout::create(
-                        self,
-                        one,
-                        *number,
-                        cause,
-                        &[],
-                        waits,
-                        0,
-                        steps,
-                    ))
-                }
-                Some((found, Verdict::LeftOver | Verdict::Dead)) => {
-                    let removed = self.remove(found, &Cause::LeftOver, &[]);
-                    let cause = Cause::LeftOver;
-                    Some(rollout::create(
-                        self,
-                        one,
-                        *number,
-                        cause,
-                        &[removed],
-                        waits,
-                        0,
-                        steps,
-                    ))
-                }
-                Some((found, Verdict::Start(how))) => {
-                    let cause = Cause::NotRunning(how.clone());
-                    Some(rollout::start(self, one, found, cause, waits, steps))
-                }
-                Some((found, Verdict::Current | Verdict::Update(_)))
-                    if self.is_unproved(one, found, &slot.others) =>
-                {
-                    Some(rollout::start(
-                        self,
-                        one,
-                        found,
-                        Cause::LeftOver,
-                        waits,
-                        steps,
-                    ))
-                }
-                _ => None,
-            };
-            let successor: Vec<StepId> = served.into_iter().collect();
-            if matches!(
-                slot.holder,
-                Some((_, Verdict::Current | Verdict::Update(_) | Verdict::Start(_)))
-            ) || slot.holder.is_none()
-            {
-                for other in &slot.others {
-                    let gone =
-                        rollout::retire(self, one, other, &Cause::Replaced, &successor, steps);
-                    steps.gone.push(gone);
-                }
-            }
-            serving.extend(successor);
-        }
-        steps.serving.extend(&serving);
-        serving
-    }
-
-    /// A running container that never passed its gate: it gets no requests though
-    /// it should, or its predecessor still stands beside it.
-    fn is_unproved(&self, one: &ServiceView<'_>, found: &Instance, others: &[&Instance]) -> bool {
-        if found.state != InstanceState::Running {
-            return false;
-        }
-        if one.routed {
-            !self.view.is_target(found)
-        } else {
-            others.iter().any(|other| change::serves(other))
-        }
-    }
-
-    fn missing_cause(&self, one: &ServiceView<'_>) -> Cause {
-        let any = self
-            .view
-            .input
-            .observed
-            .instances
+        let decisions: Vec<(u32, Decision)> = one
+            .slots
             .iter()
-            .any(|found| found.service == one.service.name);
-        if any { Cause::ScaleUp } else { Cause::Missing }
-    }
-
-    /// Removes the containers of slots above the count, once every slot below has
-    /// one that serves.
-    fn shrink(
-        &mut self,
-        one: &ServiceView<'a>,
-        missing: &[StepId],
-        steps: &mut ServiceSteps,
-    ) -> Vec<StepId> {
-        let mut gone = Vec::new();
-        for found in &one.surplus {
-            gone.push(rollout::retire(
-                self,
-                one,
-                found,
-                &Cause::ScaleDown,
-                missing,
-                steps,
-            ));
-        }
-        steps.gone.extend(&gone);
-        gone
-    }
-
-    fn update(&mut self, one: &ServiceView<'_>) {
-        for slot in one.slots.values() {
-            if let Some((found, Verdict::Update(changes))) = &slot.holder {
-                let action = Action::UpdateLive {
-                    container: found.name.clone(),
-                    live: one.revision.spec.live.clone(),
-                };
-                let cause = Cause::Changed(changes.clone());
-                self.draft.step(&one.service.name, action, cause, &[]);
-            }
-        }
-    }
-
-    /// Removes a container that does not run.
-    pub(super) fn remove(&mut self, found: &Instance, cause: &Cause, needs: &[StepId]) -> StepId {
-        self.names.remove(&found.name);
-        let action = Action::RemoveContainer {
-            container: found.name.clone(),
+            .map(|(number, slot)| (*number, decide(stage, one, *number, slot)))
+            .collect();
+        let filled = fill(stage, one, &decisions, &waits, &mut steps);
+        let stand = all_serve(stage, one);
+        // Too many go first where all slots that stay have one that serves: it makes
+        // room. Else they serve until then.
+        let before = if stand {
+            shrink(stage, one, &[])
+        } else {
+            filled.clone()
         };
-        self.draft
-            .step(&found.service, action, cause.clone(), needs)
+        rollout::replace(stage, one, &decisions, &waits, &before, &mut steps);
+        rollout::restart(stage, one, &decisions, &waits, &filled, &mut steps);
+        if !stand {
+            shrink(stage, one, &steps.serving);
+        }
+        update(&mut stage.draft, one, &decisions);
+    }
+    if steps.first.is_none() {
+        let holder = one.slots.get(&1).and_then(|slot| slot.holder.as_ref());
+        steps.first = holder.map(|(found, _)| (found.name.clone(), None));
+    }
+    stage.done.insert(one.service.name.clone(), steps);
+}
+
+/// Decides about one slot.
+fn decide(stage: &Stage<'_, '_>, one: &ServiceView<'_>, number: u32, slot: &Slot<'_>) -> Decision {
+    let Some((found, verdict)) = &slot.holder else {
+        return Decision::Make(missing_cause(stage, one, number));
+    };
+    match verdict {
+        Verdict::ImageChanged => Decision::Replace(Cause::ImageChanged),
+        Verdict::Changed(what) => Decision::Replace(Cause::Changed(what.clone())),
+        Verdict::LeftOver => Decision::Make(Cause::LeftOver),
+        Verdict::Dead => Decision::Make(Cause::NotRunning("dead".to_owned())),
+        // The network it joined is gone with its container.
+        _ if stage.joined(one).is_some_and(|(_, step)| step.is_some()) => {
+            Decision::Replace(Cause::NeededBy("the new container it joins".to_owned()))
+        }
+        Verdict::Start(how) => Decision::Start(Cause::NotRunning(how.clone())),
+        Verdict::Restart(how) => Decision::Restart(Cause::NotRunning(how.clone())),
+        Verdict::Unhealthy => Decision::Restart(Cause::Unhealthy),
+        Verdict::Current | Verdict::Update(_) => match stage.restarted_by(one) {
+            Some(other) => Decision::Restart(Cause::NeededBy(format!("{other}, replaced"))),
+            None if is_unproved(stage, one, found, &slot.others) => {
+                let known = stage.view.targets.contains_key(&one.service.name);
+                Decision::Start(if one.routed && !known {
+                    Cause::RoutesChanged
+                } else {
+                    Cause::LeftOver
+                })
+            }
+            None => Decision::Keep,
+        },
+    }
+}
+
+/// A running container that never passed its gate: it gets no requests though it
+/// should, its predecessor still stands beside it, or it is not done yet.
+fn is_unproved(
+    stage: &Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    found: &Instance,
+    others: &[&Instance],
+) -> bool {
+    if found.state != InstanceState::Running {
+        return false;
+    }
+    match one.service.ready {
+        ReadyGate::Completed { .. } => return true,
+        ReadyGate::Healthy { .. } if found.health == Some(Health::Starting) => return true,
+        _ => {}
+    }
+    if one.routed {
+        !stage.view.is_target(found)
+    } else {
+        others.iter().any(|other| change::serves(other))
+    }
+}
+
+/// A slot above all that there are is new; one that left a gap or a target behind
+/// has lost its container.
+fn missing_cause(stage: &Stage<'_, '_>, one: &ServiceView<'_>, number: u32) -> Cause {
+    let service = &one.service.name;
+    let instances = &stage.view.input.observed.instances;
+    let highest = instances
+        .iter()
+        .filter(|found| found.service == *service)
+        .map(|found| found.slot)
+        .max();
+    let alias = names::alias(
+        &stage.view.input.desired.stack,
+        service,
+        number,
+        &one.revision.digest,
+    );
+    match highest {
+        Some(highest) if number > highest && !stage.view.has_target(service, &alias) => {
+            Cause::ScaleUp
+        }
+        _ => Cause::Missing,
+    }
+}
+
+/// Makes and starts what does not run, all replicas at once. Gives the steps after
+/// which those replicas serve.
+fn fill(
+    stage: &mut Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    decisions: &[(u32, Decision)],
+    waits: &Waits,
+    steps: &mut ServiceSteps,
+) -> Vec<StepId> {
+    let mut serving = Vec::new();
+    for (number, decision) in decisions {
+        let Some(slot) = one.slots.get(number) else {
+            continue;
+        };
+        let holder = slot.holder.as_ref().map(|(found, _)| *found);
+        let made = match (decision, holder) {
+            (Decision::Make(cause), holder) => {
+                let mut removed = Vec::new();
+                if let Some(found) = holder {
+                    let spec = &one.service.container;
+                    let silent = retire::silence(stage, spec, found, &Cause::LeftOver, &[]);
+                    removed.push(retire::remove(stage, found, &Cause::LeftOver, &silent));
+                    stage.free_name(found);
+                }
+                let make = Make {
+                    slot: *number,
+                    cause: cause.clone(),
+                    create_needs: removed,
+                    start_needs: Vec::new(),
+                    delay_ms: 0,
+                    // Nothing to go back to, so nothing to watch for.
+                    monitor_ms: 0,
+                    waits,
+                };
+                replica::make(stage, one, make, steps)
+            }
+            (Decision::Start(cause), Some(found)) => {
+                replica::start(stage, one, found, cause, waits, steps)
+            }
+            (Decision::Keep | Decision::Restart(_), Some(_)) => {
+                retire_others(stage, one, slot, &[]);
+                continue;
+            }
+            _ => continue,
+        };
+        retire_others(stage, one, slot, &[made.serving]);
+        serving.push(made.serving);
+    }
+    serving
+}
+
+fn retire_others(
+    stage: &mut Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    slot: &Slot<'_>,
+    successor: &[StepId],
+) {
+    for other in &slot.others {
+        retire::retire(stage, one, other, &Cause::LeftOver, successor);
+    }
+}
+
+/// Removes the containers of slots above the count, highest first.
+fn shrink(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, needs: &[StepId]) -> Vec<StepId> {
+    one.surplus
+        .iter()
+        .map(|found| retire::retire(stage, one, found, &Cause::ScaleDown, needs))
+        .collect()
+}
+
+/// Whether every slot up to the count has a container that serves now.
+fn all_serve(stage: &Stage<'_, '_>, one: &ServiceView<'_>) -> bool {
+    one.slots.values().all(|slot| {
+        slot.holder.as_ref().is_some_and(|(found, _)| {
+            change::serves(found) && (!one.routed || stage.view.is_target(found))
+        })
+    })
+}
+
+/// Changes what can change on a container that stays.
+fn update(draft: &mut Draft, one: &ServiceView<'_>, decisions: &[(u32, Decision)]) {
+    for (number, decision) in decisions {
+        let holder = one.slots.get(number).and_then(|slot| slot.holder.as_ref());
+        let Some((found, _)) = holder else {
+            continue;
+        };
+        if matches!(decision, Decision::Make(_) | Decision::Replace(_)) {
+            continue;
+        }
+        let wanted = &one.revision.spec.live;
+        let changes = live::compare(&found.live, wanted, found.memory_in_use).changes;
+        if !changes.is_empty() {
+            let action = Action::UpdateLive {
+                container: found.name.clone(),
+                live: wanted.clone(),
+            };
+            let at = (one.service.name.as_str(), *number);
+            draft.replica(at, action, Cause::Changed(changes), &[]);
+        }
     }
 }

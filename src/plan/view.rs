@@ -8,6 +8,10 @@ use super::order;
 use super::scale;
 use super::scale::Count;
 use crate::capacity::allocate;
+use crate::capacity::demand;
+use crate::capacity::demand::Load;
+use crate::capacity::ratio;
+use crate::capacity::ratio::Policy;
 use crate::state::change;
 use crate::state::change::KnownImage;
 use crate::state::change::Revision;
@@ -119,11 +123,14 @@ impl<'a> View<'a> {
 
     /// Whether the gateway sends requests to this container.
     pub(super) fn is_target(&self, one: &Instance) -> bool {
-        !one.alias.is_empty()
-            && self
-                .targets
-                .get(&one.service)
-                .is_some_and(|known| known.contains(&one.alias))
+        !one.alias.is_empty() && self.has_target(&one.service, &one.alias)
+    }
+
+    /// Whether the gateway sends requests for a service to this alias.
+    pub(super) fn has_target(&self, service: &str, alias: &str) -> bool {
+        self.targets
+            .get(service)
+            .is_some_and(|known| known.contains(alias))
     }
 
     /// Engine names of the networks a service's containers are attached to.
@@ -139,7 +146,47 @@ impl<'a> View<'a> {
     }
 }
 
+impl View<'_> {
+    /// What the capacity check may let pass.
+    pub(super) fn policy(&self) -> Policy {
+        let file = self.input.desired.cpu_overcommit_percent;
+        Policy {
+            strict: self.input.desired.strict_capacity,
+            cpu_percent: self
+                .input
+                .options
+                .cpu_overcommit_percent
+                .unwrap_or(if file == 0 { 100 } else { file }),
+        }
+    }
+
+    /// Whether one more replica of this service fits beside everything else.
+    pub(super) fn has_room_for(&self, one: &ServiceView<'_>) -> bool {
+        let loads: Vec<Load> = self
+            .services
+            .iter()
+            .map(|other| {
+                let same = other.service.name == one.service.name;
+                other.load(u32::from(same))
+            })
+            .collect();
+        let observed = self.input.observed;
+        let report = ratio::check(&observed.engine, &observed.foreign, &loads, self.policy());
+        ratio::surge_fits(&report, &loads, self.policy())
+    }
+}
+
 impl ServiceView<'_> {
+    /// Its load with a surge.
+    pub(super) fn load(&self, surge: u32) -> Load {
+        Load {
+            service: self.service.name.clone(),
+            one: demand::of_one(&self.service.demand),
+            replicas: self.count.replicas,
+            surge,
+        }
+    }
+
     /// Whether a container of it has to be made.
     pub(super) fn creates(&self) -> bool {
         self.in_scope
@@ -176,13 +223,13 @@ impl ServiceView<'_> {
 /// Names of the services that may change; `None` for all. What a named service
 /// needs and nobody runs comes with it.
 fn scope(input: &PlanInput<'_>) -> Option<BTreeSet<String>> {
-    let named = &input.desired.only;
-    if named.is_empty() {
+    let only = &input.desired.only;
+    if only.is_empty() {
         return None;
     }
-    let mut names = order::with_dependencies(&input.desired.services, named);
+    let mut names = order::with_dependencies(&input.desired.services, only);
     names.retain(|name| {
-        named.contains(name)
+        only.contains(name)
             || !input
                 .observed
                 .instances
@@ -226,10 +273,7 @@ fn known_image(input: &PlanInput<'_>, image: &ImageSource) -> KnownImage {
     match image {
         ImageSource::Build { tag: None } => KnownImage::Unnamed,
         ImageSource::Build { tag: Some(tag) } => on_engine(tag),
-        ImageSource::Pull { reference, .. } if must_pull(input, image) => {
-            let _ = reference;
-            KnownImage::Absent
-        }
+        ImageSource::Pull { .. } if must_pull(input, image) => KnownImage::Absent,
         ImageSource::Pull { reference, .. } => on_engine(reference),
         ImageSource::Unset => KnownImage::Absent,
     }

@@ -10,5 +10,7 @@ pub mod labels;
 pub mod live;
 pub mod names;
 pub mod observed;
+pub mod ports;
+pub mod records;
 pub mod resolve;
 pub mod spec;

@@ -84,7 +84,12 @@ pub fn store(stack: &str) -> String {
 
 /// Engine name of the volume of a file set.
 pub fn files(stack: &str, set: &str, digest: &str) -> String {
-    format!("{stack}-files-{set}-{}", short(digest, 12))
+    format!("{}{set}-{}", files_prefix(stack), short(digest, 12))
+}
+
+/// What the names of all volumes of file sets begin with.
+pub fn files_prefix(stack: &str) -> String {
+    format!("{stack}-files-")
 }
 
 /// SHA-256 as lower-case hex.

@@ -1,7 +1,7 @@
 //! Two processes that only last: `keep` keeps a volume in use, `lock` holds a
 //! stack's lock for as long as its holder is there.
 //!
-//! Test: `tests/lock.rs`.
+//! Test: `tests/gateway/lock.rs`.
 
 use std::time::Duration;
 

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let mut text = format!("error: {error}");
     let mut cause = std::error::Error::source(&error);
     while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
+        text = format!("{text}: {error}");
         cause = error.source();
     }
     if matches!(error, Error::Usage(_)) {

@@ -1,6 +1,6 @@
 //! `run`: a whole gateway, from its start to its end.
 //!
-//! Test: through everything in `tests/`.
+//! Test: through everything in `tests/gateway/`.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -7,8 +7,9 @@
 //! good copy is used. All gateways of a stack share the files.
 //!
 //! Nothing here touches `state/`, which is shopctl's. Test: here, and
-//! `tests/restart.rs`.
+//! `tests/gateway/restart.rs`.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -175,10 +176,12 @@ fn read(path: &Path) -> io::Result<Config> {
 }
 
 fn checksum(text: &str) -> String {
-    Sha256::digest(text.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `control`: from standard input and output to a running gateway, or to a
 //! prober within this process.
 //!
-//! Test: `tests/program.rs`.
+//! Test: `tests/gateway/program.rs`.
 
 use std::io;
 use std::sync::Arc;

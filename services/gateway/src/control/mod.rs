@@ -1,6 +1,6 @@
 //! The control plane: what shopctl asks, and who answers it.
 //!
-//! Carries no client traffic. Test: `tests/control.rs`, `tests/probe.rs`.
+//! Carries no client traffic. Test: `tests/gateway/control.rs`, `tests/gateway/probe.rs`.
 
 pub(crate) mod bridge;
 pub(crate) mod operations;

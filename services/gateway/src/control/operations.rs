@@ -1,6 +1,6 @@
 //! What a running gateway, and a prober, do when asked.
 //!
-//! Test: `tests/control.rs`, `tests/switch.rs`.
+//! Test: `tests/gateway/control.rs`, `tests/gateway/switch.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Waits until a replica answers, over the network that its clients use.
 //!
 //! Often at first, since a start takes milliseconds, and the gate should open
-//! soon after the truth; then less often. Test: `tests/probe.rs`.
+//! soon after the truth; then less often. Test: `tests/gateway/probe.rs`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ pub(crate) async fn probe(
         if elapsed >= BRISK {
             pace = (pace * 5 / 4).min(SLOWEST_PACE);
         }
-        let pause = pace.saturating_sub(elapsed - began);
+        let pause = pace.saturating_sub(elapsed.saturating_sub(began));
         if elapsed + pause >= deadline {
             return Err(Fault::new(
                 FaultKind::Timeout,

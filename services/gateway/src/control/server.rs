@@ -2,7 +2,7 @@
 //!
 //! At the end of the input, requests that only wait are cancelled and the rest
 //! is answered, so both `echo '{…}' | shopctl gateway control` and a holder that
-//! was killed end at once. Test: here, and `tests/control.rs`.
+//! was killed end at once. Test: here, and `tests/gateway/control.rs`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(next().await["id"], 3);
         let line = format!("{}\n{}\n", cancel(1), cancel(77));
         writer.write_all(line.as_bytes()).await.expect("sent");
-        let mut answers = vec![next().await, next().await, next().await];
+        let mut answers = [next().await, next().await, next().await];
         answers.sort_by_key(ToString::to_string);
         assert_eq!(answers[0]["error"]["kind"], "cancelled");
         assert_eq!(answers[1]["ok"]["cancelled"], false);

@@ -1,7 +1,7 @@
 //! The control socket: an abstract one, so it needs no file, ends with its
 //! process, and is reached only from within the container's network.
 //!
-//! Test: `tests/control.rs`.
+//! Test: `tests/gateway/control.rs`.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;

@@ -2,7 +2,7 @@
 //!
 //! tokio's own reads on a thread that its runtime waits for, so a process whose
 //! input stays silent would never end. Here the thread is left behind.
-//! Test: `tests/lock.rs`, through the program.
+//! Test: `tests/gateway/lock.rs`, through the program.
 
 use std::io;
 use std::io::Read;

@@ -1,7 +1,7 @@
-//! Bodies in both directions: passed on frame by frame, never collected.
+//! A response's body: passed on frame by frame, never collected.
 //!
 //! A [`Reply`] holds the lease of its target until it has ended, and then gives
-//! the connection back to the pool. Test: `tests/http.rs`, `tests/streaming.rs`.
+//! the connection back to the pool. Test: `tests/gateway/http.rs`, `tests/gateway/streaming.rs`.
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,43 +17,6 @@ use hyper::body::SizeHint;
 use crate::routing::target::Lease;
 use crate::upstream::pool::Connection;
 use crate::upstream::pool::Pool;
-
-/// A request's body on its way to the target.
-pub(crate) enum Upload {
-    /// Nothing: such a request can be made twice.
-    Empty,
-    /// As the client sends it.
-    Stream(Incoming),
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Stream(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Stream(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Stream(body) => body.size_hint(),
-        }
-    }
-}
 
 /// A response's body on its way to the client.
 pub(crate) enum Reply {

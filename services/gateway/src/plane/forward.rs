@@ -7,9 +7,8 @@
 //! * an idle connection that closed after it took the request: on a fresh one,
 //!   only for an idempotent method without a body. The server may have acted.
 //!
-//! Test: `tests/http.rs`, `tests/retry.rs`.
+//! Test: `tests/gateway/http.rs`, `tests/gateway/retry.rs`.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,9 +24,9 @@ use tokio::time::Instant;
 
 use super::body::Relay;
 use super::body::Reply;
-use super::body::Upload;
 use super::headers;
 use super::problem::Problem;
+use super::replay::Replay;
 use super::upgrade;
 use crate::routing::service::Meter;
 use crate::routing::table::Refusal;
@@ -35,6 +34,7 @@ use crate::routing::table::Table;
 use crate::routing::target::Lease;
 use crate::upstream::pool::Connection;
 use crate::upstream::pool::Pool;
+use crate::upstream::upload::Upload;
 
 /// What a request finds on its thread.
 pub(crate) struct Front {
@@ -47,10 +47,15 @@ pub(crate) struct Front {
     pub(crate) stopping: watch::Receiver<bool>,
 }
 
-/// What the choice of a target depends on.
-struct Place {
-    authority: Option<String>,
-    path: String,
+/// How one attempt went.
+enum Attempt {
+    Answered(Response<Incoming>, Connection),
+    /// An idle connection had ended: the request may go over a fresh one.
+    Stale(Request<Upload>),
+    /// The target cannot be reached; nothing was sent.
+    Unreached(Request<Upload>),
+    /// The target has the request, or a part of it.
+    Broken,
 }
 
 /// A response, and by which connection under which lease it came.
@@ -65,18 +70,15 @@ impl Front {
     pub(crate) async fn answer(
         self: Rc<Self>,
         mut request: Request<Incoming>,
-        client: IpAddr,
+        client: &HeaderValue,
     ) -> Response<Reply> {
         let started = Instant::now();
-        let place = Place {
-            authority: headers::authority(&request).map(str::to_owned),
-            path: request.uri().path().to_owned(),
-        };
+        let lease = self.take(&request, None);
         let protocol = headers::upgrade(&request);
         let from_client = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
         let (mut head, body) = request.into_parts();
         let id = headers::prepare_request(&mut head, client, protocol);
-        let lease = match self.take(&place, None) {
+        let lease = match lease {
             Ok(lease) => lease,
             Err(Refusal::NoRoute) => return Problem::NoRoute.response(id),
             Err(Refusal::NoTarget(meter)) => {
@@ -92,7 +94,7 @@ impl Front {
             Upload::Stream(body)
         };
         let request = Request::from_parts(head, body);
-        match self.exchange(request, &place, lease).await {
+        match self.exchange(request, lease).await {
             Ok(exchange) => {
                 meter.record(started.elapsed());
                 if exchange.response.status().is_server_error() {
@@ -104,11 +106,11 @@ impl Front {
         }
     }
 
-    fn take(&self, place: &Place, not: Option<&Lease>) -> Result<Lease, Refusal> {
+    fn take<B>(&self, request: &Request<B>, not: Option<&Lease>) -> Result<Lease, Refusal> {
         self.table.take_http(
             &self.listener,
-            place.authority.as_deref().map(headers::host),
-            &place.path,
+            headers::authority(request).map(headers::host),
+            request.uri().path(),
             not.map(|lease| &*lease.target),
         )
     }
@@ -116,51 +118,63 @@ impl Front {
     async fn exchange(
         &self,
         mut request: Request<Upload>,
-        place: &Place,
         mut lease: Lease,
     ) -> Result<Exchange, Problem> {
         let mut may_change_target = true;
         let mut may_reuse = true;
         loop {
-            let idle = may_reuse.then(|| self.pool.checkout(&lease)).flatten();
-            let connected = match idle {
-                Some(connection) => Ok(connection),
-                None => self.pool.connect(&lease).await,
-            };
-            let Ok(mut connection) = connected else {
-                lease.target.count_error();
-                self.table.eject(&lease.target, lease.port);
-                if !may_change_target {
-                    return Err(Problem::BadUpstream);
-                }
-                may_change_target = false;
-                may_reuse = true;
-                lease = self
-                    .take(place, Some(&lease))
-                    .map_err(|_| Problem::BadUpstream)?;
-                continue;
-            };
-            let replay = connection.reused.then(|| repeatable(&request)).flatten();
-            match connection.sender.try_send_request(request).await {
-                Ok(response) => {
+            match self.attempt(request, &lease, may_reuse).await {
+                Attempt::Answered(response, connection) => {
                     return Ok(Exchange {
                         response,
                         connection,
                         lease,
                     });
                 }
-                Err(mut error) => {
-                    let again = error.take_message().or(replay);
-                    // A fresh connection that fails is the target's failure, not
-                    // the fate of an idle one.
-                    let Some(again) = again.filter(|_| connection.reused) else {
-                        lease.target.count_error();
-                        return Err(Problem::BadUpstream);
-                    };
+                Attempt::Stale(again) => {
                     request = again;
                     may_reuse = false;
                 }
+                Attempt::Unreached(again) => {
+                    lease.target.count_error();
+                    self.table.eject(&lease.target, lease.port);
+                    if !may_change_target {
+                        return Err(Problem::BadUpstream);
+                    }
+                    let other = self.take(&again, Some(&lease));
+                    lease = other.map_err(|_| Problem::BadUpstream)?;
+                    request = again;
+                    may_change_target = false;
+                    may_reuse = true;
+                }
+                Attempt::Broken => {
+                    lease.target.count_error();
+                    return Err(Problem::BadUpstream);
+                }
             }
+        }
+    }
+
+    async fn attempt(&self, request: Request<Upload>, lease: &Lease, may_reuse: bool) -> Attempt {
+        let idle = may_reuse.then(|| self.pool.checkout(lease)).flatten();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => match self.pool.connect(lease).await {
+                Ok(connection) => connection,
+                Err(_) => return Attempt::Unreached(request),
+            },
+        };
+        let reused = connection.reused;
+        let replay = reused.then(|| Replay::of(&request)).flatten();
+        match connection.sender.try_send_request(request).await {
+            Ok(response) => Attempt::Answered(response, connection),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) if reused => Attempt::Stale(unsent),
+                Some(unsent) => Attempt::Unreached(unsent),
+                None => replay
+                    .and_then(Replay::request)
+                    .map_or(Attempt::Broken, Attempt::Stale),
+            },
         }
     }
 
@@ -202,16 +216,4 @@ fn refuse(problem: Problem, meter: &Meter, started: Instant, id: HeaderValue) ->
     meter.count_5xx();
     meter.record(started.elapsed());
     problem.response(id)
-}
-
-/// A copy of a request that may be made twice.
-fn repeatable(request: &Request<Upload>) -> Option<Request<Upload>> {
-    let safe = matches!(request.body(), Upload::Empty) && headers::is_idempotent(request.method());
-    safe.then(|| {
-        let mut copy = Request::new(Upload::Empty);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
-        copy
-    })
 }

@@ -1,7 +1,7 @@
 //! Listening sockets: one per thread and port, between which the kernel spreads
 //! new connections.
 //!
-//! Test: `tests/http.rs`.
+//! Test: `tests/gateway/http.rs`.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,6 +17,7 @@ use socket2::Socket;
 use socket2::Type;
 
 use crate::error::Error;
+use crate::upstream::connect::keepalive;
 
 const BACKLOG: i32 = 1024;
 
@@ -86,6 +87,9 @@ fn open(at: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
     socket.set_nonblocking(true)?;
+    // Every accepted connection inherits these two.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive())?;
     socket.bind(&at.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -93,6 +97,10 @@ fn open(at: SocketAddr) -> io::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpStream;
+
+    use socket2::SockRef;
+
     use super::*;
 
     #[test]
@@ -111,6 +119,20 @@ mod tests {
         for wrong in ["", "x", "=80", "x=", "x=70000", "x=localhost:80"] {
             assert!(wrong.parse::<ListenSpec>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn unless_told_otherwise_it_listens_on_both_families() {
+        let socket = bind_one(None, 0).expect("bound");
+        let port = socket.local_addr().expect("an address").port();
+        socket.set_nonblocking(false).expect("blocking");
+        let client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("connected");
+        let (accepted, peer) = socket.accept().expect("accepted");
+        let client = client.local_addr().expect("an address");
+        assert_eq!(peer.ip().to_canonical(), client.ip());
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().expect("read"));
+        assert!(accepted.keepalive().expect("read"));
     }
 
     #[test]

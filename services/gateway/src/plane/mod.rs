@@ -1,8 +1,8 @@
 //! The data plane: what clients talk to. One thread per core, each with its own
 //! listening sockets, connections and pool; they share only `routing`.
 //!
-//! Must not know the control protocol. Test: `tests/http.rs`, `tests/tcp.rs`,
-//! `tests/upgrade.rs`, `tests/switch.rs`.
+//! Must not know the control protocol. Test: `tests/gateway/http.rs`, `tests/gateway/tcp.rs`,
+//! `tests/gateway/upgrade.rs`, `tests/gateway/switch.rs`.
 
 pub(crate) mod accept;
 pub(crate) mod body;
@@ -10,6 +10,7 @@ pub(crate) mod forward;
 pub(crate) mod headers;
 pub(crate) mod listen;
 pub(crate) mod problem;
+pub(crate) mod replay;
 pub(crate) mod tcp;
 pub(crate) mod upgrade;
 pub(crate) mod worker;

@@ -1,6 +1,6 @@
 //! The gateway's own answers, as problem details (RFC 9457).
 //!
-//! Test: here, and `tests/http.rs`.
+//! Test: here, and `tests/gateway/http.rs`.
 
 use bytes::Bytes;
 use hyper::Response;

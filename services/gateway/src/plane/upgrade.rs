@@ -1,6 +1,6 @@
 //! After `101 Switching Protocols`: bytes both ways until both sides are done.
 //!
-//! Test: `tests/upgrade.rs`.
+//! Test: `tests/gateway/upgrade.rs`.
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;

@@ -1,6 +1,6 @@
 //! A thread of the data plane.
 //!
-//! Test: through everything in `tests/`.
+//! Test: through everything in `tests/gateway/`.
 
 use std::io;
 use std::net::TcpListener;

@@ -4,8 +4,9 @@
 //! [`Table::replace`] takes to switch. After the switch nobody can take a
 //! removed target, and whoever took one before is counted.
 //!
-//! Must not wait, read or write. Test: here, and `tests/switch.rs` over sockets.
+//! Must not wait, read or write. Test: here, and `tests/gateway/switch.rs` over sockets.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
@@ -175,7 +176,7 @@ impl Table {
     }
 
     /// The counters by service.
-    pub(crate) fn stats(&self) -> std::collections::BTreeMap<String, ServiceStats> {
+    pub(crate) fn stats(&self) -> BTreeMap<String, ServiceStats> {
         let state = self.read();
         let services = &state.snapshot.services;
         services
@@ -186,19 +187,19 @@ impl Table {
                     .draining
                     .iter()
                     .filter(|target| target.service == *name && target.in_flight() > 0);
-                let targets: std::collections::BTreeMap<String, TargetStats> = leaving
+                let targets: BTreeMap<String, TargetStats> = leaving
                     .chain(members)
                     .map(|target| {
-                        let stats = TargetStats {
+                        let counts = TargetStats {
                             in_flight: target.in_flight(),
                             requests: target.requests(),
                             errors: target.errors(),
                             ejected: target.is_ejected(),
                         };
-                        (target.id.clone(), stats)
+                        (target.id.clone(), counts)
                     })
                     .collect();
-                let stats = ServiceStats {
+                let counts = ServiceStats {
                     requests: service.meter.requests(),
                     errors_5xx: service.meter.errors_5xx(),
                     in_flight: targets.values().map(|target| target.in_flight).sum(),
@@ -206,7 +207,7 @@ impl Table {
                     latency_ms: service.meter.latency(),
                     targets,
                 };
-                (name.clone(), stats)
+                (name.clone(), counts)
             })
             .collect()
     }

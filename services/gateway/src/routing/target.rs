@@ -222,7 +222,7 @@ mod tests {
         let (one, two) = (lease(&target), lease(&target));
         let wait = tokio::spawn({
             let target = Arc::clone(&target);
-            async move { target.drained(Duration::from_secs(60)).await }
+            async move { target.drained(Duration::from_mins(1)).await }
         });
         tokio::task::yield_now().await;
         drop(one);

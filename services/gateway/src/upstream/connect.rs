@@ -1,11 +1,13 @@
 //! A new connection to a target: resolve its name, try its addresses.
 //!
-//! Test: `tests/upstream.rs`.
+//! Test: `tests/gateway/upstream.rs`.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::SockRef;
+use socket2::TcpKeepalive;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -29,6 +31,7 @@ pub(crate) async fn connect(
         let addresses = names.resolve(&target.host).await?;
         let epoch = target.learn(&addresses);
         let stream = connect_any(addresses, port).await?;
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
         Ok(Connected { stream, epoch })
     })
     .await
@@ -63,4 +66,13 @@ pub(crate) async fn within<T>(
             format!("no answer within {limit:?}"),
         )),
     }
+}
+
+/// A peer that vanished without a word is noticed within two minutes, so that
+/// its connection does not count as in flight for ever.
+pub(crate) fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_mins(1))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4)
 }

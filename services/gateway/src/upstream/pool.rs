@@ -2,8 +2,8 @@
 //!
 //! A connection rests here only while it is idle, its target is in force, and
 //! its address is still the one that the name stands for. [`Pool::purge`] is the
-//! half of `apply` that closes what rests. Test: `tests/upstream.rs`,
-//! `tests/switch.rs`.
+//! half of `apply` that closes what rests. Test: `tests/gateway/upstream.rs`,
+//! `tests/gateway/switch.rs`.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::connect::connect;
 use super::resolve::Names;
 use super::stream::SharedStream;
-use crate::plane::body::Upload;
+use super::upload::Upload;
 use crate::routing::target::Lease;
 use crate::routing::target::Target;
 
@@ -174,5 +174,77 @@ impl Pool {
         let tasks: Vec<JoinHandle<()>> = closing.into_iter().map(Idle::close).collect();
         let all = futures_util::future::join_all(tasks);
         let _ = tokio::time::timeout(CLOSING, all).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::net::TcpStream as Blocking;
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::upstream::resolve::SystemResolver;
+
+    /// A pool that got one connection back, and the server's end of it. Nothing
+    /// here yields to the runtime, so the pool learns only what it looks at.
+    async fn pooled() -> (Pool, Lease, Blocking) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let port = listener.local_addr().expect("an address").port();
+        let target = Arc::new(Target::new("order", "i-1", "127.0.0.1"));
+        let lease = Lease::new(target, Arc::default(), port);
+        let names = Arc::new(Names::new(Arc::new(SystemResolver)));
+        let pool = Pool::new(names, Duration::from_secs(5));
+        let mut connection = pool.connect(&lease).await.expect("connected");
+        connection.sender.ready().await.expect("ready");
+        let (server, _) = listener.accept().expect("accepted");
+        pool.put(&lease.target, port, connection);
+        (pool, lease, server)
+    }
+
+    #[tokio::test]
+    async fn what_rests_is_used_again() {
+        let work = async {
+            let (pool, lease, _server) = pooled().await;
+            assert_eq!(lease.target.pooled(), 1);
+            let connection = pool.checkout(&lease).expect("a connection");
+            assert!(connection.reused);
+            assert_eq!(lease.target.pooled(), 0);
+            assert!(pool.checkout(&lease).is_none());
+        };
+        LocalSet::new().run_until(work).await;
+    }
+
+    #[tokio::test]
+    async fn what_closed_a_moment_ago_is_not() {
+        let work = async {
+            let (pool, lease, server) = pooled().await;
+            drop(server);
+            assert!(pool.checkout(&lease).is_none());
+        };
+        LocalSet::new().run_until(work).await;
+    }
+
+    #[tokio::test]
+    async fn what_leads_to_an_old_address_is_not() {
+        let work = async {
+            let (pool, lease, _server) = pooled().await;
+            lease.target.learn(&[[127, 0, 0, 9].into()]);
+            assert!(pool.checkout(&lease).is_none());
+        };
+        LocalSet::new().run_until(work).await;
+    }
+
+    #[tokio::test]
+    async fn nothing_rests_at_a_removed_target() {
+        let work = async {
+            let (pool, lease, _server) = pooled().await;
+            let connection = pool.checkout(&lease).expect("a connection");
+            lease.target.set_removed(true);
+            pool.put(&lease.target, lease.port, connection);
+            assert_eq!(lease.target.pooled(), 0);
+        };
+        LocalSet::new().run_until(work).await;
     }
 }

@@ -69,22 +69,19 @@ impl Names {
                 .get(host)
                 .and_then(WeakShared::upgrade)
                 .filter(|question| question.peek().is_none());
-            match open {
-                Some(question) => question,
-                None => {
-                    let question = self
-                        .resolver
-                        .resolve(host.to_owned())
-                        .map(|answer| answer.map_err(Arc::new))
-                        .boxed()
-                        .shared();
-                    pending.retain(|_, open| open.upgrade().is_some());
-                    if let Some(open) = question.downgrade() {
-                        pending.insert(host.to_owned(), open);
-                    }
-                    question
+            open.unwrap_or_else(|| {
+                let question = self
+                    .resolver
+                    .resolve(host.to_owned())
+                    .map(|answer| answer.map_err(Arc::new))
+                    .boxed()
+                    .shared();
+                pending.retain(|_, open| open.upgrade().is_some());
+                if let Some(open) = question.downgrade() {
+                    pending.insert(host.to_owned(), open);
                 }
-            }
+                question
+            })
         };
         question
             .await
@@ -146,8 +143,7 @@ mod tests {
         let (one, two, ()) = tokio::join!(both, names.resolve("b"), async {
             tokio::task::yield_now().await;
             permits.add_permits(2);
-        })
-        .into();
+        });
         assert_eq!(one.0.expect("found"), one.1.expect("found"));
         assert!(two.is_ok());
         assert_eq!(asked.load(Relaxed), 2);

@@ -2,7 +2,7 @@
 //!
 //! Each second the names behind idle connections are resolved again, so that a
 //! connection to an address that changed hands is not used. An ejected target
-//! is tried by name until it accepts a connection. Test: `tests/upstream.rs`.
+//! is tried by name until it accepts a connection. Test: `tests/gateway/upstream.rs`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,0 +1,471 @@
+//! The body of a create call: a pure function of the instance, pinned by golden
+//! files, because it is what the user's container turns out to be.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use bollard::models::ContainerCreateBody;
+use bollard::models::DeviceMapping;
+use bollard::models::EndpointIpamConfig;
+use bollard::models::EndpointSettings;
+use bollard::models::HealthConfig;
+use bollard::models::HostConfig;
+use bollard::models::HostConfigLogConfig;
+use bollard::models::MountBindOptions;
+use bollard::models::MountBindOptionsPropagationEnum as Propagation;
+use bollard::models::MountTmpfsOptions;
+use bollard::models::MountType;
+use bollard::models::MountVolumeOptions;
+use bollard::models::NetworkingConfig;
+use bollard::models::PortBinding;
+use bollard::models::PortMap;
+use bollard::models::ResourcesUlimits;
+use bollard::models::RestartPolicy;
+use bollard::models::RestartPolicyNameEnum;
+
+use crate::plan::action::InstanceSpec;
+use crate::state::names;
+use crate::state::spec::ContainerSpec;
+use crate::state::spec::Endpoint;
+use crate::state::spec::Healthcheck;
+use crate::state::spec::HostPort;
+use crate::state::spec::LiveSpec;
+use crate::state::spec::Mount;
+use crate::state::spec::MountSource;
+use crate::state::spec::NetworkMode;
+use crate::state::spec::Restart;
+
+/// First API with `VolumeOptions.Subpath`.
+const SUBPATH_SINCE: u32 = 45;
+/// First API with `Healthcheck.StartInterval`.
+const START_INTERVAL_SINCE: u32 = 44;
+/// Where a file set stands whole when only one of its files is mounted and the
+/// engine knows no subpaths: the mount keeps the volume in use.
+const WHOLE_SETS: &str = "/run/.shopctl-files";
+
+/// What the body needs to know besides the instance.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Surroundings {
+    /// Run that creates it.
+    pub(super) run: String,
+    /// Minor number of the API version.
+    pub(super) minor: u32,
+    /// Where the volumes of single mounted files stand on the engine's host, by
+    /// volume name; only needed before API 1.45.
+    pub(super) mountpoints: BTreeMap<String, String>,
+}
+
+impl Surroundings {
+    /// Volumes whose place on the host is needed.
+    pub(super) fn wanted_mountpoints(minor: u32, instance: &InstanceSpec) -> Vec<&str> {
+        if minor >= SUBPATH_SINCE {
+            return Vec::new();
+        }
+        instance
+            .spec
+            .mounts
+            .iter()
+            .filter_map(|mount| match &mount.source {
+                MountSource::Files { set, file: Some(_) } => {
+                    instance.files.get(set).map(String::as_str)
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+/// The body that creates an instance, attached to its first network; the others
+/// are connected before the start, since API 1.41 takes one only.
+pub(super) fn create_body(instance: &InstanceSpec, around: &Surroundings) -> ContainerCreateBody {
+    let spec = &instance.spec;
+    let mut labels: HashMap<String, String> = spec.labels.clone().into_iter().collect();
+    labels.extend(instance.labels.clone());
+    labels.insert(names::RUN.to_owned(), around.run.clone());
+    ContainerCreateBody {
+        image: Some(spec.image.clone()),
+        cmd: spec.command.clone(),
+        entrypoint: spec.entrypoint.clone(),
+        env: filled(environment(spec)),
+        working_dir: spec.working_dir.clone(),
+        user: spec.user.clone(),
+        labels: Some(labels),
+        hostname: spec.hostname.clone(),
+        domainname: spec.domainname.clone(),
+        tty: spec.tty.then_some(true),
+        open_stdin: spec.stdin_open.then_some(true),
+        exposed_ports: filled(exposed(spec)),
+        healthcheck: spec
+            .healthcheck
+            .as_ref()
+            .map(|check| health_config(check, around.minor)),
+        stop_signal: spec.stop_signal.clone(),
+        stop_timeout: spec.stop_grace_secs,
+        networking_config: first_endpoint(instance),
+        host_config: Some(host_config(instance, around)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// A variable without a value removes the image's.
+fn environment(spec: &ContainerSpec) -> Vec<String> {
+    spec.environment
+        .iter()
+        .map(|(name, value)| match value {
+            Some(value) => format!("{name}={value}"),
+            None => name.clone(),
+        })
+        .collect()
+}
+
+fn exposed(spec: &ContainerSpec) -> Vec<String> {
+    let mut ports = spec.expose.clone();
+    ports.extend(spec.ports.iter().map(inside));
+    ports.into_iter().collect()
+}
+
+fn inside(port: &HostPort) -> String {
+    format!("{}/{}", port.container_port, port.protocol)
+}
+
+fn health_config(check: &Healthcheck, minor: u32) -> HealthConfig {
+    HealthConfig {
+        test: filled(check.test.clone()),
+        interval: check.interval_ns,
+        timeout: check.timeout_ns,
+        retries: check.retries,
+        start_period: check.start_period_ns,
+        start_interval: check
+            .start_interval_ns
+            .filter(|_| minor >= START_INTERVAL_SINCE),
+    }
+}
+
+fn first_endpoint(instance: &InstanceSpec) -> Option<NetworkingConfig> {
+    let (name, endpoint) = endpoints(instance).into_iter().next()?;
+    Some(NetworkingConfig {
+        endpoints_config: Some(HashMap::from([(name, endpoint)])),
+    })
+}
+
+/// Engine name of each network of an instance, and how it is attached: found by its
+/// unique alias on every one.
+pub(super) fn endpoints(instance: &InstanceSpec) -> Vec<(String, EndpointSettings)> {
+    let NetworkMode::Networks(networks) = &instance.spec.network else {
+        return Vec::new();
+    };
+    networks
+        .iter()
+        .map(|(key, found)| {
+            let name = instance.networks.get(key).unwrap_or(key).clone();
+            let Endpoint {
+                aliases,
+                ipv4,
+                ipv6,
+            } = found;
+            let mut aliases = aliases.clone();
+            if !instance.alias.is_empty() {
+                aliases.push(instance.alias.clone());
+            }
+            (name, endpoint(&aliases, ipv4.as_deref(), ipv6.as_deref()))
+        })
+        .collect()
+}
+
+/// One attachment to a network.
+pub(super) fn endpoint(
+    aliases: &[String],
+    ipv4: Option<&str>,
+    ipv6: Option<&str>,
+) -> EndpointSettings {
+    let fixed = ipv4.is_some() || ipv6.is_some();
+    EndpointSettings {
+        aliases: filled(aliases.to_vec()),
+        ipam_config: fixed.then(|| EndpointIpamConfig {
+            ipv4_address: ipv4.map(ToOwned::to_owned),
+            ipv6_address: ipv6.map(ToOwned::to_owned),
+            link_local_ips: None,
+        }),
+        ..EndpointSettings::default()
+    }
+}
+
+fn network_mode(instance: &InstanceSpec) -> String {
+    match &instance.spec.network {
+        NetworkMode::Networks(_) => endpoints(instance)
+            .into_iter()
+            .next()
+            .map_or_else(|| "none".to_owned(), |(name, _)| name),
+        NetworkMode::Host => "host".to_owned(),
+        NetworkMode::None => "none".to_owned(),
+        NetworkMode::Service(service) => {
+            format!("container:{}", instance.join.as_ref().unwrap_or(service))
+        }
+        NetworkMode::Container(name) => format!("container:{name}"),
+        NetworkMode::Other(mode) => mode.clone(),
+    }
+}
+
+fn host_config(instance: &InstanceSpec, around: &Surroundings) -> HostConfig {
+    let spec = &instance.spec;
+    let LiveSpec {
+        cpu_shares,
+        nano_cpus,
+        memory,
+        memory_reservation,
+        pids,
+        restart,
+    } = &spec.live;
+    let mounts = Mounts::of(instance, around);
+    HostConfig {
+        cpu_shares: *cpu_shares,
+        nano_cpus: *nano_cpus,
+        memory: *memory,
+        memory_swap: *memory,
+        memory_reservation: *memory_reservation,
+        pids_limit: *pids,
+        restart_policy: Some(restart_policy(restart)),
+        network_mode: Some(network_mode(instance)),
+        port_bindings: bindings(&spec.ports),
+        binds: filled(mounts.binds),
+        mounts: filled(mounts.mounts),
+        tmpfs: (!mounts.tmpfs.is_empty()).then_some(mounts.tmpfs),
+        init: spec.init,
+        readonly_rootfs: spec.read_only.then_some(true),
+        privileged: spec.privileged.then_some(true),
+        cap_add: filled(spec.cap_add.clone()),
+        cap_drop: filled(spec.cap_drop.clone()),
+        security_opt: filled(spec.security_opt.clone()),
+        group_add: filled(spec.group_add.clone()),
+        devices: filled(spec.devices.iter().map(|text| device(text)).collect()),
+        shm_size: spec.shm_size,
+        ulimits: filled(ulimits(spec)),
+        sysctls: map(&spec.sysctls),
+        extra_hosts: filled(spec.extra_hosts.clone()),
+        dns: filled(spec.dns.clone()),
+        dns_search: filled(spec.dns_search.clone()),
+        dns_options: filled(spec.dns_opt.clone()),
+        pid_mode: spec.pid.clone(),
+        ipc_mode: spec.ipc.clone(),
+        oom_score_adj: spec.oom_score_adj,
+        log_config: spec.logging.as_ref().map(|logging| HostConfigLogConfig {
+            typ: Some(logging.driver.clone().unwrap_or_default()),
+            config: map(&logging.options),
+        }),
+        ..HostConfig::default()
+    }
+}
+
+/// A restart policy as the engine writes it.
+pub(super) fn restart_policy(restart: &Restart) -> RestartPolicy {
+    let (name, times) = match restart {
+        Restart::No => (RestartPolicyNameEnum::NO, None),
+        Restart::Always => (RestartPolicyNameEnum::ALWAYS, None),
+        Restart::UnlessStopped => (RestartPolicyNameEnum::UNLESS_STOPPED, None),
+        Restart::OnFailure(times) => (RestartPolicyNameEnum::ON_FAILURE, Some(i64::from(*times))),
+    };
+    RestartPolicy {
+        name: Some(name),
+        maximum_retry_count: times,
+    }
+}
+
+fn bindings(ports: &[HostPort]) -> Option<PortMap> {
+    let mut map = PortMap::new();
+    for port in ports {
+        map.entry(inside(port))
+            .or_default()
+            .get_or_insert_default()
+            .push(binding(&port.host_ip, port.host_port));
+    }
+    (!map.is_empty()).then_some(map)
+}
+
+/// One published port; without a number the engine chooses.
+pub(super) fn binding(ip: &str, port: Option<u16>) -> PortBinding {
+    PortBinding {
+        host_ip: (!ip.is_empty()).then(|| ip.to_owned()),
+        host_port: Some(port.map(|port| port.to_string()).unwrap_or_default()),
+    }
+}
+
+fn device(text: &str) -> DeviceMapping {
+    let mut parts = text.splitn(3, ':').map(ToOwned::to_owned);
+    let host = parts.next().unwrap_or_default();
+    let inside = parts.next().unwrap_or_else(|| host.clone());
+    DeviceMapping {
+        path_on_host: Some(host),
+        path_in_container: Some(inside),
+        cgroup_permissions: Some(parts.next().unwrap_or_else(|| "rwm".to_owned())),
+    }
+}
+
+fn ulimits(spec: &ContainerSpec) -> Vec<ResourcesUlimits> {
+    spec.ulimits
+        .iter()
+        .map(|(name, (soft, hard))| ResourcesUlimits {
+            name: Some(name.clone()),
+            soft: Some(*soft),
+            hard: Some(*hard),
+        })
+        .collect()
+}
+
+/// Mounts in the three forms that the engine has for them.
+#[derive(Default)]
+struct Mounts {
+    binds: Vec<String>,
+    mounts: Vec<bollard::models::Mount>,
+    tmpfs: HashMap<String, String>,
+}
+
+impl Mounts {
+    fn of(instance: &InstanceSpec, around: &Surroundings) -> Self {
+        let mut all = Self::default();
+        for mount in &instance.spec.mounts {
+            all.add(instance, around, mount);
+        }
+        all
+    }
+
+    fn add(&mut self, instance: &InstanceSpec, around: &Surroundings, mount: &Mount) {
+        match &mount.source {
+            MountSource::Bind {
+                path,
+                create: true,
+                propagation,
+            } => self.binds.push(bind(
+                path,
+                &mount.target,
+                mount.read_only,
+                propagation.as_deref(),
+            )),
+            MountSource::Bind {
+                path, propagation, ..
+            } => {
+                let propagation = propagation.as_deref().and_then(self::propagation);
+                self.mounts.push(bollard::models::Mount {
+                    source: Some(path.clone()),
+                    bind_options: propagation.map(|propagation| MountBindOptions {
+                        propagation: Some(propagation),
+                        ..MountBindOptions::default()
+                    }),
+                    ..of_type(MountType::BIND, mount)
+                });
+            }
+            MountSource::Volume { key, nocopy } => self.mounts.push(bollard::models::Mount {
+                source: Some(instance.volumes.get(key).unwrap_or(key).clone()),
+                volume_options: nocopy.then(|| MountVolumeOptions {
+                    no_copy: Some(true),
+                    ..MountVolumeOptions::default()
+                }),
+                ..of_type(MountType::VOLUME, mount)
+            }),
+            MountSource::Anonymous => self.mounts.push(of_type(MountType::VOLUME, mount)),
+            MountSource::Tmpfs {
+                options: Some(options),
+                ..
+            } => {
+                self.tmpfs.insert(mount.target.clone(), options.clone());
+            }
+            MountSource::Tmpfs { size, mode, .. } => self.mounts.push(bollard::models::Mount {
+                tmpfs_options: Some(MountTmpfsOptions {
+                    size_bytes: *size,
+                    mode: mode.map(i64::from),
+                    options: None,
+                }),
+                ..of_type(MountType::TMPFS, mount)
+            }),
+            MountSource::Files { set, file } => {
+                let volume = instance.files.get(set).unwrap_or(set);
+                self.files(around, mount, set, volume, file.as_deref());
+            }
+        }
+    }
+
+    /// A file set, or one file of it.
+    fn files(
+        &mut self,
+        around: &Surroundings,
+        mount: &Mount,
+        set: &str,
+        volume: &str,
+        file: Option<&str>,
+    ) {
+        let mut options = MountVolumeOptions {
+            no_copy: Some(true),
+            ..MountVolumeOptions::default()
+        };
+        let mut target = mount.target.clone();
+        match (file, around.mountpoints.get(volume)) {
+            (Some(file), Some(place)) if around.minor < SUBPATH_SINCE => {
+                self.binds
+                    .push(bind(&format!("{place}/{file}"), &mount.target, true, None));
+                target = format!("{WHOLE_SETS}/{set}");
+                if self
+                    .mounts
+                    .iter()
+                    .any(|one| one.target.as_deref() == Some(target.as_str()))
+                {
+                    return;
+                }
+            }
+            (Some(file), _) => options.subpath = Some(file.to_owned()),
+            (None, _) => {}
+        }
+        self.mounts.push(bollard::models::Mount {
+            target: Some(target),
+            source: Some(volume.to_owned()),
+            read_only: Some(true),
+            volume_options: Some(options),
+            ..of_type(MountType::VOLUME, mount)
+        });
+    }
+}
+
+fn of_type(kind: MountType, mount: &Mount) -> bollard::models::Mount {
+    bollard::models::Mount {
+        target: Some(mount.target.clone()),
+        typ: Some(kind),
+        read_only: mount.read_only.then_some(true),
+        ..bollard::models::Mount::default()
+    }
+}
+
+fn bind(source: &str, target: &str, read_only: bool, propagation: Option<&str>) -> String {
+    let mut options: Vec<&str> = Vec::new();
+    if read_only {
+        options.push("ro");
+    }
+    options.extend(propagation);
+    if options.is_empty() {
+        format!("{source}:{target}")
+    } else {
+        format!("{source}:{target}:{}", options.join(","))
+    }
+}
+
+fn propagation(text: &str) -> Option<Propagation> {
+    match text {
+        "private" => Some(Propagation::PRIVATE),
+        "rprivate" => Some(Propagation::RPRIVATE),
+        "shared" => Some(Propagation::SHARED),
+        "rshared" => Some(Propagation::RSHARED),
+        "slave" => Some(Propagation::SLAVE),
+        "rslave" => Some(Propagation::RSLAVE),
+        _ => None,
+    }
+}
+
+/// Empty lists are left out, so that the image's own stay.
+fn filled<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+fn map(entries: &BTreeMap<String, String>) -> Option<HashMap<String, String>> {
+    (!entries.is_empty()).then(|| entries.clone().into_iter().collect())
+}
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

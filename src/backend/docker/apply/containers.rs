@@ -1,0 +1,228 @@
+//! Containers: create, start, stop, restart, remove.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bollard::models::ContainerCreateBody;
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+use bollard::query_parameters::RemoveContainerOptionsBuilder;
+use bollard::query_parameters::RestartContainerOptions;
+use bollard::query_parameters::StartContainerOptions;
+use bollard::query_parameters::StopContainerOptionsBuilder;
+use futures_util::TryStreamExt as _;
+
+use super::Docker;
+use super::body::Surroundings;
+use super::body::create_body;
+use super::body::endpoints;
+use crate::backend::BackendError;
+use crate::backend::Context;
+use crate::backend::docker::fault;
+use crate::plan::action::InstanceSpec;
+use crate::state::names;
+
+/// A start that hangs for so long will not happen.
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// What a stop may take beyond its grace period.
+const STOP_SLACK: Duration = Duration::from_secs(60);
+/// The engine's own grace period, where nobody set one.
+const DEFAULT_GRACE_SECS: i64 = 10;
+
+impl Docker {
+    pub(super) async fn create_instance(
+        &self,
+        context: &Context,
+        instance: &InstanceSpec,
+    ) -> Result<(), BackendError> {
+        let minor = self.inner.minor;
+        let mut mountpoints = BTreeMap::new();
+        for volume in Surroundings::wanted_mountpoints(minor, instance) {
+            let found = self
+                .api()
+                .inspect_volume(volume)
+                .await
+                .map_err(|error| self.fault("inspect", &format!("volume {volume}"), error))?;
+            mountpoints.insert(volume.to_owned(), found.mountpoint);
+        }
+        let around = Surroundings {
+            run: context.run.clone(),
+            minor,
+            mountpoints,
+        };
+        let body = create_body(instance, &around);
+        let platform = instance.spec.platform.as_deref();
+        self.create(context, &instance.name, platform, body).await?;
+        self.check_image(instance).await?;
+        for (network, endpoint) in endpoints(instance).into_iter().skip(1) {
+            self.connect_network(&instance.name, &network, endpoint)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Creates a container, or finds that an earlier call of this run did.
+    pub(super) async fn create(
+        &self,
+        context: &Context,
+        name: &str,
+        platform: Option<&str>,
+        body: ContainerCreateBody,
+    ) -> Result<(), BackendError> {
+        let subject = format!("container {name}");
+        let mut options = CreateContainerOptionsBuilder::new().name(name);
+        if let Some(platform) = platform {
+            options = options.platform(platform);
+        }
+        match self
+            .api()
+            .create_container(Some(options.build()), body)
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) if fault::status(&error) == Some(409) => match self.inspect(name).await? {
+                Some(found) if is_of_run(context, &found) => Ok(()),
+                Some(_) => Err(BackendError::Conflict { what: subject }),
+                None => Err(self.fault("create", &subject, error)),
+            },
+            Err(error) => Err(self.fault("create", &subject, error)),
+        }
+    }
+
+    /// The tag may have come to mean another image since the plan was made.
+    async fn check_image(&self, instance: &InstanceSpec) -> Result<(), BackendError> {
+        let Some(planned) = &instance.image_id else {
+            return Ok(());
+        };
+        let found = self.inspect(&instance.name).await?;
+        let image = found.and_then(|found| found.image).unwrap_or_default();
+        if image == *planned {
+            return Ok(());
+        }
+        self.remove_container(&instance.name).await?;
+        Err(BackendError::Engine {
+            doing: format!("create container {}", instance.name),
+            status: 409,
+            message: format!(
+                "image {} is {image} now, the plan was made for {planned}",
+                instance.spec.image
+            ),
+        })
+    }
+
+    pub(in crate::backend::docker) async fn start_container(
+        &self,
+        container: &str,
+    ) -> Result<(), BackendError> {
+        let start = self
+            .api()
+            .start_container(container, None::<StartContainerOptions>);
+        let subject = format!("container {container}");
+        tokio::time::timeout(START_LIMIT, start)
+            .await
+            .map_err(|_| self.late("start", &subject))?
+            .map_err(|error| self.fault("start", &subject, error))
+    }
+
+    pub(super) async fn stop_container(
+        &self,
+        container: &str,
+        grace_secs: Option<i64>,
+    ) -> Result<(), BackendError> {
+        let subject = format!("container {container}");
+        let Some(found) = self.inspect(container).await? else {
+            return Ok(());
+        };
+        if found.state.as_ref().and_then(|state| state.paused) == Some(true) {
+            // A frozen process cannot act on its stop signal.
+            self.unpause(container).await?;
+        }
+        let own = found.config.and_then(|config| config.stop_timeout);
+        let grace = grace_secs.or(own).unwrap_or(DEFAULT_GRACE_SECS);
+        let options = grace_secs.map(|secs| {
+            let secs = i32::try_from(secs).unwrap_or(i32::MAX);
+            StopContainerOptionsBuilder::new().t(secs).build()
+        });
+        let limit = Duration::from_secs(u64::try_from(grace).unwrap_or_default()) + STOP_SLACK;
+        let stop = self.api().stop_container(container, options);
+        match tokio::time::timeout(limit, stop).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if fault::is_missing(&error) => Ok(()),
+            Ok(Err(error)) => Err(self.fault("stop", &subject, error)),
+            Err(_) => Err(self.late("stop", &subject)),
+        }
+    }
+
+    pub(super) async fn restart_container(&self, container: &str) -> Result<(), BackendError> {
+        let subject = format!("container {container}");
+        let found = self.inspect(container).await?;
+        let paused = found.and_then(|found| found.state?.paused);
+        if paused == Some(true) {
+            self.unpause(container).await?;
+        }
+        self.api()
+            .restart_container(container, None::<RestartContainerOptions>)
+            .await
+            .map_err(|error| self.fault("restart", &subject, error))
+    }
+
+    async fn unpause(&self, container: &str) -> Result<(), BackendError> {
+        self.api()
+            .unpause_container(container)
+            .await
+            .map_err(|error| self.fault("unpause", &format!("container {container}"), error))
+    }
+
+    /// Removes a container with its anonymous volumes, running or not.
+    pub(in crate::backend::docker) async fn remove_container(
+        &self,
+        container: &str,
+    ) -> Result<(), BackendError> {
+        let options = RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
+        match self.api().remove_container(container, Some(options)).await {
+            Ok(()) => Ok(()),
+            Err(error) if fault::is_missing(&error) => Ok(()),
+            Err(error) if fault::message(&error).contains("already in progress") => {
+                self.wait_removed(container).await
+            }
+            Err(error) => Err(self.fault("remove", &format!("container {container}"), error)),
+        }
+    }
+
+    /// Waits until a container that is going is gone.
+    pub(in crate::backend::docker) async fn wait_removed(
+        &self,
+        container: &str,
+    ) -> Result<(), BackendError> {
+        let options = bollard::query_parameters::WaitContainerOptionsBuilder::new()
+            .condition("removed")
+            .build();
+        let wait = self
+            .api()
+            .wait_container(container, Some(options))
+            .try_collect::<Vec<_>>();
+        // An exit code other than 0 arrives as an error, a container that is
+        // gone as 404; either way the wait is over.
+        match tokio::time::timeout(STOP_SLACK, wait).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.late("remove", &format!("container {container}"))),
+        }
+    }
+}
+
+/// Whether a container was made by this run for this stack.
+pub(super) fn is_of_run(context: &Context, found: &ContainerInspectResponse) -> bool {
+    let labels = found
+        .config
+        .as_ref()
+        .and_then(|config| config.labels.as_ref());
+    let is = |name: &str, value: &str| {
+        labels
+            .and_then(|labels| labels.get(name))
+            .is_some_and(|found| found == value)
+    };
+    is(names::STACK, &context.stack) && is(names::RUN, &context.run)
+}

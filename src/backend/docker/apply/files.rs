@@ -1,0 +1,147 @@
+//! File sets: a volume of their own, filled through a container that is created
+//! and never started, since nothing of ours runs where a secret is written.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use bollard::models::ContainerCreateBody;
+use bollard::models::HostConfig;
+use bollard::models::Mount;
+use bollard::models::MountType;
+use bollard::models::MountVolumeOptions;
+use bytes::Bytes;
+
+use super::Docker;
+use crate::backend::BackendError;
+use crate::backend::Context;
+use crate::backend::docker::archive::Archive;
+use crate::state::desired::FileSet;
+use crate::state::names;
+use crate::state::spec::VolumeSpec;
+
+const ROOT: (u32, u32) = (0, 0);
+const PLACE: &str = "/run/files";
+
+impl Docker {
+    pub(super) async fn seed_files(
+        &self,
+        context: &Context,
+        set: &str,
+        volume: &str,
+    ) -> Result<(), BackendError> {
+        let other = |source: io::Error| BackendError::Other {
+            doing: format!("pack the files of {set}"),
+            source: Box::new(source),
+        };
+        let files = context
+            .files
+            .get(set)
+            .ok_or_else(|| other(io::ErrorKind::NotFound.into()))?;
+        let archive = packed(files).map_err(other)?;
+        let spec = VolumeSpec {
+            name: volume.to_owned(),
+            ..VolumeSpec::default()
+        };
+        self.create_volume(context, set, &spec).await?;
+        let seeder = format!("{volume}-seed");
+        // One left over from a run that was killed would be in the way.
+        self.remove_container(&seeder).await?;
+        self.create(context, &seeder, None, seeder_body(context, volume))
+            .await?;
+        let put = self.put_archive(&seeder, PLACE, archive).await;
+        let removed = self.remove_container(&seeder).await;
+        put.map_err(|error| self.fault("fill", &format!("volume {volume}"), error))?;
+        removed
+    }
+}
+
+fn seeder_body(context: &Context, volume: &str) -> ContainerCreateBody {
+    let labels = [
+        (names::STACK, context.stack.as_str()),
+        (names::RUN, context.run.as_str()),
+        (names::ROLE, "seeder"),
+    ];
+    ContainerCreateBody {
+        image: Some(context.helper_image.clone()),
+        cmd: Some(vec!["gateway".to_owned(), "keep".to_owned()]),
+        labels: Some(
+            labels
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+        ),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".to_owned()),
+            mounts: Some(vec![Mount {
+                target: Some(PLACE.to_owned()),
+                source: Some(volume.to_owned()),
+                typ: Some(MountType::VOLUME),
+                volume_options: Some(MountVolumeOptions {
+                    no_copy: Some(true),
+                    ..MountVolumeOptions::default()
+                }),
+                ..Mount::default()
+            }]),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// The files and the folders they need. Folders can be entered by all: each file's
+/// own mode guards it.
+fn packed(set: &FileSet) -> io::Result<Bytes> {
+    let mut archive = Archive::new();
+    let mut folders = BTreeSet::new();
+    for path in set.files.keys() {
+        for (at, _) in path.match_indices('/') {
+            folders.insert(&path[..at]);
+        }
+    }
+    for folder in folders.into_iter().filter(|folder| !folder.is_empty()) {
+        archive.folder(folder, ROOT, 0o755)?;
+    }
+    for (path, file) in &set.files {
+        let path = path.trim_start_matches('/');
+        archive.file(path, (file.uid, file.gid), file.mode, &file.content)?;
+    }
+    archive.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::desired::SeedFile;
+
+    #[test]
+    fn owner_mode_and_folders_are_in_the_archive() {
+        let file = SeedFile {
+            content: b"x".to_vec(),
+            uid: 7,
+            gid: 8,
+            mode: 0o440,
+        };
+        let set = FileSet {
+            files: [("a/b/c".to_owned(), file.clone()), ("d".to_owned(), file)].into(),
+        };
+        let bytes = packed(&set).unwrap();
+        let found: Vec<String> = tar::Archive::new(&bytes[..])
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let header = entry.header();
+                format!(
+                    "{} {}:{} {:o}",
+                    entry.path().unwrap().display(),
+                    header.uid().unwrap(),
+                    header.gid().unwrap(),
+                    header.mode().unwrap()
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            ["a 0:0 755", "a/b 0:0 755", "a/b/c 7:8 440", "d 7:8 440"]
+        );
+    }
+}

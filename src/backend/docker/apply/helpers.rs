@@ -1,0 +1,240 @@
+//! Our own containers: gateway, keeper, prober. Hardened, small, from our image,
+//! with the labels by which Docker Compose lists them.
+
+use std::collections::BTreeMap;
+
+use bollard::models::ContainerCreateBody;
+use bollard::models::HostConfig;
+use bollard::models::Mount;
+use bollard::models::MountType;
+use bollard::models::NetworkingConfig;
+use bollard::models::PortMap;
+
+use super::Docker;
+use super::body::binding;
+use super::body::endpoint;
+use super::body::restart_policy;
+use super::containers::is_of_run;
+use crate::backend::BackendError;
+use crate::backend::Context;
+use crate::backend::docker::store::FOLDER;
+use crate::plan::action::Listen;
+use crate::state::names;
+use crate::state::observed::Role;
+use crate::state::spec::Restart;
+
+const USER: &str = "65532:65532";
+const GATEWAY_MEMORY: i64 = 32 << 20;
+const KEEPER_MEMORY: i64 = 6 << 20;
+
+impl Docker {
+    pub(super) async fn create_helper(
+        &self,
+        context: &Context,
+        name: &str,
+        role: Role,
+        listens: &[Listen],
+        networks: &[String],
+    ) -> Result<(), BackendError> {
+        let body = helper_body(context, name, role, listens, networks)?;
+        if role == Role::Prober {
+            // It holds nothing: one of a run that was killed makes way.
+            let found = self.inspect(name).await?;
+            if found.is_some_and(|found| !is_of_run(context, &found)) {
+                self.remove_container(name).await?;
+            }
+        }
+        self.create(context, name, None, body).await?;
+        for network in networks.iter().skip(1) {
+            self.connect_network(name, network, endpoint(&[], None, None))
+                .await?;
+        }
+        self.start_container(name).await
+    }
+}
+
+fn command(
+    name: &str,
+    role: Role,
+    listens: &[Listen],
+) -> Result<Vec<String>, BackendError> {
+    let mut command: Vec<String> = match role {
+        Role::Gateway => {
+            // Its own container name: what `gateway control` is told too.
+            ["gateway", "run", "--name", name, "--dir", FOLDER]
+                .map(ToOwned::to_owned)
+                .to_vec()
+        }
+        Role::Keeper | Role::Prober => vec!["gateway".to_owned(), "keep".to_owned()],
+        Role::Service | Role::Lock => {
+            return Err(BackendError::Unsupported(format!(
+                "a helper of role {role:?}"
+            )));
+        }
+    };
+    for listen in listens {
+        command.push("--listen".to_owned());
+        command.push(format!("{}={}", listen.id, listen.inside));
+    }
+    Ok(command)
+}
+
+fn helper_body(
+    context: &Context,
+    name: &str,
+    role: Role,
+    listens: &[Listen],
+    networks: &[String],
+) -> Result<ContainerCreateBody, BackendError> {
+    let command = command(name, role, listens)?;
+    let mut ports = PortMap::new();
+    for listen in listens {
+        ports
+            .entry(format!("{}/tcp", listen.inside))
+            .or_default()
+            .get_or_insert_default()
+            .push(binding(&listen.host_ip, listen.host_port));
+    }
+    let first = networks.first().cloned();
+    let lasting = role != Role::Prober;
+    let labels = labels(context, name, role, listens, &command);
+    Ok(ContainerCreateBody {
+        image: Some(context.helper_image.clone()),
+        cmd: Some(command),
+        user: Some(USER.to_owned()),
+        labels: Some(labels.into_iter().collect()),
+        exposed_ports: (!ports.is_empty()).then(|| ports.keys().cloned().collect()),
+        networking_config: first.clone().map(|network| NetworkingConfig {
+            endpoints_config: Some([(network, endpoint(&[], None, None))].into()),
+        }),
+        host_config: Some(HostConfig {
+            network_mode: Some(first.unwrap_or_else(|| "none".to_owned())),
+            port_bindings: (!ports.is_empty()).then_some(ports),
+            mounts: lasting.then(|| vec![store_mount(&context.stack)]),
+            auto_remove: (!lasting).then_some(true),
+            restart_policy: lasting.then(|| restart_policy(&Restart::UnlessStopped)),
+            memory_reservation: Some(if role == Role::Gateway {
+                GATEWAY_MEMORY
+            } else {
+                KEEPER_MEMORY
+            }),
+            ..hardened()
+        }),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// What every container of ours gives up.
+pub(in crate::backend::docker) fn hardened() -> HostConfig {
+    HostConfig {
+        readonly_rootfs: Some(true),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        ..HostConfig::default()
+    }
+}
+
+fn store_mount(stack: &str) -> Mount {
+    Mount {
+        target: Some(FOLDER.to_owned()),
+        source: Some(names::store(stack)),
+        typ: Some(MountType::VOLUME),
+        ..Mount::default()
+    }
+}
+
+fn labels(
+    context: &Context,
+    name: &str,
+    role: Role,
+    listens: &[Listen],
+    command: &[String],
+) -> BTreeMap<String, String> {
+    let role = match role {
+        Role::Gateway => "gateway",
+        Role::Keeper => "keeper",
+        Role::Prober => "prober",
+        Role::Service => "service",
+        Role::Lock => "lock",
+    };
+    let number = name
+        .rsplit_once('-')
+        .and_then(|(_, number)| number.parse::<u32>().ok())
+        .unwrap_or(1);
+    let hash = names::hex(format!("{} {}", context.helper_image, command.join(" ")).as_bytes());
+    let mut labels: BTreeMap<String, String> = [
+        (names::STACK, context.stack.clone()),
+        (names::ROLE, role.to_owned()),
+        (names::RUN, context.run.clone()),
+        (names::COMPOSE_PROJECT, context.stack.clone()),
+        // A user's service cannot be called that: the prefix is ours.
+        (names::COMPOSE_SERVICE, format!("shopctl-{role}")),
+        (names::COMPOSE_NUMBER, number.to_string()),
+        (names::COMPOSE_ONEOFF, "False".to_owned()),
+        (names::COMPOSE_HASH, format!("shopctl:{hash}")),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    if !listens.is_empty() {
+        let map: BTreeMap<&str, u16> = listens
+            .iter()
+            .map(|listen| (listen.id.as_str(), listen.inside))
+            .collect();
+        let text = serde_json::to_string(&map).unwrap_or_default();
+        labels.insert(names::LISTENS.to_owned(), text);
+    }
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> Context {
+        Context {
+            stack: "shop".to_owned(),
+            run: "run-1".to_owned(),
+            helper_image: "shopctl-gateway:0123456789ab".to_owned(),
+            ..Context::default()
+        }
+    }
+
+    fn golden(body: ContainerCreateBody) -> serde_json::Value {
+        serde_json::to_value(body).unwrap()
+    }
+
+    #[test]
+    fn a_gateway_on_two_networks() {
+        let listens = [
+            ("127.0.0.1:8000/tcp", "127.0.0.1", Some(8000), 10_001),
+            ("*:/tcp", "", None, 10_002),
+        ]
+        .map(|(id, host_ip, host_port, inside)| Listen {
+            id: id.to_owned(),
+            host_ip: host_ip.to_owned(),
+            host_port,
+            inside,
+        });
+        let networks = ["shop_back", "shop_default"].map(ToOwned::to_owned);
+        let body = helper_body(
+            &context(),
+            "shop-gateway-2",
+            Role::Gateway,
+            &listens,
+            &networks,
+        );
+        let mut body = golden(body.unwrap());
+        body["ExposedPorts"].sort_all_objects();
+        insta::with_settings!({ sort_maps => true }, { insta::assert_json_snapshot!(body) });
+    }
+
+    #[test]
+    fn a_keeper_and_a_prober() {
+        let keeper = helper_body(&context(), "shop-keeper", Role::Keeper, &[], &[]);
+        let networks = ["shop_default".to_owned()];
+        let prober = helper_body(&context(), "shop-prober", Role::Prober, &[], &networks);
+        let bodies = [keeper, prober].map(|body| golden(body.unwrap()));
+        insta::with_settings!({ sort_maps => true }, { insta::assert_json_snapshot!(bodies) });
+    }
+}

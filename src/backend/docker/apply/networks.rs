@@ -1,0 +1,192 @@
+//! Networks: create, remove, connect, disconnect.
+
+use bollard::models::EndpointSettings;
+use bollard::models::Ipam;
+use bollard::models::IpamConfig;
+use bollard::models::NetworkConnectRequest;
+use bollard::models::NetworkCreateRequest;
+use bollard::models::NetworkDisconnectRequest;
+use bollard::query_parameters::InspectNetworkOptions;
+use serde::Serialize;
+
+use super::Docker;
+use crate::backend::BackendError;
+use crate::backend::Context;
+use crate::backend::docker::fault;
+use crate::backend::docker::instance::Labels;
+use crate::backend::docker::observe::of_stack;
+use crate::state::names;
+use crate::state::spec::NetworkSpec;
+
+/// Without the check, engines before API 1.44 make two networks of one name.
+#[derive(Serialize)]
+struct Checked {
+    #[serde(flatten)]
+    request: NetworkCreateRequest,
+    #[serde(rename = "CheckDuplicate")]
+    check_duplicate: bool,
+}
+
+impl Docker {
+    pub(super) async fn create_network(
+        &self,
+        context: &Context,
+        key: &str,
+        spec: &NetworkSpec,
+    ) -> Result<(), BackendError> {
+        let subject = format!("network {}", spec.name);
+        let body = Checked {
+            request: network_body(context, key, spec),
+            check_duplicate: true,
+        };
+        match self.post_json("/networks/create", &body).await {
+            Ok(()) => Ok(()),
+            Err(error) if fault::status(&error) == Some(409) => {
+                let found = self
+                    .api()
+                    .inspect_network(&spec.name, None::<InspectNetworkOptions>)
+                    .await
+                    .map_err(|error| self.fault("inspect", &subject, error))?;
+                if of_stack(&context.stack, &found.labels.unwrap_or_default()) {
+                    Ok(())
+                } else {
+                    Err(BackendError::Conflict { what: subject })
+                }
+            }
+            Err(error) => Err(self.fault("create", &subject, error)),
+        }
+    }
+
+    pub(super) async fn remove_network(&self, name: &str) -> Result<(), BackendError> {
+        match self.api().remove_network(name).await {
+            Ok(()) => Ok(()),
+            Err(error) if fault::is_missing(&error) => Ok(()),
+            Err(error) => Err(self.fault("remove", &format!("network {name}"), error)),
+        }
+    }
+
+    pub(super) async fn connect_network(
+        &self,
+        container: &str,
+        network: &str,
+        endpoint: EndpointSettings,
+    ) -> Result<(), BackendError> {
+        let request = NetworkConnectRequest {
+            container: container.to_owned(),
+            endpoint_config: Some(endpoint),
+        };
+        match self.api().connect_network(network, request).await {
+            Ok(()) => Ok(()),
+            Err(error) if fault::message(&error).contains("already exists in network") => Ok(()),
+            Err(error) => {
+                let subject = format!("container {container} to network {network}");
+                Err(self.fault("connect", &subject, error))
+            }
+        }
+    }
+
+    pub(super) async fn disconnect_network(
+        &self,
+        container: &str,
+        network: &str,
+    ) -> Result<(), BackendError> {
+        let request = NetworkDisconnectRequest {
+            container: container.to_owned(),
+            force: Some(true),
+        };
+        match self.api().disconnect_network(network, request).await {
+            Ok(()) => Ok(()),
+            Err(error)
+                if fault::is_missing(&error)
+                    || fault::message(&error).contains("is not connected to") =>
+            {
+                Ok(())
+            }
+            Err(error) => {
+                let subject = format!("container {container} from network {network}");
+                Err(self.fault("disconnect", &subject, error))
+            }
+        }
+    }
+}
+
+fn network_body(context: &Context, key: &str, spec: &NetworkSpec) -> NetworkCreateRequest {
+    let subnets: Vec<IpamConfig> = spec
+        .subnets
+        .iter()
+        .map(|(subnet, gateway, range)| IpamConfig {
+            subnet: subnet.clone(),
+            gateway: gateway.clone(),
+            ip_range: range.clone(),
+            auxiliary_addresses: None,
+        })
+        .collect();
+    NetworkCreateRequest {
+        name: spec.name.clone(),
+        driver: spec.driver.clone(),
+        internal: spec.internal.then_some(true),
+        attachable: spec.attachable.then_some(true),
+        enable_ipv6: spec.ipv6,
+        ipam: (!subnets.is_empty()).then(|| Ipam {
+            config: Some(subnets),
+            ..Ipam::default()
+        }),
+        options: (!spec.options.is_empty()).then(|| spec.options.clone().into_iter().collect()),
+        labels: Some(labels(context, names::COMPOSE_NETWORK, key, &spec.labels)),
+        ..NetworkCreateRequest::default()
+    }
+}
+
+/// Labels of a network or volume: the user's, Docker Compose's and ours.
+pub(super) fn labels(
+    context: &Context,
+    kind: &str,
+    key: &str,
+    users: &std::collections::BTreeMap<String, String>,
+) -> Labels {
+    let mut labels: Labels = users.clone().into_iter().collect();
+    labels.extend(
+        [
+            (names::COMPOSE_PROJECT, context.stack.as_str()),
+            (kind, key),
+            (names::STACK, context.stack.as_str()),
+            (names::RUN, context.run.as_str()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    labels
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_with_everything() {
+        let context = Context {
+            stack: "shop".to_owned(),
+            run: "run-1".to_owned(),
+            ..Context::default()
+        };
+        let spec = NetworkSpec {
+            name: "shop_back".to_owned(),
+            external: false,
+            driver: Some("bridge".to_owned()),
+            options: [("a".to_owned(), "b".to_owned())].into(),
+            internal: true,
+            attachable: true,
+            ipv6: Some(true),
+            subnets: vec![(
+                Some("10.1.0.0/24".to_owned()),
+                Some("10.1.0.1".to_owned()),
+                None,
+            )],
+            labels: [("team".to_owned(), "a".to_owned())].into(),
+        };
+        let body = Checked {
+            request: network_body(&context, "back", &spec),
+            check_duplicate: true,
+        };
+        insta::with_settings!({ sort_maps => true }, { insta::assert_json_snapshot!(body) });
+    }
+}

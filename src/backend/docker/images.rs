@@ -1,0 +1,226 @@
+//! Images: look up, pull, push, load; builds stand in [`super::build`].
+
+use std::collections::BTreeMap;
+
+use bollard::errors::Error;
+use bollard::models::ProgressDetail;
+use bollard::query_parameters::CreateImageOptionsBuilder;
+use bollard::query_parameters::ImportImageOptions;
+use bollard::query_parameters::PushImageOptionsBuilder;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::TryStreamExt as _;
+use tokio::sync::mpsc;
+
+use super::Docker;
+use super::credentials;
+use super::fault;
+use crate::backend::BackendError;
+use crate::backend::BuildRequest;
+use crate::backend::Images;
+use crate::backend::Pending;
+use crate::state::observed::ImageInfo;
+
+impl Images for Docker {
+    fn image<'a>(&'a self, reference: &'a str) -> Pending<'a, Option<ImageInfo>> {
+        Box::pin(self.find_image(reference))
+    }
+
+    fn build<'a>(
+        &'a self,
+        request: BuildRequest,
+        progress: mpsc::Sender<String>,
+    ) -> Pending<'a, ImageInfo> {
+        Box::pin(self.build_image(request, progress))
+    }
+
+    fn pull<'a>(
+        &'a self,
+        reference: &'a str,
+        platform: Option<&'a str>,
+        progress: mpsc::Sender<String>,
+    ) -> Pending<'a, ImageInfo> {
+        Box::pin(self.pull_image(reference, platform, progress))
+    }
+
+    fn push<'a>(&'a self, reference: &'a str, progress: mpsc::Sender<String>) -> Pending<'a, ()> {
+        Box::pin(self.push_image(reference, progress))
+    }
+
+    fn load<'a>(&'a self, archive: Bytes) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let body = bollard::body_full(archive);
+            self.api()
+                .import_image(ImportImageOptions::default(), body, None)
+                .try_for_each(|_| async { Ok(()) })
+                .await
+                .map_err(|error| self.fault("load", "an image", error))
+        })
+    }
+}
+
+impl Docker {
+    pub(super) async fn find_image(
+        &self,
+        reference: &str,
+    ) -> Result<Option<ImageInfo>, BackendError> {
+        match self.api().inspect_image(reference).await {
+            Ok(found) => Ok(Some(ImageInfo {
+                id: found.id.unwrap_or_default(),
+                repo_digests: found.repo_digests.unwrap_or_default(),
+            })),
+            Err(error) if fault::is_missing(&error) => Ok(None),
+            Err(error) => Err(self.fault("inspect", &format!("image {reference}"), error)),
+        }
+    }
+
+    async fn pull_image(
+        &self,
+        reference: &str,
+        platform: Option<&str>,
+        progress: mpsc::Sender<String>,
+    ) -> Result<ImageInfo, BackendError> {
+        let name = tagged(reference);
+        let mut options = CreateImageOptionsBuilder::new().from_image(&name);
+        if let Some(platform) = platform {
+            options = options.platform(platform);
+        }
+        let login = credentials::of_image(self.inner.config_dir.clone(), reference).await;
+        let mut stream = self
+            .api()
+            .create_image(Some(options.build()), None, login.clone());
+        let mut lines = Lines::default();
+        while let Some(step) = stream.next().await {
+            let step = match step {
+                Ok(step) => step,
+                Err(error) => return Err(self.not_available(reference, login.is_some(), error)),
+            };
+            if let Some(detail) = step.error_detail {
+                let error = detail.message.unwrap_or_default();
+                let error = Error::DockerStreamError { error };
+                return Err(self.not_available(reference, login.is_some(), error));
+            }
+            let line = lines.next(step.id, step.status, step.progress_detail);
+            if let Some(line) = line {
+                // Nobody may be listening.
+                let _ = progress.send(line).await;
+            }
+        }
+        self.find_image(reference)
+            .await?
+            .ok_or_else(|| BackendError::ImageMissing {
+                reference: reference.to_owned(),
+                reason: "the engine does not have it after the pull".to_owned(),
+            })
+    }
+
+    fn not_available(&self, reference: &str, logged_in: bool, error: Error) -> BackendError {
+        let reason = match error {
+            Error::DockerResponseServerError { message, .. } => message,
+            Error::DockerStreamError { error } => error,
+            error => return self.fault("pull", &format!("image {reference}"), error),
+        };
+        if reason.contains("no space left on device") {
+            return BackendError::DiskFull { reason };
+        }
+        let registry = credentials::registry(reference);
+        let denied = ["denied", "unauthorized", "authentication required"]
+            .iter()
+            .any(|word| reason.contains(word));
+        let hint = if denied && !logged_in {
+            format!("; if it is private, try: docker login {registry}")
+        } else {
+            String::new()
+        };
+        BackendError::ImageMissing {
+            reference: reference.to_owned(),
+            reason: format!("{reason}{hint}"),
+        }
+    }
+
+    async fn push_image(
+        &self,
+        reference: &str,
+        progress: mpsc::Sender<String>,
+    ) -> Result<(), BackendError> {
+        let subject = format!("image {reference}");
+        let full = tagged(reference);
+        let (name, tag) = full.rsplit_once(':').unwrap_or((&full, "latest"));
+        let options = PushImageOptionsBuilder::new().tag(tag).build();
+        let login = credentials::of_image(self.inner.config_dir.clone(), reference).await;
+        let mut stream = self.api().push_image(name, Some(options), login);
+        let mut lines = Lines::default();
+        while let Some(step) = stream.next().await {
+            let step = step.map_err(|error| self.fault("push", &subject, error))?;
+            if let Some(detail) = step.error_detail {
+                let error = detail.message.unwrap_or_default();
+                let error = Error::DockerStreamError { error };
+                return Err(self.fault("push", &subject, error));
+            }
+            if let Some(line) = lines.next(None, step.status, step.progress_detail) {
+                let _ = progress.send(line).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Without a tag or digest the engine would pull every tag there is.
+fn tagged(reference: &str) -> String {
+    let last = reference.rsplit('/').next().unwrap_or(reference);
+    if last.contains([':', '@']) {
+        reference.to_owned()
+    } else {
+        format!("{reference}:latest")
+    }
+}
+
+/// Turns the engine's flood of progress into a line per change of state.
+#[derive(Default)]
+struct Lines {
+    last: BTreeMap<String, String>,
+}
+
+impl Lines {
+    fn next(
+        &mut self,
+        id: Option<String>,
+        status: Option<String>,
+        detail: Option<ProgressDetail>,
+    ) -> Option<String> {
+        let status = status?;
+        let id = id.unwrap_or_default();
+        if self.last.get(&id) == Some(&status) && !id.is_empty() {
+            return None;
+        }
+        self.last.insert(id.clone(), status.clone());
+        let size = detail
+            .and_then(|detail| detail.total)
+            .filter(|total| *total > 0)
+            .map_or_else(String::new, |total| format!(" ({} kB)", total / 1000));
+        let mark = if id.is_empty() { "" } else { ": " };
+        Some(format!("{id}{mark}{status}{size}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_means_latest() {
+        assert_eq!(tagged("nginx"), "nginx:latest");
+        assert_eq!(tagged("host:5000/nginx"), "host:5000/nginx:latest");
+        assert_eq!(tagged("nginx:1"), "nginx:1");
+        assert_eq!(tagged("nginx@sha256:0"), "nginx@sha256:0");
+    }
+
+    #[test]
+    fn progress_is_a_line_per_change() {
+        let mut lines = Lines::default();
+        let mut line = |status: &str| lines.next(Some("ab".into()), Some(status.into()), None);
+        assert_eq!(line("Downloading").as_deref(), Some("ab: Downloading"));
+        assert_eq!(line("Downloading"), None);
+        assert_eq!(line("Extracting").as_deref(), Some("ab: Extracting"));
+    }
+}

@@ -1,0 +1,280 @@
+//! The lock of a stack: a container whose name only one can take, alive for as long
+//! as its standard input is held open. The engine removes it when its holder dies;
+//! it ends by itself when the holder falls silent.
+//!
+//! It carries no labels of Docker Compose, so it is no part of the project.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+use std::time::Instant;
+
+use bollard::models::ContainerCreateBody;
+use bollard::models::ContainerInspectResponse;
+use bollard::models::HostConfig;
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+use serde_json::json;
+use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::task::AbortHandle;
+
+use super::Docker;
+use super::apply::helpers::hardened;
+use super::fault;
+use super::instance;
+use super::raw::Hijacked;
+use crate::backend::BackendError;
+use crate::backend::Context;
+use crate::backend::Holder;
+use crate::backend::Lease;
+use crate::backend::Lock;
+use crate::backend::Pending;
+use crate::state::names;
+use crate::state::observed::InstanceState;
+
+const BEAT: Duration = Duration::from_secs(1);
+/// The lock's process gives up after 15 s of silence; we count it as lost before.
+const SILENCE: Duration = Duration::from_secs(12);
+/// A lock that was made and never held is left over after this time.
+const STALE: Duration = Duration::from_secs(10);
+/// How long a lock that is being removed may take.
+const TRIES: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(50);
+
+const WHO: &str = "dev.shopctl.lock.who";
+const HOST: &str = "dev.shopctl.lock.host";
+const SINCE: &str = "dev.shopctl.lock.since";
+
+impl Lease for Docker {
+    fn acquire<'a>(
+        &'a self,
+        context: &'a Context,
+        holder: &'a Holder,
+    ) -> Pending<'a, Box<dyn Lock>> {
+        Box::pin(async move {
+            let lock = self.take(context, holder).await?;
+            Ok(Box::new(lock) as Box<dyn Lock>)
+        })
+    }
+}
+
+impl Docker {
+    async fn take(
+        &self,
+        context: &Context,
+        holder: &Holder,
+    ) -> Result<ContainerLock, BackendError> {
+        let name = names::lock(&context.stack);
+        let subject = format!("container {name}");
+        for _ in 0..TRIES {
+            let options = CreateContainerOptionsBuilder::new().name(&name).build();
+            match self
+                .api()
+                .create_container(Some(options), lock_body(context, holder))
+                .await
+            {
+                Ok(made) => return self.hold(name, made.id).await,
+                Err(error) if fault::status(&error) == Some(409) => {}
+                Err(error) => return Err(self.fault("create", &subject, error)),
+            }
+            let Some(found) = self.inspect(&name).await? else {
+                continue;
+            };
+            let id = found.id.clone().unwrap_or_default();
+            let state = instance::state(&found.state.clone().unwrap_or_default());
+            let theirs = holder_of(&found);
+            match state {
+                // Our own, after a lost reply.
+                InstanceState::Created if theirs.run == holder.run => {
+                    return self.hold(name, id).await;
+                }
+                InstanceState::Created if self.age(&found).await? > STALE => {
+                    self.remove_container(&id).await?;
+                }
+                InstanceState::Created | InstanceState::Running | InstanceState::Paused => {
+                    return Err(BackendError::Locked(theirs));
+                }
+                // On its way out.
+                _ => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        let found = self.inspect(&name).await?;
+        Err(BackendError::Locked(
+            found.as_ref().map(holder_of).unwrap_or_default(),
+        ))
+    }
+
+    /// Attaches before the start, so that the process never misses its holder.
+    async fn hold(&self, name: String, id: String) -> Result<ContainerLock, BackendError> {
+        let subject = format!("container {name}");
+        let path = format!("/containers/{id}/attach?stream=true&stdin=true&stdout=true");
+        let stream = self
+            .hijack(&path, &json!({}))
+            .await
+            .map_err(|error| self.fault("attach to", &subject, error))?;
+        let found = self.inspect(&id).await?.ok_or(BackendError::LockLost)?;
+        self.start_container(&id).await?;
+        let alive = Arc::new(Mutex::new(Some(Instant::now())));
+        let task = tokio::spawn(beat(stream, Arc::clone(&alive)));
+        Ok(ContainerLock {
+            docker: self.clone(),
+            container: id,
+            id: created_ms(&found),
+            alive,
+            task: task.abort_handle(),
+        })
+    }
+
+    async fn age(&self, found: &ContainerInspectResponse) -> Result<Duration, BackendError> {
+        let now = self.engine_time().await? / 1_000_000;
+        let age = u64::try_from(now).unwrap_or_default();
+        Ok(Duration::from_millis(age.saturating_sub(created_ms(found))))
+    }
+}
+
+/// When the engine made a container, in milliseconds since the epoch.
+fn created_ms(found: &ContainerInspectResponse) -> u64 {
+    found
+        .created
+        .and_then(|time| u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok())
+        .unwrap_or_default()
+}
+
+fn lock_body(context: &Context, holder: &Holder) -> ContainerCreateBody {
+    let labels = [
+        (names::STACK, context.stack.clone()),
+        (names::ROLE, "lock".to_owned()),
+        (names::RUN, holder.run.clone()),
+        (WHO, holder.who.clone()),
+        (HOST, holder.host.clone()),
+        (SINCE, holder.since.to_string()),
+    ];
+    ContainerCreateBody {
+        image: Some(context.helper_image.clone()),
+        cmd: Some(vec!["gateway".to_owned(), "lock".to_owned()]),
+        user: Some("65532:65532".to_owned()),
+        labels: Some(
+            labels
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        ),
+        open_stdin: Some(true),
+        stdin_once: Some(true),
+        attach_stdin: Some(true),
+        attach_stdout: Some(true),
+        host_config: Some(HostConfig {
+            network_mode: Some("none".to_owned()),
+            auto_remove: Some(true),
+            ..hardened()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn holder_of(found: &ContainerInspectResponse) -> Holder {
+    let labels = found
+        .config
+        .as_ref()
+        .and_then(|config| config.labels.clone())
+        .unwrap_or_default();
+    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    Holder {
+        who: label(WHO),
+        host: label(HOST),
+        run: label(names::RUN),
+        since: created_ms(found),
+    }
+}
+
+/// When the lock was last known to be ours; `None` when it is lost.
+type Alive = Arc<Mutex<Option<Instant>>>;
+
+/// Says each second that the holder lives, until the lock ends.
+async fn beat(stream: Hijacked, alive: Alive) {
+    let (mut output, mut input) = tokio::io::split(stream);
+    let mut ticks = tokio::time::interval(BEAT);
+    let mut buffer = [0_u8; 64];
+    loop {
+        let lives = tokio::select! {
+            _ = ticks.tick() => {
+                let written = async {
+                    input.write_all(b".").await?;
+                    input.flush().await
+                };
+                tokio::time::timeout(SILENCE, written).await.is_ok_and(|it| it.is_ok())
+            }
+            // It says nothing; an end means that its container ended.
+            read = output.read(&mut buffer) => matches!(read, Ok(count) if count > 0),
+        };
+        set(&alive, lives.then(Instant::now));
+        if !lives {
+            return;
+        }
+    }
+}
+
+fn set(alive: &Alive, value: Option<Instant>) {
+    *alive
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner) = value;
+}
+
+struct ContainerLock {
+    docker: Docker,
+    container: String,
+    id: u64,
+    alive: Alive,
+    task: AbortHandle,
+}
+
+impl Drop for ContainerLock {
+    /// Ends the connection, and with it the container.
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Lock for ContainerLock {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// A holder that was stopped for longer than the silence allows lost the lock,
+    /// even if it has not heard so yet.
+    fn held(&self) -> bool {
+        let alive = *self
+            .alive
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        alive.is_some_and(|last| last.elapsed() < SILENCE)
+    }
+
+    fn release(self: Box<Self>) -> Pending<'static, ()> {
+        let (docker, container) = (self.docker.clone(), self.container.clone());
+        drop(self);
+        Box::pin(async move { docker.wait_removed(&container).await })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_says_who_holds_it_and_is_no_part_of_the_project() {
+        let context = Context {
+            stack: "shop".to_owned(),
+            helper_image: "shopctl-gateway:1".to_owned(),
+            ..Context::default()
+        };
+        let holder = Holder {
+            who: "ana".to_owned(),
+            host: "laptop".to_owned(),
+            run: "run-1".to_owned(),
+            since: 7,
+        };
+        let body = lock_body(&context, &holder);
+        insta::with_settings!({ sort_maps => true }, { insta::assert_json_snapshot!(body) });
+    }
+}

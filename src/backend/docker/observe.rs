@@ -1,0 +1,365 @@
+//! One look: a list, inspects in parallel, and one archive of the store, which is
+//! the slowest part and so starts with the list.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bollard::models::ContainerInspectResponse;
+use bollard::models::ContainerSummary;
+use bollard::query_parameters::InspectContainerOptions;
+use bollard::query_parameters::InspectNetworkOptions;
+use bollard::query_parameters::ListContainersOptionsBuilder;
+use bollard::query_parameters::ListNetworksOptionsBuilder;
+use bollard::query_parameters::ListVolumesOptionsBuilder;
+use futures_util::StreamExt as _;
+use futures_util::TryStreamExt as _;
+use futures_util::stream;
+
+use super::Docker;
+use super::fault;
+use super::instance;
+use super::instance::Labels;
+use super::instance::plain_name;
+use super::store::Bundle;
+use super::store::likely_holders;
+use crate::backend::BackendError;
+use crate::backend::Observe;
+use crate::backend::Pending;
+use crate::backend::Query;
+use crate::state::names;
+use crate::state::observed::Engine;
+use crate::state::observed::Foreign;
+use crate::state::observed::ImageInfo;
+use crate::state::observed::Instance;
+use crate::state::observed::InstanceState;
+use crate::state::observed::ObservedNetwork;
+use crate::state::observed::ObservedState;
+use crate::state::observed::ObservedVolume;
+use crate::state::observed::Role;
+use crate::state::observed::StoreSnapshot;
+use crate::state::records;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+impl Observe for Docker {
+    fn observe<'a>(&'a self, query: &'a Query) -> Pending<'a, ObservedState> {
+        Box::pin(async move {
+            tokio::time::timeout(LIMIT, self.look(query))
+                .await
+                .map_err(|_| self.late("look at", &format!("stack {}", query.stack)))?
+        })
+    }
+}
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+impl Docker {
+    async fn look(&self, query: &Query) -> Result<ObservedState, BackendError> {
+        let likely = likely_holders(&query.stack);
+        let (files, containers, engine, networks, volumes, images) = tokio::try_join!(
+            self.store_files(&likely),
+            self.containers(query),
+            self.engine(),
+            self.networks(query),
+            self.volumes(query),
+            self.known_images(query),
+        )?;
+        let (mut instances, mut foreign) = containers;
+        instances.sort_by(|a, b| a.name.cmp(&b.name));
+        foreign.sort_by(|a, b| a.name.cmp(&b.name));
+        let store = self
+            .store(query, files.map(|found| found.1), &instances)
+            .await?;
+        Ok(ObservedState {
+            engine,
+            instances,
+            foreign,
+            networks,
+            volumes,
+            images,
+            store,
+        })
+    }
+
+    async fn containers(
+        &self,
+        query: &Query,
+    ) -> Result<(Vec<Instance>, Vec<Foreign>), BackendError> {
+        let mut options = ListContainersOptionsBuilder::new().all(true);
+        if !query.foreign {
+            options = options.filters(&stack_filter(query));
+        }
+        let list = self
+            .api()
+            .list_containers(Some(options.build()))
+            .await
+            .map_err(|error| self.fault("list", "containers", error))?;
+        let wanted: Vec<(String, bool)> = list
+            .into_iter()
+            .filter_map(|found| wanted(&query.stack, found))
+            .filter(|(_, of_stack)| *of_stack || query.foreign)
+            .collect();
+        let inspected: Vec<(Option<ContainerInspectResponse>, bool)> = stream::iter(wanted)
+            .map(|(id, of_stack)| async move { Ok((self.inspect(&id).await?, of_stack)) })
+            .buffer_unordered(self.inner.parallel)
+            .try_collect()
+            .await?;
+        let (mut instances, mut foreign) = (Vec::new(), Vec::new());
+        for (found, of_stack) in inspected {
+            match (found, of_stack) {
+                (Some(found), true) => instances.push(instance::instance(&query.stack, found)),
+                (Some(found), false) => foreign.push(instance::foreign(found)),
+                // Gone between the list and the look.
+                (None, _) => {}
+            }
+        }
+        Ok((instances, foreign))
+    }
+
+    /// A container by name or id, if it exists.
+    pub(super) async fn inspect(
+        &self,
+        container: &str,
+    ) -> Result<Option<ContainerInspectResponse>, BackendError> {
+        match self
+            .api()
+            .inspect_container(container, None::<InspectContainerOptions>)
+            .await
+        {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if fault::is_missing(&error) => Ok(None),
+            Err(error) => Err(self.fault("inspect", &format!("container {container}"), error)),
+        }
+    }
+
+    /// Names of the stack's own helpers.
+    pub(super) async fn names_of_role(
+        &self,
+        stack: &str,
+        roles: &[&str],
+    ) -> Result<Vec<String>, BackendError> {
+        let label = format!("{}={stack}", names::STACK);
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let list = self
+            .api()
+            .list_containers(Some(options))
+            .await
+            .map_err(|error| self.fault("list", "containers", error))?;
+        let mut names: Vec<String> = list
+            .into_iter()
+            .filter(|found| {
+                let role = found.labels.as_ref().and_then(|all| all.get(names::ROLE));
+                role.is_some_and(|role| roles.contains(&role.as_str()))
+            })
+            .filter_map(|found| Some(plain_name(found.names?.first().map(String::as_str))))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// The engine itself, asked once: it takes longer than all the rest.
+    pub(super) async fn engine(&self) -> Result<Engine, BackendError> {
+        let ask = async {
+            let info = self
+                .api()
+                .info()
+                .await
+                .map_err(|error| self.fault("describe", "the engine", error))?;
+            let cgroup = info.cgroup_version.map(|version| version.to_string());
+            let architecture = match info.architecture.as_deref() {
+                Some("x86_64") | None => "amd64",
+                Some("aarch64") => "arm64",
+                Some(other) => other,
+            };
+            Ok(Engine {
+                name: info.name.unwrap_or_default(),
+                version: info.server_version.unwrap_or_default(),
+                api: self.api_version(),
+                cpus: unsigned(info.ncpu),
+                memory: unsigned(info.mem_total),
+                cgroup: if cgroup.as_deref() == Some("2") { 2 } else { 1 },
+                platform: format!(
+                    "{}/{architecture}",
+                    info.os_type.as_deref().unwrap_or("linux")
+                ),
+            })
+        };
+        self.inner.engine.get_or_try_init(|| ask).await.cloned()
+    }
+
+    async fn networks(
+        &self,
+        query: &Query,
+    ) -> Result<BTreeMap<String, ObservedNetwork>, BackendError> {
+        let options = ListNetworksOptionsBuilder::new()
+            .filters(&stack_filter(query))
+            .build();
+        let list = self
+            .api()
+            .list_networks(Some(options))
+            .await
+            .map_err(|error| self.fault("list", "networks", error))?;
+        let mut networks: BTreeMap<String, ObservedNetwork> = list
+            .into_iter()
+            .filter_map(|found| {
+                let labels = found.labels.unwrap_or_default();
+                let network = network(&query.stack, found.id, &labels);
+                Some((found.name?, network))
+            })
+            .collect();
+        for name in &query.networks {
+            if networks.contains_key(name) {
+                continue;
+            }
+            let found = self
+                .api()
+                .inspect_network(name, None::<InspectNetworkOptions>)
+                .await;
+            match found {
+                // The engine also matches by prefix of the id.
+                Ok(found) if found.name.as_ref() == Some(name) => {
+                    let labels = found.labels.unwrap_or_default();
+                    networks.insert(name.clone(), network(&query.stack, found.id, &labels));
+                }
+                Ok(_) => {}
+                Err(error) if fault::is_missing(&error) => {}
+                Err(error) => {
+                    return Err(self.fault("inspect", &format!("network {name}"), error));
+                }
+            }
+        }
+        Ok(networks)
+    }
+
+    async fn volumes(
+        &self,
+        query: &Query,
+    ) -> Result<BTreeMap<String, ObservedVolume>, BackendError> {
+        let options = ListVolumesOptionsBuilder::new()
+            .filters(&stack_filter(query))
+            .build();
+        let list = self
+            .api()
+            .list_volumes(Some(options))
+            .await
+            .map_err(|error| self.fault("list", "volumes", error))?;
+        let mut volumes: BTreeMap<String, ObservedVolume> = list
+            .volumes
+            .unwrap_or_default()
+            .into_iter()
+            .map(|found| (found.name, ObservedVolume { of_stack: true }))
+            .collect();
+        for name in &query.volumes {
+            if volumes.contains_key(name) {
+                continue;
+            }
+            match self.api().inspect_volume(name).await {
+                Ok(found) => {
+                    let of_stack = of_stack(&query.stack, &found.labels);
+                    volumes.insert(name.clone(), ObservedVolume { of_stack });
+                }
+                Err(error) if fault::is_missing(&error) => {}
+                Err(error) => {
+                    return Err(self.fault("inspect", &format!("volume {name}"), error));
+                }
+            }
+        }
+        Ok(volumes)
+    }
+
+    async fn known_images(
+        &self,
+        query: &Query,
+    ) -> Result<BTreeMap<String, ImageInfo>, BackendError> {
+        let found: Vec<(String, Option<ImageInfo>)> = stream::iter(query.images.clone())
+            .map(|name| async move {
+                let found = self.find_image(&name).await?;
+                Ok((name, found))
+            })
+            .buffer_unordered(self.inner.parallel)
+            .try_collect()
+            .await?;
+        Ok(found
+            .into_iter()
+            .filter_map(|(name, info)| Some((name, info?)))
+            .collect())
+    }
+
+    /// What the store holds. The likely holders were asked before the list was
+    /// there; an unlikely one is asked now.
+    async fn store(
+        &self,
+        query: &Query,
+        files: Option<Files>,
+        instances: &[Instance],
+    ) -> Result<Option<StoreSnapshot>, BackendError> {
+        let holders: Vec<String> = instances
+            .iter()
+            .filter(|one| matches!(one.role, Role::Gateway | Role::Keeper))
+            .map(|one| one.name.clone())
+            .collect();
+        let files = match files {
+            Some(files) => files,
+            None => match self.store_files(&holders).await? {
+                Some((_, files)) => files,
+                None => return Ok(None),
+            },
+        };
+        // What a gateway that does not run wrote last says nothing about now.
+        let stats: Vec<&[u8]> = instances
+            .iter()
+            .filter(|one| one.role == Role::Gateway && one.state == InstanceState::Running)
+            .filter_map(|one| {
+                let name = one.name.clone();
+                files.get(&format!("stats/{name}.json")).map(Vec::as_slice)
+            })
+            .collect();
+        let routes = files.get("routes.json").map(Vec::as_slice);
+        let records = Bundle::newest(&files).records;
+        Ok(Some(records::snapshot(&records, routes, &stats)))
+    }
+}
+
+/// Containers worth an inspect: those of the stack, and others that run.
+fn wanted(stack: &str, found: ContainerSummary) -> Option<(String, bool)> {
+    let labels = found.labels.unwrap_or_default();
+    let is = |name: &str, value: &str| labels.get(name).is_some_and(|found| found == value);
+    let of_stack = is(names::COMPOSE_PROJECT, stack) && !is(names::COMPOSE_ONEOFF, "True");
+    let runs = found
+        .state
+        .is_some_and(|state| state.to_string() == "running");
+    // Our own lock is neither a replica nor somebody else's load.
+    let lock = is(names::STACK, stack) && is(names::ROLE, "lock");
+    (of_stack || (runs && !lock)).then_some((found.id?, of_stack))
+}
+
+fn stack_filter(query: &Query) -> HashMap<&'static str, Vec<String>> {
+    let label = format!("{}={}", names::COMPOSE_PROJECT, query.stack);
+    HashMap::from([("label", vec![label])])
+}
+
+fn network(stack: &str, id: Option<String>, labels: &Labels) -> ObservedNetwork {
+    ObservedNetwork {
+        id: id.unwrap_or_default(),
+        of_stack: of_stack(stack, labels),
+        ours: labels.get(names::STACK).is_some_and(|name| name == stack),
+    }
+}
+
+/// Whether labels are those of this stack.
+pub(super) fn of_stack(stack: &str, labels: &Labels) -> bool {
+    [names::STACK, names::COMPOSE_PROJECT]
+        .iter()
+        .any(|label| labels.get(*label).is_some_and(|name| name == stack))
+}
+
+fn unsigned<T: TryFrom<i64> + Default>(value: Option<i64>) -> T {
+    value
+        .and_then(|number| T::try_from(number).ok())
+        .unwrap_or_default()
+}

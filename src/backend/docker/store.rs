@@ -1,0 +1,215 @@
+//! Records of a stack, in a volume that its gateways or keeper mount.
+//!
+//! The engine unpacks an archive file by file, so a reader could meet half of a
+//! write. All records therefore stand in one bundle with a digest, and writes go
+//! to the older of two bundles in turn: the newest whole one counts.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytes::Bytes;
+
+use super::Docker;
+use super::archive::Archive;
+use super::archive::files_in;
+use super::fault;
+use crate::backend::BackendError;
+use crate::backend::Pending;
+use crate::backend::Store;
+use crate::state::names;
+
+/// Where the store's volume is mounted in gateways and keepers.
+pub(super) const FOLDER: &str = "/run/shopctl";
+/// Owner of everything in it.
+pub(super) const OWNER: (u32, u32) = (65532, 65532);
+const BUNDLES: [&str; 2] = ["state/records.0", "state/records.1"];
+
+/// Records by name.
+pub(super) type Records = BTreeMap<String, Vec<u8>>;
+
+/// The records of one write.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Bundle {
+    pub(super) generation: u64,
+    pub(super) records: Records,
+}
+
+impl Bundle {
+    /// `<generation> <digest>`, a newline, then an archive of the records.
+    fn encode(&self) -> io::Result<Vec<u8>> {
+        let mut archive = Archive::new();
+        for (name, content) in &self.records {
+            archive.file(&format!("records/{name}"), OWNER, 0o600, content)?;
+        }
+        let body = archive.finish()?;
+        let digest = digest(self.generation, &body);
+        let mut bytes = format!("{} {digest}\n", self.generation).into_bytes();
+        bytes.extend_from_slice(&body);
+        Ok(bytes)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let (head, body) = (str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]);
+        let (generation, found) = head.split_once(' ')?;
+        let generation = generation.parse().ok()?;
+        (found == digest(generation, body)).then_some(())?;
+        Some(Self {
+            generation,
+            records: files_in(body).ok()?,
+        })
+    }
+
+    /// The newest whole bundle among the files of the store.
+    pub(super) fn newest(files: &BTreeMap<String, Vec<u8>>) -> Self {
+        BUNDLES
+            .iter()
+            .filter_map(|path| Self::decode(files.get(*path)?))
+            .max_by_key(|bundle| bundle.generation)
+            .unwrap_or_default()
+    }
+
+    fn path(&self) -> &'static str {
+        if self.generation.is_multiple_of(2) {
+            BUNDLES[0]
+        } else {
+            BUNDLES[1]
+        }
+    }
+}
+
+fn digest(generation: u64, body: &[u8]) -> String {
+    let mut all = generation.to_be_bytes().to_vec();
+    all.extend_from_slice(body);
+    names::hex(&all)
+}
+
+impl Docker {
+    /// Files of the store by path, and the container they came from, out of the
+    /// first of `containers` that exists.
+    pub(super) async fn store_files(
+        &self,
+        containers: &[String],
+    ) -> Result<Option<(String, BTreeMap<String, Vec<u8>>)>, BackendError> {
+        for container in containers {
+            // A gateway may rename a file while the engine packs it.
+            for attempt in 1.. {
+                match self.get_archive(container, FOLDER).await {
+                    Ok(bytes) => match files_in(&bytes) {
+                        Ok(files) => return Ok(Some((container.clone(), files))),
+                        Err(_) if attempt < 3 => {}
+                        Err(error) => return Err(other("read the store", error)),
+                    },
+                    Err(error) if fault::is_missing(&error) => break,
+                    Err(_) if attempt < 3 => {}
+                    Err(error) => {
+                        let subject = format!("the store in {container}");
+                        return Err(self.fault("read", &subject, error));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Containers that may hold the store, most likely first.
+    pub(super) async fn holders(&self, stack: &str) -> Result<Vec<String>, BackendError> {
+        let mut holders = likely_holders(stack).to_vec();
+        for name in self.names_of_role(stack, &["gateway", "keeper"]).await? {
+            if !holders.contains(&name) {
+                holders.push(name);
+            }
+        }
+        Ok(holders)
+    }
+}
+
+/// Where the store is in all but odd cases, without asking the engine.
+pub(super) fn likely_holders(stack: &str) -> [String; 2] {
+    [names::gateway(stack, 1), names::keeper(stack)]
+}
+
+impl Store for Docker {
+    fn read<'a>(&'a self, stack: &'a str) -> Pending<'a, Option<Records>> {
+        Box::pin(async move {
+            let holders = self.holders(stack).await?;
+            let found = self.store_files(&holders).await?;
+            Ok(found.map(|(_, files)| Bundle::newest(&files).records))
+        })
+    }
+
+    fn write<'a>(&'a self, stack: &'a str, records: &'a Records) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let holders = self.holders(stack).await?;
+            let Some((container, files)) = self.store_files(&holders).await? else {
+                return Err(BackendError::NotFound {
+                    what: format!("the store of stack {stack}"),
+                });
+            };
+            let mut bundle = Bundle::newest(&files);
+            bundle.generation += 1;
+            bundle.records.extend(records.clone());
+            let archive = packed(&bundle).map_err(|error| other("pack the records", error))?;
+            self.put_archive(&container, FOLDER, archive)
+                .await
+                .map_err(|error| self.fault("write", &format!("the store in {container}"), error))
+        })
+    }
+}
+
+fn packed(bundle: &Bundle) -> io::Result<Bytes> {
+    let mut archive = Archive::new();
+    archive.folder("state", OWNER, 0o700)?;
+    archive.file(bundle.path(), OWNER, 0o600, &bundle.encode()?)?;
+    archive.finish()
+}
+
+fn other(doing: &str, source: io::Error) -> BackendError {
+    BackendError::Other {
+        doing: doing.to_owned(),
+        source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(generation: u64, value: &str) -> Bundle {
+        Bundle {
+            generation,
+            records: [("a.json".to_owned(), value.as_bytes().to_vec())].into(),
+        }
+    }
+
+    fn files(bundles: &[&Bundle]) -> BTreeMap<String, Vec<u8>> {
+        bundles
+            .iter()
+            .map(|one| (one.path().to_owned(), one.encode().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn writes_alternate_and_the_newest_counts() {
+        let (old, new) = (bundle(4, "old"), bundle(5, "new"));
+        assert_ne!(old.path(), new.path());
+        assert_eq!(Bundle::newest(&files(&[&old, &new])), new);
+    }
+
+    #[test]
+    fn a_torn_write_leaves_the_one_before() {
+        let (old, new) = (bundle(4, "old"), bundle(5, "new"));
+        let whole = files(&[&old, &new]);
+        let length = whole[new.path()].len();
+        for cut in 0..length {
+            let mut torn = whole.clone();
+            torn.get_mut(new.path()).unwrap().truncate(cut);
+            assert_eq!(Bundle::newest(&torn), old, "cut at {cut} of {length}");
+        }
+    }
+
+    #[test]
+    fn an_empty_store_has_no_records() {
+        assert_eq!(Bundle::newest(&BTreeMap::new()), Bundle::default());
+    }
+}

@@ -1,0 +1,473 @@
+//! One action at a time, refused where an engine would refuse it.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use shop_gateway::protocol;
+
+use super::world::Behaviour;
+use super::world::Container;
+use super::world::World;
+use crate::backend::BackendError;
+use crate::backend::Context;
+use crate::plan::action::Action;
+use crate::plan::action::InstanceSpec;
+use crate::plan::action::Listen;
+use crate::state::desired::PublishedPort;
+use crate::state::names;
+use crate::state::observed::Environment;
+use crate::state::observed::Instance;
+use crate::state::observed::InstanceState;
+use crate::state::observed::ObservedNetwork;
+use crate::state::observed::ObservedVolume;
+use crate::state::observed::Role;
+use crate::state::observed::ScaleOverride;
+use crate::state::records;
+use crate::state::spec::NetworkMode;
+
+type Done = Result<(), BackendError>;
+
+impl World {
+    /// Does it, without faults. Build, route and record actions are done here too,
+    /// so that a test can run whole plans without an executor.
+    pub(super) fn act(&mut self, context: &Context, action: &Action) -> Done {
+        let stack = context.stack.as_str();
+        match action {
+            Action::BuildImage { tag, .. } => {
+                let tag = tag.clone().unwrap_or_default();
+                self.add_image(&tag, "");
+                Ok(())
+            }
+            Action::PullImage { reference, .. } => self.pull(reference),
+            Action::CreateNetwork { spec, .. } => {
+                let network = ObservedNetwork {
+                    id: names::hex(spec.name.as_bytes())[..12].to_owned(),
+                    of_stack: true,
+                    ours: true,
+                };
+                self.networks.insert(spec.name.clone(), network);
+                Ok(())
+            }
+            Action::RemoveNetwork { name } => self.remove_network(name),
+            Action::CreateVolume { spec, .. } => {
+                let volume = ObservedVolume { of_stack: true };
+                self.volumes.insert(spec.name.clone(), volume);
+                Ok(())
+            }
+            Action::RemoveVolume { name } => self.remove_volume(name),
+            Action::SeedFiles { volume, .. } => {
+                self.volumes
+                    .insert(volume.clone(), ObservedVolume { of_stack: true });
+                self.seeded.insert(volume.clone());
+                Ok(())
+            }
+            Action::CreateInstance { instance } => self.create(context, instance),
+            Action::CreateHelper {
+                name,
+                role,
+                listens,
+                networks,
+            } => self.helper(context, name, *role, listens, networks),
+            Action::ConnectNetwork {
+                container, network, ..
+            } => {
+                self.need_network(network)?;
+                self.get(container)?
+                    .instance
+                    .networks
+                    .insert(network.clone());
+                Ok(())
+            }
+            Action::DisconnectNetwork { container, network } => {
+                self.get(container)?.instance.networks.remove(network);
+                Ok(())
+            }
+            Action::StartContainer { container } => self.start(container, false),
+            Action::RestartContainer { container } => self.start(container, true),
+            Action::StopContainer { container, .. } => {
+                let one = self.get(container)?;
+                one.ready = false;
+                one.instance.health = None;
+                if one.instance.state != InstanceState::Created {
+                    one.instance.state = InstanceState::Exited {
+                        code: 0,
+                        oom: false,
+                    };
+                }
+                Ok(())
+            }
+            // Gone already is as good: a reply may have been lost.
+            Action::RemoveContainer { container } => {
+                self.containers.remove(container);
+                Ok(())
+            }
+            Action::UpdateLive { container, live } => {
+                self.get(container)?.instance.live = live.clone();
+                Ok(())
+            }
+            Action::SetListeners { listeners } => self.set_listeners(stack, listeners),
+            Action::AddTarget { service, alias } => self.add_target(stack, service, alias),
+            Action::RemoveTarget { service, alias, .. } => {
+                let config = self.config(stack)?;
+                if let Some(one) = config.services.get_mut(service) {
+                    one.targets.retain(|target| target.id != *alias);
+                    if one.targets.is_empty() {
+                        config.services.remove(service);
+                    }
+                }
+                Ok(())
+            }
+            Action::RecordScale { overrides } => self.record_scale(stack, overrides),
+        }
+    }
+
+    /// Gets an image from the registry.
+    pub(super) fn pull(&mut self, reference: &str) -> Done {
+        let Some(found) = self.registry.get(reference).cloned() else {
+            return Err(BackendError::ImageMissing {
+                reference: reference.to_owned(),
+                reason: "the registry does not have it".to_owned(),
+            });
+        };
+        self.images.insert(reference.to_owned(), found);
+        Ok(())
+    }
+
+    fn create(&mut self, context: &Context, spec: &InstanceSpec) -> Done {
+        if let Some(found) = self.containers.get(&spec.name) {
+            let same = found.instance.alias == spec.alias && found.run == context.run;
+            return if same {
+                Ok(())
+            } else {
+                Err(conflict(&spec.name))
+            };
+        }
+        let Some(image) = self.images.get(&spec.spec.image).cloned() else {
+            return Err(BackendError::ImageMissing {
+                reference: spec.spec.image.clone(),
+                reason: "no such image".to_owned(),
+            });
+        };
+        let mut networks = BTreeSet::new();
+        if let NetworkMode::Networks(endpoints) = &spec.spec.network {
+            for key in endpoints.keys() {
+                let name = spec
+                    .networks
+                    .get(key)
+                    .ok_or_else(|| missing("network", key))?;
+                self.need_network(name)?;
+                networks.insert(name.clone());
+            }
+        }
+        if let Some(other) = &spec.join {
+            self.get(other)?;
+        }
+        for name in spec.volumes.values() {
+            if !self.volumes.contains_key(name) {
+                return Err(missing("volume", name));
+            }
+        }
+        for name in spec.files.values() {
+            if !self.seeded.contains(name) {
+                return Err(missing("seeded volume", name));
+            }
+        }
+        self.created += 1;
+        let environment = spec.spec.environment.iter();
+        let instance = Instance {
+            name: spec.name.clone(),
+            id: format!("{:012x}", self.created),
+            role: Role::Service,
+            service: spec.service.clone(),
+            slot: spec.slot,
+            revision: spec.revision.clone(),
+            alias: spec.alias.clone(),
+            image: spec.spec.image.clone(),
+            image_id: image.id,
+            state: InstanceState::Created,
+            networks,
+            live: spec.spec.live.clone(),
+            ours: true,
+            host_ports: spec
+                .spec
+                .ports
+                .iter()
+                .filter_map(|port| {
+                    let number = port.host_port?;
+                    Some(host_port(&port.host_ip, number, &port.protocol))
+                })
+                .collect(),
+            volumes: spec
+                .volumes
+                .values()
+                .chain(spec.files.values())
+                .cloned()
+                .collect(),
+            fields: spec
+                .labels
+                .get(names::FIELDS)
+                .and_then(|text| serde_json::from_str(text).ok())
+                .unwrap_or_default(),
+            environment: Some(Environment(
+                environment
+                    .filter_map(|(key, value)| Some((key.clone(), value.clone()?)))
+                    .collect(),
+            )),
+            ..Instance::default()
+        };
+        let container = Container {
+            instance,
+            stack: context.stack.clone(),
+            run: context.run.clone(),
+            checked: spec.spec.healthcheck.is_some(),
+            ready: false,
+        };
+        self.containers.insert(spec.name.clone(), container);
+        Ok(())
+    }
+
+    fn helper(
+        &mut self,
+        context: &Context,
+        name: &str,
+        role: Role,
+        listens: &[Listen],
+        networks: &[String],
+    ) -> Done {
+        if let Some(found) = self.containers.get(name) {
+            return if found.run == context.run {
+                self.start(name, false)
+            } else {
+                Err(conflict(name))
+            };
+        }
+        if role != Role::Prober && !self.volumes.contains_key(&names::store(&context.stack)) {
+            return Err(missing("volume", &names::store(&context.stack)));
+        }
+        for network in networks {
+            self.need_network(network)?;
+        }
+        self.created += 1;
+        let instance = Instance {
+            name: name.to_owned(),
+            id: format!("{:012x}", self.created),
+            role,
+            image: context.helper_image.clone(),
+            networks: networks.iter().cloned().collect(),
+            ours: true,
+            listens: listens
+                .iter()
+                .map(|one| (one.id.clone(), one.inside))
+                .collect(),
+            host_ports: listens
+                .iter()
+                .filter_map(|one| Some(host_port(&one.host_ip, one.host_port?, "tcp")))
+                .collect(),
+            ..Instance::default()
+        };
+        let container = Container {
+            instance,
+            stack: context.stack.clone(),
+            run: context.run.clone(),
+            checked: false,
+            ready: false,
+        };
+        self.containers.insert(name.to_owned(), container);
+        self.start(name, false)
+    }
+
+    fn start(&mut self, name: &str, again: bool) -> Done {
+        let service = self.get(name)?.instance.service.clone();
+        let one = self.get(name)?;
+        if one.runs() && !again {
+            return Ok(());
+        }
+        let wanted = one.instance.host_ports.clone();
+        self.need_ports(name, &wanted)?;
+        let behaviour = self.behaviours.get(&service).copied().unwrap_or_default();
+        self.created += 1;
+        let at = self.created;
+        let one = self.get(name)?;
+        let behaviour = if one.instance.role == Role::Service {
+            behaviour
+        } else {
+            Behaviour::Ready
+        };
+        one.start(behaviour, at);
+        Ok(())
+    }
+
+    /// Refuses a start whose host port another running container has.
+    fn need_ports(&self, name: &str, wanted: &BTreeSet<String>) -> Done {
+        let others = self
+            .containers
+            .values()
+            .filter(|one| one.runs() && one.instance.name != name)
+            .map(|one| (&one.instance.name, &one.instance.host_ports));
+        let foreign = self.foreign.iter().map(|one| (&one.name, &one.host_ports));
+        for (holder, ports) in others.chain(foreign) {
+            if let Some(port) = wanted.intersection(ports).next() {
+                return Err(BackendError::PortTaken {
+                    port: port.clone(),
+                    reason: format!("{holder} has it"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn remove_network(&mut self, name: &str) -> Done {
+        let user = self
+            .containers
+            .values()
+            .find(|one| one.runs() && one.instance.networks.contains(name));
+        if let Some(user) = user {
+            return Err(BackendError::Engine {
+                doing: format!("remove network {name}"),
+                status: 403,
+                message: format!("{} is attached to it", user.instance.name),
+            });
+        }
+        self.networks.remove(name);
+        Ok(())
+    }
+
+    fn remove_volume(&mut self, name: &str) -> Done {
+        let user = self
+            .containers
+            .values()
+            .find(|one| one.instance.volumes.contains(name));
+        if let Some(user) = user {
+            return Err(BackendError::Engine {
+                doing: format!("remove volume {name}"),
+                status: 409,
+                message: format!("{} mounts it", user.instance.name),
+            });
+        }
+        self.volumes.remove(name);
+        self.seeded.remove(name);
+        let owner: Vec<String> = self
+            .records
+            .keys()
+            .chain(self.routes.keys())
+            .filter(|stack| names::store(stack) == name)
+            .cloned()
+            .collect();
+        for stack in owner {
+            self.records.remove(&stack);
+            self.routes.remove(&stack);
+        }
+        Ok(())
+    }
+
+    fn set_listeners(&mut self, stack: &str, ports: &[PublishedPort]) -> Done {
+        let listeners = ports
+            .iter()
+            .map(|port| protocol::Listener {
+                id: port.id.clone(),
+                protocol: if port.http {
+                    protocol::Protocol::Http
+                } else {
+                    protocol::Protocol::Tcp
+                },
+                routes: port
+                    .routes
+                    .iter()
+                    .map(|route| protocol::Route {
+                        host: route.host.clone(),
+                        path: route.path.clone(),
+                        service: route.service.clone(),
+                        port: route.port,
+                    })
+                    .collect(),
+            })
+            .collect();
+        self.config(stack)?.listeners = listeners;
+        Ok(())
+    }
+
+    fn add_target(&mut self, stack: &str, service: &str, alias: &str) -> Done {
+        let target = protocol::Target {
+            id: alias.to_owned(),
+            host: alias.to_owned(),
+            weight: 1,
+        };
+        let targets = &mut self
+            .config(stack)?
+            .services
+            .entry(service.to_owned())
+            .or_default()
+            .targets;
+        if targets.iter().all(|one| one.id != alias) {
+            targets.push(target);
+        }
+        Ok(())
+    }
+
+    fn record_scale(
+        &mut self,
+        stack: &str,
+        changes: &BTreeMap<String, Option<ScaleOverride>>,
+    ) -> Done {
+        if !self.volumes.contains_key(&names::store(stack)) {
+            return Err(missing("volume", &names::store(stack)));
+        }
+        let records = self.records.entry(stack.to_owned()).or_default();
+        let mut scale = records::snapshot(records, None, &[]).scale;
+        for (service, change) in changes {
+            match change {
+                Some(change) => scale.insert(service.clone(), change.clone()),
+                None => scale.remove(service),
+            };
+        }
+        let bytes = serde_json::to_vec(&scale).unwrap_or_default();
+        records.insert(records::SCALE.to_owned(), bytes);
+        Ok(())
+    }
+
+    /// The routes, as long as a gateway runs that takes them.
+    fn config(&mut self, stack: &str) -> Result<&mut protocol::Config, BackendError> {
+        let runs = self
+            .containers
+            .values()
+            .any(|one| one.stack == stack && one.instance.role == Role::Gateway && one.runs());
+        if !runs {
+            return Err(missing("gateway", stack));
+        }
+        let config = self.routes.entry(stack.to_owned()).or_default();
+        config.version = protocol::CONFIG_VERSION;
+        config.generation += 1;
+        Ok(config)
+    }
+
+    fn need_network(&self, name: &str) -> Done {
+        if self.networks.contains_key(name) {
+            Ok(())
+        } else {
+            Err(missing("network", name))
+        }
+    }
+
+    pub(super) fn get(&mut self, name: &str) -> Result<&mut Container, BackendError> {
+        self.containers
+            .get_mut(name)
+            .ok_or_else(|| missing("container", name))
+    }
+}
+
+fn host_port(ip: &str, port: u16, protocol: &str) -> String {
+    let ip = if ip.is_empty() { "0.0.0.0" } else { ip };
+    format!("{ip}:{port}/{protocol}")
+}
+
+fn missing(kind: &str, name: &str) -> BackendError {
+    BackendError::NotFound {
+        what: format!("{kind} {name}"),
+    }
+}
+
+fn conflict(name: &str) -> BackendError {
+    BackendError::Conflict {
+        what: format!("container {name}"),
+    }
+}

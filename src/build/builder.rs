@@ -1,0 +1,76 @@
+//! Building images through the backend's builder.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+
+use super::context::Files;
+use super::recipe::Recipe;
+use crate::backend::BackendError;
+use crate::backend::BuildImages;
+use crate::backend::BuildRequest;
+use crate::backend::Images;
+use crate::backend::Pending;
+use crate::state::observed::ImageInfo;
+
+/// Builds the images of a stack, each by its recipe.
+pub struct Builder<'a, I> {
+    images: &'a I,
+    recipes: &'a BTreeMap<String, Recipe>,
+    tags: &'a BTreeMap<String, String>,
+}
+
+impl<'a, I: Images> Builder<'a, I> {
+    /// A builder for these recipes, with the tag of each service's image.
+    pub fn new(
+        images: &'a I,
+        recipes: &'a BTreeMap<String, Recipe>,
+        tags: &'a BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            images,
+            recipes,
+            tags,
+        }
+    }
+
+    /// The build of one service, ready to be handed to an engine.
+    fn request(&self, service: &str) -> Result<BuildRequest, BackendError> {
+        let missing = || BackendError::NotFound {
+            what: format!("the build of {service}"),
+        };
+        let recipe = self.recipes.get(service).ok_or_else(missing)?;
+        let tag = self.tags.get(service).ok_or_else(missing)?;
+        let unreadable = |error: super::BuildError| BackendError::Other {
+            doing: format!("read the build context of {service}"),
+            source: error.into(),
+        };
+        let files = Files::find(recipe).map_err(unreadable)?;
+        Ok(BuildRequest {
+            tag: tag.clone(),
+            context: files.archive(service).map_err(unreadable)?,
+            dockerfile: files.dockerfile,
+            args: recipe.args.clone(),
+            target: recipe.target.clone(),
+            labels: recipe.labels.clone(),
+            extra_tags: recipe.tags.clone(),
+            cache_from: recipe.cache_from.clone(),
+            no_cache: recipe.no_cache,
+            pull: recipe.pull,
+            network: recipe.network.clone(),
+            platform: recipe.platform.clone(),
+            shm_size: recipe.shm_size,
+            extra_hosts: recipe.extra_hosts.clone(),
+        })
+    }
+}
+
+impl<I: Images> BuildImages for Builder<'_, I> {
+    fn build<'a>(
+        &'a self,
+        service: &'a str,
+        progress: mpsc::Sender<String>,
+    ) -> Pending<'a, ImageInfo> {
+        Box::pin(async move { self.images.build(self.request(service)?, progress).await })
+    }
+}

@@ -1,0 +1,290 @@
+//! How a replica comes: made, started, or restarted, then routed.
+//!
+//! Protection is an edge: a replica gets requests only after its gate.
+
+use super::action::Action;
+use super::action::Cause;
+use super::action::Gate;
+use super::action::InstanceSpec;
+use super::action::StepId;
+use super::ground;
+use super::retire::drain_ms;
+use super::retire::of;
+use super::retire::remove_target;
+use super::stage::ServiceSteps;
+use super::stage::Stage;
+use super::stage::Waits;
+use super::view::ServiceView;
+use crate::state::change::KnownImage;
+use crate::state::desired::ReadyGate;
+use crate::state::labels;
+use crate::state::names;
+use crate::state::observed::Instance;
+
+/// How a replica is made.
+#[derive(Debug, Clone)]
+pub(super) struct Make<'w> {
+    /// Its slot.
+    pub(super) slot: u32,
+    /// Why.
+    pub(super) cause: Cause,
+    /// Steps before it is created.
+    pub(super) create_needs: Vec<StepId>,
+    /// Steps before it is started.
+    pub(super) start_needs: Vec<StepId>,
+    /// Pause before it is created.
+    pub(super) delay_ms: u64,
+    /// How long it is watched after it got ready.
+    pub(super) monitor_ms: u64,
+    /// What its start waits for in other services.
+    pub(super) waits: &'w Waits,
+}
+
+/// The steps of a replica that others wait for.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    /// Its slot.
+    pub(super) slot: u32,
+    /// Its container name.
+    pub(super) name: String,
+    /// Its unique network alias.
+    pub(super) alias: String,
+    /// It runs and is ready.
+    pub(super) started: StepId,
+    /// It gets requests.
+    pub(super) serving: StepId,
+}
+
+/// Creates and starts a replica, and lets it serve.
+pub(super) fn make(
+    stage: &mut Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    make: Make<'_>,
+    steps: &mut ServiceSteps,
+) -> Made {
+    let instance = instance(stage, one, make.slot);
+    let (name, alias) = (instance.name.clone(), instance.alias.clone());
+    let at = (one.service.name.as_str(), make.slot);
+    let mut needs = stage.ground.of(stage.view, one);
+    needs.extend(&make.create_needs);
+    needs.extend(stage.joined(one).and_then(|(_, step)| *step));
+    let action = Action::CreateInstance { instance };
+    let created = stage.draft.replica(at, action, make.cause.clone(), &needs);
+    stage.draft.delay(created, make.delay_ms);
+    if make.slot == 1 {
+        steps.first = Some((name.clone(), Some(created)));
+    }
+    let mut needs = make.start_needs;
+    needs.push(created);
+    let left = stage.view.has_target(&one.service.name, &alias);
+    if left && stage.gateways.exist && !stage.untargeted.contains(&alias) {
+        // Its predecessor of the same name is gone and left its target behind.
+        needs.push(remove_target(stage, (at, &alias), &Cause::LeftOver, 0, &[]));
+    }
+    let action = Action::StartContainer {
+        container: name.clone(),
+    };
+    let started = stage.draft.replica(at, action, make.cause.clone(), &needs);
+    gate(
+        stage,
+        one,
+        started,
+        (&name, &alias),
+        make.monitor_ms,
+        make.waits,
+    );
+    steps.starts.push(started);
+    let serving = add_target(stage, one, (make.slot, &alias), make.cause, started);
+    steps.serving.push(serving);
+    Made {
+        slot: make.slot,
+        name,
+        alias,
+        started,
+        serving,
+    }
+}
+
+/// Starts a container that exists, or asks a running one to pass its gate.
+pub(super) fn start(
+    stage: &mut Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    found: &Instance,
+    cause: &Cause,
+    waits: &Waits,
+    steps: &mut ServiceSteps,
+) -> Made {
+    let action = Action::StartContainer {
+        container: found.name.clone(),
+    };
+    again(stage, one, found, (action, cause), &[], 0, waits, steps)
+}
+
+/// Restarts a container in place.
+pub(super) fn restart(
+    stage: &mut Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    found: &Instance,
+    cause: &Cause,
+    needs: &[StepId],
+    waits: &Waits,
+    steps: &mut ServiceSteps,
+) -> Made {
+    let action = Action::RestartContainer {
+        container: found.name.clone(),
+    };
+    let drain = drain_ms(&one.service.container);
+    again(
+        stage,
+        one,
+        found,
+        (action, cause),
+        needs,
+        drain,
+        waits,
+        steps,
+    )
+}
+
+/// Out of rotation, the action, back into rotation.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "start and restart differ in all of them"
+)]
+fn again(
+    stage: &mut Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    found: &Instance,
+    (action, cause): (Action, &Cause),
+    needs: &[StepId],
+    drain_ms: u64,
+    waits: &Waits,
+    steps: &mut ServiceSteps,
+) -> Made {
+    let mut needs = needs.to_vec();
+    if stage.view.is_target(found) && stage.gateways.exist {
+        // Out of rotation no earlier than the start can follow.
+        needs.extend(&waits.needs);
+        let removed = remove_target(stage, of(found), cause, drain_ms, &needs);
+        stage.draft.after(removed, &waits.after);
+        needs = vec![removed];
+    }
+    let at = (one.service.name.as_str(), found.slot);
+    let started = stage.draft.replica(at, action, cause.clone(), &needs);
+    gate(stage, one, started, (&found.name, &found.alias), 0, waits);
+    steps.starts.push(started);
+    let serving = add_target(
+        stage,
+        one,
+        (found.slot, &found.alias),
+        cause.clone(),
+        started,
+    );
+    steps.serving.push(serving);
+    Made {
+        slot: found.slot,
+        name: found.name.clone(),
+        alias: found.alias.clone(),
+        started,
+        serving,
+    }
+}
+
+fn gate(
+    stage: &mut Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    started: StepId,
+    (container, alias): (&str, &str),
+    monitor_ms: u64,
+    waits: &Waits,
+) {
+    let networks = stage.view.networks_of(one.service);
+    stage.draft.need(started, &waits.needs);
+    stage.draft.after(started, &waits.after);
+    if matches!(one.service.ready, ReadyGate::Probe { .. }) {
+        // Who probes must be there first.
+        let probers = stage.gateways.probing.clone();
+        stage.draft.need(started, &probers);
+    }
+    stage.draft.gate(
+        started,
+        Gate::Ready {
+            container: container.to_owned(),
+            alias: alias.to_owned(),
+            networks,
+            ready: one.service.ready.clone(),
+            monitor_ms,
+        },
+    );
+}
+
+/// Adds a target where the service is routed; gives the step after which it serves.
+fn add_target(
+    stage: &mut Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    (slot, alias): (u32, &str),
+    cause: Cause,
+    started: StepId,
+) -> StepId {
+    if !one.routed || alias.is_empty() || !stage.gateways.exist {
+        return started;
+    }
+    let mut needs = vec![started];
+    needs.extend(&stage.gateways.ready);
+    let action = Action::AddTarget {
+        service: one.service.name.clone(),
+        alias: alias.to_owned(),
+    };
+    let at = (one.service.name.as_str(), slot);
+    stage.draft.replica(at, action, cause, &needs)
+}
+
+fn instance(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, slot: u32) -> InstanceSpec {
+    let service = &one.service.name;
+    let (name, alias) = names_of(stage, one, slot);
+    let image_id = match &one.revision.image {
+        KnownImage::Id(id) => Some(id.clone()),
+        KnownImage::Absent | KnownImage::Unnamed => None,
+    };
+    InstanceSpec {
+        service: service.clone(),
+        slot,
+        revision: one.revision.digest.clone(),
+        image_id,
+        spec: one.revision.spec.clone(),
+        networks: ground::network_names(stage.view, one),
+        volumes: ground::volumes_of(stage.view, one),
+        files: ground::files_of(stage.view, one),
+        join: stage.joined(one).map(|(container, _)| container.clone()),
+        labels: labels::of_replica(
+            stage.view.input.desired,
+            service,
+            slot,
+            &alias,
+            &one.revision,
+        ),
+        name,
+        alias,
+    }
+}
+
+/// A free name and alias. The revision decides both; where a container of the same
+/// revision still has the name (another image under the same reference, a limit
+/// that could not be lifted), the digest is taken once more.
+fn names_of(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, slot: u32) -> (String, String) {
+    let stack = &stage.view.input.desired.stack;
+    let service = &one.service.name;
+    let mut key = one.revision.digest.clone();
+    loop {
+        let alias = names::alias(stack, service, slot, &key);
+        if let Some(fixed) = &one.service.container_name {
+            stage.take_name(fixed);
+            return (fixed.clone(), alias);
+        }
+        let name = names::instance(stack, service, slot, &key);
+        if stage.take_name(&name) {
+            return (name, alias);
+        }
+        key = names::hex(key.as_bytes());
+    }
+}

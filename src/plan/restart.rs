@@ -1,0 +1,69 @@
+//! The plan of `restart`: the same containers, started anew, one by one.
+
+use std::collections::BTreeMap;
+
+use super::action::Cause;
+use super::action::Plan;
+use super::draft::Draft;
+use super::gateway::Gateways;
+use super::ground::Ground;
+use super::input::PlanInput;
+use super::rollout;
+use super::service::Decision;
+use super::stage::ServiceSteps;
+use super::stage::Stage;
+use super::view::View;
+use crate::capacity::ratio;
+use crate::state::digest;
+use crate::state::observed::InstanceState;
+
+/// Plans a rolling restart of the named services, or of all.
+pub(super) fn plan(input: &PlanInput<'_>) -> Plan {
+    let view = View::new(*input);
+    let observed = input.observed;
+    let loads: Vec<_> = view.services.iter().map(|one| one.load(0)).collect();
+    let capacity = ratio::check(&observed.engine, &observed.foreign, &loads, view.policy());
+    let gateways = Gateways::running(&view);
+    let mut stage = Stage::new(
+        &view,
+        Draft::default(),
+        Ground::default(),
+        gateways,
+        BTreeMap::new(),
+    );
+    for one in &view.services {
+        let mut steps = ServiceSteps::default();
+        let named = input.desired.only.is_empty() || input.desired.only.contains(&one.service.name);
+        if named {
+            let waits = stage.waits(one);
+            let decisions: Vec<(u32, Decision)> = one
+                .slots
+                .iter()
+                .filter(|(_, slot)| {
+                    slot.holder
+                        .as_ref()
+                        .is_some_and(|(found, _)| match found.state {
+                            InstanceState::Created | InstanceState::Dead => false,
+                            InstanceState::Running => true,
+                            _ => !one.revision.one_off,
+                        })
+                })
+                .map(|(slot, _)| (*slot, Decision::Restart(Cause::Asked)))
+                .collect();
+            if decisions.is_empty() {
+                let text = "has no container to restart";
+                stage.draft.note(false, &one.service.name, text);
+            }
+            rollout::restart(&mut stage, one, &decisions, &waits, &[], &mut steps);
+        }
+        stage.done.insert(one.service.name.clone(), steps);
+    }
+    let (steps, notes) = stage.draft.finish();
+    Plan {
+        stack: input.desired.stack.clone(),
+        basis: digest::observed(observed),
+        steps,
+        capacity,
+        notes,
+    }
+}

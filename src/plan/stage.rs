@@ -1,0 +1,129 @@
+//! What is drafted so far, shared by all services of a plan.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use super::action::StepId;
+use super::draft::Draft;
+use super::gateway::Gateways;
+use super::ground::Ground;
+use super::pace::Pace;
+use super::view::ServiceView;
+use super::view::View;
+use crate::state::desired::Condition;
+use crate::state::observed::Instance;
+use crate::state::spec::NetworkMode;
+
+/// The plan in the making.
+pub(super) struct Stage<'v, 'a> {
+    /// The comparison.
+    pub(super) view: &'v View<'a>,
+    /// Steps and notes.
+    pub(super) draft: Draft,
+    /// Networks, volumes and files.
+    pub(super) ground: Ground,
+    /// Gateways.
+    pub(super) gateways: Gateways,
+    /// How fast services with changes may change.
+    pub(super) paces: BTreeMap<String, Pace>,
+    /// Steps of the services drafted already.
+    pub(super) done: BTreeMap<String, ServiceSteps>,
+    /// Last steps of the rollout drafted before, where rollouts go one by one.
+    pub(super) previous: Vec<StepId>,
+    /// Aliases whose target is removed by a step of the plan.
+    pub(super) untargeted: BTreeSet<String>,
+    /// Container names in use or given out.
+    names: BTreeSet<String>,
+}
+
+/// Steps of one service that others refer to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ServiceSteps {
+    /// Starts, whose gates say that a replica is ready.
+    pub(super) starts: Vec<StepId>,
+    /// Steps after which a replica gets requests.
+    pub(super) serving: Vec<StepId>,
+    /// A container was replaced or restarted.
+    pub(super) replaced: bool,
+    /// Container in slot 1, and the step that makes it, for `network_mode: service:`.
+    pub(super) first: Option<(String, Option<StepId>)>,
+}
+
+/// How far a start waits for other services.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Waits {
+    /// Steps whose gates count.
+    pub(super) needs: Vec<StepId>,
+    /// Steps whose gates do not count.
+    pub(super) after: Vec<StepId>,
+}
+
+impl<'v, 'a> Stage<'v, 'a> {
+    /// A stage on which nothing but the ground is drafted.
+    pub(super) fn new(
+        view: &'v View<'a>,
+        draft: Draft,
+        ground: Ground,
+        gateways: Gateways,
+        paces: BTreeMap<String, Pace>,
+    ) -> Self {
+        let instances = view.input.observed.instances.iter();
+        Self {
+            view,
+            draft,
+            ground,
+            gateways,
+            paces,
+            done: BTreeMap::new(),
+            previous: Vec::new(),
+            untargeted: BTreeSet::new(),
+            names: instances.map(|one| one.name.clone()).collect(),
+        }
+    }
+
+    /// Takes a container name; false when it is in use.
+    pub(super) fn take_name(&mut self, name: &str) -> bool {
+        self.names.insert(name.to_owned())
+    }
+
+    /// Gives a name back, because its container goes before anything else is made.
+    pub(super) fn free_name(&mut self, found: &Instance) {
+        self.names.remove(&found.name);
+    }
+
+    /// Steps of other services that a start of this one waits for.
+    pub(super) fn waits(&self, one: &ServiceView<'_>) -> Waits {
+        let mut waits = Waits::default();
+        for need in &one.service.needs {
+            let Some(steps) = self.done.get(&need.service) else {
+                continue;
+            };
+            match need.condition {
+                Condition::Started => waits.after.extend(&steps.starts),
+                Condition::Healthy | Condition::CompletedSuccessfully => {
+                    waits.needs.extend(&steps.starts);
+                }
+            }
+        }
+        waits
+    }
+
+    /// Container whose network this service's containers join, and the step that
+    /// makes it.
+    pub(super) fn joined(&self, one: &ServiceView<'_>) -> Option<&(String, Option<StepId>)> {
+        let NetworkMode::Service(other) = &one.service.container.network else {
+            return None;
+        };
+        self.done.get(other)?.first.as_ref()
+    }
+
+    /// A service this one follows that is replaced in this plan: by name.
+    pub(super) fn restarted_by<'s>(&self, one: &ServiceView<'s>) -> Option<&'s str> {
+        let replaced = |name: &String| self.done.get(name).is_some_and(|steps| steps.replaced);
+        one.service
+            .needs
+            .iter()
+            .find(|need| need.restart && replaced(&need.service))
+            .map(|need| need.service.as_str())
+    }
+}

@@ -1,0 +1,102 @@
+//! One turn: look, plan, do. The executor here is the simplest there is: steps in
+//! their order, gates at once, end at the first failure.
+
+use std::collections::BTreeSet;
+
+use shopctl::backend::Context;
+use shopctl::backend::Query;
+use shopctl::backend::memory::World;
+use shopctl::plan;
+use shopctl::plan::Options;
+use shopctl::plan::PlanInput;
+use shopctl::plan::action::Plan;
+use shopctl::plan::action::Refusal;
+use shopctl::state::observed::ObservedState;
+
+use crate::sketch::STACK;
+use crate::sketch::Sketch;
+
+/// A look that covers what a sketch needs.
+pub(crate) fn look(world: &World, sketch: &Sketch) -> ObservedState {
+    let desired = sketch.desired();
+    world.observe(&Query {
+        stack: STACK.to_owned(),
+        images: sketch.images().into_iter().collect(),
+        networks: desired
+            .networks
+            .values()
+            .map(|one| one.name.clone())
+            .collect(),
+        volumes: desired
+            .volumes
+            .values()
+            .map(|one| one.name.clone())
+            .collect(),
+        foreign: true,
+    })
+}
+
+/// The plan for a sketch in a world.
+pub(crate) fn plan(world: &World, sketch: &Sketch, options: &Options) -> Result<Plan, Refusal> {
+    let observed = look(world, sketch);
+    plan::plan(&PlanInput {
+        desired: &sketch.desired(),
+        observed: &observed,
+        options,
+    })
+}
+
+/// What the executor hands to actions.
+pub(crate) fn context(run: &str) -> Context {
+    Context {
+        stack: STACK.to_owned(),
+        run: run.to_owned(),
+        helper_image: "shopctl:test".to_owned(),
+        ..Context::default()
+    }
+}
+
+/// Does a plan; `watch` sees the world after each step.
+pub(crate) fn carry_out(
+    world: &mut World,
+    plan: &Plan,
+    run: &str,
+    mut watch: impl FnMut(&World),
+) -> Result<(), String> {
+    let context = context(run);
+    let mut done = BTreeSet::new();
+    for step in &plan.steps {
+        assert!(
+            step.needs
+                .iter()
+                .chain(&step.after)
+                .all(|need| done.contains(need)),
+            "step {} comes before what it needs",
+            step.id
+        );
+        let outcome = world.apply(&context, &step.action);
+        watch(world);
+        outcome.map_err(|error| format!("step {}: {error}", step.id))?;
+        world
+            .gate(&step.gate)
+            .map_err(|why| format!("step {}: {why}", step.id))?;
+        done.insert(step.id);
+    }
+    Ok(())
+}
+
+/// Puts the images that the sketch pulls on the engine.
+pub(crate) fn bring_images(world: &mut World, sketch: &Sketch) {
+    for (name, service) in &sketch.services {
+        if service.build.is_none() {
+            let reference = service.image.clone().unwrap_or_else(|| format!("{name}:1"));
+            if !world.images.contains_key(&reference) {
+                world.add_image(&reference, "");
+            }
+            world
+                .registry
+                .entry(reference.clone())
+                .or_insert_with(|| shopctl::backend::memory::world::image(&reference, ""));
+        }
+    }
+}
