@@ -120,7 +120,7 @@ fn broken_stack_files_name_the_place_and_change_nothing() {
         ),
         (
             "services:\n  a: { image: x, depends_on: [b] }\n  b: { image: x, depends_on: [a] }\n",
-            "cycle",
+            "wait for each other",
         ),
         ("services:\n\tapp: {}\n", "stack.yaml:2"),
         ("services: [a]\n", "stack.yaml:1"),

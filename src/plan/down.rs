@@ -27,7 +27,8 @@ pub(super) fn plan(input: &PlanInput<'_>, volumes: bool) -> Plan {
     if whole {
         // The doors close first: a gateway lets its requests finish when it stops.
         for one in &observed.instances {
-            if matches!(one.role, Role::Gateway | Role::Keeper) {
+            // A prober is left over from a run that was killed.
+            if matches!(one.role, Role::Gateway | Role::Keeper | Role::Prober) {
                 doors.push(retire(&mut draft, one, &[]));
             }
         }

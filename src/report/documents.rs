@@ -136,8 +136,8 @@ impl Ratio {
 
     fn of(row: &ServiceRatio) -> Self {
         Self {
-            cpu: thousandths(row.cpu_ratio_milli),
-            memory: thousandths(row.memory_ratio_milli),
+            cpu: thousandths(row.cpu_ratio_milli.min(NO_CAPACITY)),
+            memory: thousandths(row.memory_ratio_milli.min(NO_CAPACITY)),
             dominant: row.dominant.clone(),
         }
     }
@@ -518,6 +518,9 @@ fn source(source: DemandSource) -> &'static str {
     clippy::cast_precision_loss,
     reason = "thousandths of cores stay far below 2^52"
 )]
+/// R in thousandths that stands for a demand on no capacity at all.
+const NO_CAPACITY: u64 = 999_000;
+
 fn thousandths(milli: u64) -> f64 {
     milli as f64 / 1000.0
 }
