@@ -142,6 +142,7 @@ fn texts(value: &Value) -> Vec<String> {
 fn request(case: &Value, inside: &Path) -> LoadRequest {
     let mut request = LoadRequest {
         working_dir: inside.to_owned(),
+        document_only: true,
         services: texts(&case["config_args"]),
         ..LoadRequest::default()
     };

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::error::CliError;
+use super::exit::Exit;
 use super::project::Project;
 use crate::backend::Backend;
 use crate::backend::BackendError;
@@ -124,8 +126,8 @@ pub(super) async fn execute<B: Backend>(
 /// How a change ended, for people and programs.
 #[derive(Debug)]
 pub(super) struct Ending {
-    /// Exit code, by the table in ARCHITECTURE.
-    pub(super) code: u8,
+    /// How the process ends.
+    pub(super) exit: Exit,
     /// Stable word for programs.
     pub(super) outcome: &'static str,
     /// What serves now, or what is left.
@@ -134,86 +136,62 @@ pub(super) struct Ending {
     pub(super) hint: String,
 }
 
-/// Puts a verdict into words and an exit code. Refusals and backend errors are
-/// worded elsewhere, as they are for commands that change nothing.
-pub(super) fn ending(
-    verdict: &Verdict,
-    observed: &ObservedState,
-    interrupted: u8,
-) -> Option<Ending> {
-    let ending = |code, outcome, detail: String, hint: &str| {
-        Some(Ending {
-            code,
-            outcome,
-            detail,
-            hint: hint.to_owned(),
-        })
-    };
-    match verdict {
-        Verdict::Done { steps: 0, .. } => ending(0, "nothing_to_do", String::new(), ""),
-        Verdict::Done {
-            release: Some(number),
-            ..
-        } => ending(0, "done", format!("release {number}"), ""),
-        Verdict::Done { .. } => ending(0, "done", String::new(), ""),
-        Verdict::Stopped { left } => ending(
-            interrupted,
-            "interrupted",
-            format!(
-                "stopped at a safe point with {left} steps left; {}",
-                serves(observed)
-            ),
-            "run the same command again to finish",
-        ),
-        Verdict::TimedOut { left } => ending(
-            53,
-            "deadline",
-            format!(
-                "the time limit passed with {left} steps left; {}",
-                serves(observed)
-            ),
-            "run the same command again, with a longer --timeout",
-        ),
-        Verdict::NotConverged(plan) => ending(
-            53,
-            "not_converged",
-            format!(
-                "plans do not become empty; {} steps are still asked for",
-                plan.steps.len()
-            ),
-            "shopctl plan shows what is left",
-        ),
-        Verdict::Failed(failure) => {
-            let (code, hint) = failure_code(failure);
-            ending(code, "failed", serves(observed), hint)
-        }
-        Verdict::Refused(_) | Verdict::Backend(_) => None,
+impl Ending {
+    /// The stack is as it should be already.
+    pub(super) fn nothing_to_do() -> Self {
+        Self::new(Exit::Done, "nothing_to_do", String::new(), "")
+    }
+
+    fn new(exit: Exit, outcome: &'static str, detail: String, hint: &str) -> Self {
+        Self { exit, outcome, detail, hint: hint.to_owned() }
     }
 }
 
-/// Exit code of a failed step: images fail before anything was changed.
-fn failure_code(failure: &Failure) -> (u8, &'static str) {
-    match &failure.error {
-        StepError::Backend(BackendError::Build { .. }) => (21, "mend the build, then deploy again"),
-        StepError::Backend(BackendError::ImageMissing { .. }) => (
-            22,
-            "check the name and the registry's credentials (docker login), or add build: to the service",
-        ),
-        StepError::Backend(BackendError::Unreachable { .. }) => {
-            (30, "run the same command again when the engine answers")
+/// Puts a verdict into words and an exit code. `before` is the world before the
+/// run, which a failed run leaves serving.
+pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending, CliError> {
+    let again = "run the same command again to finish";
+    Ok(match verdict {
+        Verdict::Done { steps: 0, .. } => Ending::nothing_to_do(),
+        Verdict::Done { release, .. } => {
+            let detail = release.map_or_else(String::new, |number| format!("release {number}"));
+            Ending::new(Exit::Done, "done", detail, "")
         }
-        StepError::Backend(BackendError::LockLost) => (
-            60,
-            "another run took over; see what it did with shopctl status",
+        Verdict::Stopped { left } => {
+            let detail = format!("stopped at a safe point with {left} steps left; {}", serves(before));
+            Ending::new(Exit::Interrupted, "interrupted", detail, again)
+        }
+        Verdict::TimedOut { left } => {
+            let detail = format!("the time limit passed with {left} steps left; {}", serves(before));
+            Ending::new(Exit::Deadline, "deadline", detail, again)
+        }
+        Verdict::NotConverged(plan) => {
+            let detail = format!("plans do not become empty; {} steps are still asked for", plan.steps.len());
+            Ending::new(Exit::Deadline, "not_converged", detail, "shopctl plan")
+        }
+        Verdict::Failed(failure) => {
+            let (exit, hint) = exit_of(&failure);
+            Ending::new(exit, "failed", format!("{}; {}", failure.error, serves(before)), hint)
+        }
+        Verdict::Refused(refusal) => return Err(refusal.into()),
+        Verdict::Backend(error) => return Err(error.into()),
+    })
+}
+
+/// Exit code of a failed step: images fail before anything was changed.
+fn exit_of(failure: &Failure) -> (Exit, &'static str) {
+    match &failure.error {
+        StepError::Backend(BackendError::Build { .. }) => (Exit::BuildFailed, "mend the build, then: shopctl deploy"),
+        StepError::Backend(BackendError::ImageMissing { .. }) => (
+            Exit::ImageUnavailable,
+            "check the name, sign in with `docker login` if the registry needs it, or add build: to the service",
         ),
-        StepError::Backend(BackendError::PortTaken { .. }) => (
-            52,
-            "free the port, or publish another one, then deploy again",
-        ),
-        _ => (
-            52,
-            "shopctl logs SERVICE shows more; mend the service and deploy again",
-        ),
+        StepError::Backend(BackendError::Unreachable { .. }) => (Exit::Unreachable, "shopctl doctor"),
+        StepError::Backend(BackendError::LockLost) => (Exit::Locked, "shopctl status"),
+        StepError::Backend(BackendError::PortTaken { .. }) => {
+            (Exit::Failed, "free the port, or publish another one, then: shopctl deploy")
+        }
+        _ => (Exit::Failed, "shopctl logs, then mend the service and: shopctl deploy"),
     }
 }
 

@@ -56,3 +56,11 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     );
     Ok(plan)
 }
+
+/// Replicas that each service should have, `scale` included.
+pub fn wanted(input: &PlanInput<'_>) -> std::collections::BTreeMap<String, u32> {
+    scale::counts(input)
+        .into_iter()
+        .map(|(service, count)| (service, count.replicas))
+        .collect()
+}

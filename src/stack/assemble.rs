@@ -16,6 +16,7 @@ use super::keys::SECTIONS;
 use super::keys::SERVICE;
 use super::keys::STACK;
 use super::keys::Shape;
+use super::lint;
 use super::merge;
 use super::path;
 use super::report::At;
@@ -49,6 +50,8 @@ pub(crate) struct Document {
     pub(crate) path: PathBuf,
     /// Its YAML documents.
     pub(crate) trees: Vec<Node>,
+    /// Its number among the sources.
+    pub(crate) file: u32,
 }
 
 /// One set of files with its folder and variables: the stack itself, or what
@@ -102,19 +105,10 @@ impl Assembler<'_> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let file = self.sources.add(name, text);
         let trees = yaml::read(text, file, self.report);
-        if trees.is_empty() && !self.report.failed() {
-            self.report
-                .error(
-                    "empty",
-                    Span::file(file),
-                    &At::ROOT,
-                    format!("{name} is empty"),
-                )
-                .hint("a stack file has at least `services:` with one service");
-        }
         Document {
             path: path.to_owned(),
             trees,
+            file,
         }
     }
 
@@ -141,7 +135,7 @@ impl Assembler<'_> {
             }
         }
         let mut tree = merged.unwrap_or_else(|| Node::new(Value::Map(Map::new()), Span::default()));
-        resolve_environment(&mut tree, project.environment);
+        finish_project(&mut tree, project);
         tree
     }
 
@@ -158,6 +152,9 @@ impl Assembler<'_> {
                 )
                 .hint("begin with `services:`");
             return None;
+        }
+        if let Some(map) = tree.as_map() {
+            lint::version(map, self.report);
         }
         self.fill(&mut tree, project.environment);
         canonical::object(
@@ -381,6 +378,9 @@ impl Assembler<'_> {
                 self.extended(wanted, services, project, trail)?
             }
         };
+        if base.is_null() {
+            return Some(service);
+        }
         let at = At::ROOT.key("services");
         Some(merge::merge(
             base,
@@ -451,7 +451,10 @@ impl Assembler<'_> {
         let mut next = Some(wanted.to_owned());
         let mut seen = Vec::new();
         while let Some(name) = next.take().filter(|name| !seen.contains(name)) {
-            if let Some(entry) = services.get_mut(&name) {
+            if let Some(entry) = services
+                .get_mut(&name)
+                .filter(|entry| !entry.node.is_null())
+            {
                 canonical::object(
                     &mut entry.node,
                     &SERVICE,
@@ -534,13 +537,22 @@ fn import(into: &mut Map, imported: Node, report: &mut Report) {
     }
 }
 
-/// Gives variables without a value the one of the project's environment.
-fn resolve_environment(tree: &mut Node, environment: &Environment) {
+/// What depends on the folder and the variables of the project itself: build
+/// contexts that are not named, and variables without a value.
+fn finish_project(tree: &mut Node, project: Project<'_>) {
     let services = tree
         .as_map_mut()
         .and_then(|map| map.get_mut("services"))
         .and_then(|entry| entry.node.as_map_mut());
     for service in services.into_iter().flat_map(|map| map.values_mut()) {
+        if let Some(build) = service
+            .node
+            .as_map_mut()
+            .and_then(|map| map.get_mut("build"))
+        {
+            let folder = project.base.to_string_lossy().into_owned();
+            build.node.set_default("context", Value::Text(folder));
+        }
         let variables = service
             .node
             .as_map_mut()
@@ -548,7 +560,7 @@ fn resolve_environment(tree: &mut Node, environment: &Environment) {
             .and_then(|entry| entry.node.as_map_mut());
         for (name, entry) in variables.into_iter().flatten() {
             if entry.node.is_null()
-                && let Some(value) = environment.get(name)
+                && let Some(value) = project.environment.get(name)
             {
                 entry.node.value = Value::Text(value.clone());
             }

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::forms;
 use super::keys::Names;
 use super::keys::NoValue;
+use super::keys::Numbers;
 use super::keys::Object;
 use super::keys::Pairs;
 use super::keys::Shape;
@@ -107,6 +108,7 @@ pub(crate) fn canonical(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Co
         Shape::Text
         | Shape::Flag
         | Shape::FlagOrText
+        | Shape::Scalar
         | Shape::TextOrNumber
         | Shape::Port
         | Shape::Int { .. }
@@ -128,7 +130,7 @@ pub(crate) fn canonical(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Co
         Shape::External => forms::external(node, at, cx),
         Shape::List { of, unique } => list(node, of, *unique, at, cx),
         Shape::OneOrList { of, unique } => {
-            if node.as_text().is_some() {
+            if !matches!(node.value, Value::Null | Value::List(_) | Value::Map(_)) {
                 let tag = node.tag.take();
                 let span = node.span;
                 let one = std::mem::replace(node, Node::new(Value::Null, span));
@@ -224,23 +226,27 @@ fn list(node: &mut Node, of: &Shape, unique: Unique, at: &At<'_>, cx: &mut Conte
     match unique {
         Unique::Free => {}
         Unique::By(identity) => keep_last(entries, identity),
-        Unique::Refuse => {
-            for index in 1..entries.len() {
-                let (before, rest) = entries.split_at(index);
-                if let Some(first) = before.iter().find(|other| other.value == rest[0].value) {
-                    let shown = rest[0].scalar_text().unwrap_or_default();
-                    let at = at.index(index);
-                    cx.report
-                        .error(
-                            "duplicate-entry",
-                            rest[0].span,
-                            &at,
-                            format!("`{shown}` stands twice in this list"),
-                        )
-                        .related(first.span, "first here")
-                        .hint("remove one of them");
-                }
-            }
+        Unique::Refuse => refuse_twice(entries, at, cx.report),
+    }
+}
+
+/// Reports entries of a list that stand in it twice.
+pub(crate) fn refuse_twice(entries: &[Node], at: &At<'_>, report: &mut Report) {
+    for (index, entry) in entries.iter().enumerate() {
+        let first = entries[..index]
+            .iter()
+            .find(|other| other.value == entry.value);
+        if let Some(first) = first {
+            let shown = entry.scalar_text().unwrap_or_default();
+            report
+                .error(
+                    "duplicate-entry",
+                    entry.span,
+                    &at.index(index),
+                    format!("`{shown}` stands twice in this list"),
+                )
+                .related(first.span, "first here")
+                .hint("remove one of them");
         }
     }
 }
@@ -420,10 +426,14 @@ fn scalar(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Context<'_>) {
         return;
     }
     let fits = match (shape, &node.value) {
-        (Shape::Text | Shape::FlagOrText | Shape::TextOrNumber | Shape::Port, Value::Text(_))
+        (
+            Shape::Text | Shape::FlagOrText | Shape::Scalar | Shape::TextOrNumber | Shape::Port,
+            Value::Text(_),
+        )
         | (Shape::Flag, Value::Bool(_))
         | (Shape::Number, Value::Int(_) | Value::Float(_)) => true,
         (Shape::FlagOrText, Value::Bool(_))
+        | (Shape::Scalar, Value::Bool(_) | Value::Int(_) | Value::Float(_))
         | (Shape::TextOrNumber, Value::Int(_) | Value::Float(_))
         | (Shape::Port, Value::Int(_)) => {
             to_text(node);
@@ -463,7 +473,13 @@ fn scalar(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Context<'_>) {
 fn parsed(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Context<'_>) -> bool {
     let text = match (&node.value, shape) {
         (Value::Text(text), _) => text.clone(),
-        (Value::Int(_), Shape::Duration | Shape::Bytes { number: false }) => return false,
+        (Value::Int(_), Shape::Duration)
+        | (
+            Value::Int(_) | Value::Float(_),
+            Shape::Bytes {
+                numbers: Numbers::None,
+            },
+        ) => return false,
         (
             Value::Int(_) | Value::Float(_),
             Shape::Int { .. }
@@ -525,6 +541,11 @@ fn number(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Context<'_>) -> 
         Shape::Int { min, max } => whole
             .filter(|number| (*min..=*max).contains(number))
             .map(|number| Value::Int(number.into())),
+        Shape::Bytes {
+            numbers: Numbers::Natural,
+        } => whole
+            .filter(|number| *number >= 0 && matches!(node.value, Value::Int(_)))
+            .map(|number| Value::Text(number.to_string())),
         Shape::Bytes { .. } => whole.map(|number| Value::Text(number.to_string())),
         Shape::Cpus | Shape::Share => match &node.value {
             Value::Int(number) if *number >= 0 => Some(Value::Int(*number)),
@@ -592,14 +613,17 @@ fn wanted(shape: &Shape) -> &'static str {
     match shape {
         Shape::Flag => "a boolean",
         Shape::FlagOrText => "a boolean or text",
+        Shape::Scalar => "text, a number or a boolean",
         Shape::TextOrNumber | Shape::Mode | Shape::TmpfsMode | Shape::DeviceCount => {
             "text or a number"
         }
         Shape::Port => "a port or a range of ports",
         Shape::Int { .. } => "a whole number",
         Shape::Number => "a number",
-        Shape::Bytes { number: true } => "a number of bytes, like 64m",
-        Shape::Bytes { number: false } => "text with a number of bytes, like \"64m\"",
+        Shape::Bytes {
+            numbers: Numbers::None,
+        } => "text with a number of bytes, like \"64m\"",
+        Shape::Bytes { .. } => "a number of bytes, like 64m",
         Shape::Duration => "text with a duration, like 30s",
         Shape::Cpus => "a number of CPUs",
         Shape::Share => "a share, like 0.1%",

@@ -99,6 +99,9 @@ fn service(node: &mut Node, environment: &Environment) -> bool {
             bind.node.set_default("create_host_path", Value::Bool(true));
         }
     }
+    if let Some(Value::List(servers)) = map.get_mut("dns").map(|entry| &mut entry.node.value) {
+        servers.retain(|server| server.as_text() != Some(""));
+    }
     for request in list_mut(map, "gpus") {
         device_count(request);
     }

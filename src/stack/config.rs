@@ -23,6 +23,8 @@ pub struct Document {
     tree: Node,
     environment: BTreeMap<String, String>,
     profiles: BTreeSet<String>,
+    /// Variables were not replaced.
+    raw: bool,
 }
 
 /// A value in printing order.
@@ -90,11 +92,13 @@ impl Document {
         tree: Node,
         environment: BTreeMap<String, String>,
         profiles: BTreeSet<String>,
+        raw: bool,
     ) -> Self {
         Self {
             tree,
             environment,
             profiles,
+            raw,
         }
     }
 
@@ -104,12 +108,20 @@ impl Document {
         if let Printed::Map(map) = &mut printed {
             map.sort_by(|one, other| one.0.cmp(&other.0));
         }
-        serde_json::to_string_pretty(&printed).unwrap_or_default()
+        self.escaped(serde_json::to_string_pretty(&printed).unwrap_or_default())
     }
 
     /// The document as YAML.
     pub fn to_yaml(&self) -> String {
-        serde_yaml::to_string(&self.printed()).unwrap_or_default()
+        self.escaped(serde_yaml::to_string(&self.printed()).unwrap_or_default())
+    }
+
+    /// The output is a stack file again, so a `$` of a value is written `$$`.
+    fn escaped(&self, text: String) -> String {
+        if self.raw {
+            return text;
+        }
+        text.replace('$', "$$")
     }
 
     /// Names of the services.
@@ -192,15 +204,51 @@ pub(crate) fn object(map: &Map, known: &Object) -> Printed {
         let printed = match (key.print, printed) {
             (Print::Never, _) => None,
             (Print::OrNull, printed) => Some(printed.unwrap_or(Printed::Null)),
-            (Print::OrEmptyMap, printed) => Some(printed.unwrap_or(Printed::Map(Vec::new()))),
+            (Print::AsMap, None) => Some(empty_object(&key.shape)),
+            (Print::AsMap, printed) => printed,
+            (Print::AsList, printed) => printed.map(as_list),
             (Print::WhenSet, printed) => printed.filter(|printed| *printed != Printed::Null),
-            (Print::UnlessEmpty, printed) => printed.filter(|printed| !is_empty(printed)),
+            (Print::UnlessEmpty, printed) => {
+                printed.filter(|printed| !is_empty(printed) && !is_zero(printed, &key.shape))
+            }
         };
         if let Some(printed) = printed {
             entries.push((key.printed_as.to_owned(), printed));
         }
     }
     Printed::Map(entries)
+}
+
+/// Units that are text in the document and zero all the same.
+fn is_zero(printed: &Printed, shape: &Shape) -> bool {
+    match (printed, shape) {
+        (Printed::Text(text), Shape::Bytes { .. }) => text == "0",
+        (Printed::Text(text), Shape::Duration) => text == "0s",
+        _ => false,
+    }
+}
+
+fn empty_object(shape: &Shape) -> Printed {
+    match shape {
+        Shape::Object(known) => object(&Map::new(), known),
+        _ => Printed::Map(Vec::new()),
+    }
+}
+
+/// Names with values as a list of `NAME=value`.
+fn as_list(printed: Printed) -> Printed {
+    let Printed::Map(entries) = printed else {
+        return printed;
+    };
+    Printed::List(
+        entries
+            .into_iter()
+            .map(|(name, value)| match value {
+                Printed::Text(text) => Printed::Text(format!("{name}={text}")),
+                _ => Printed::Text(name),
+            })
+            .collect(),
+    )
 }
 
 #[expect(clippy::float_cmp, reason = "zero is exact")]

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 
 use super::Problem;
 use super::Problems;
-use super::Severity;
 use super::Stack;
 use super::assemble::Assembler;
 use super::assemble::Document as File;
@@ -30,6 +29,7 @@ use super::report::Report;
 use super::select;
 use super::source::Sources;
 use super::source::Span;
+use super::yaml::Node;
 
 /// Larger files are no stack files.
 const MAX_BYTES: u64 = 16 << 20;
@@ -80,6 +80,9 @@ pub struct LoadRequest {
     pub stdin: Option<String>,
     /// Keep networks, volumes, secrets and configs that no service uses.
     pub all_resources: bool,
+    /// The document is only printed: what no target would take is a warning,
+    /// as in Docker Compose's `config`.
+    pub document_only: bool,
     /// Leave variables as they are: for `config --no-interpolate`. The stack
     /// is not checked then.
     pub raw: bool,
@@ -103,7 +106,7 @@ pub struct Loaded {
 pub fn load(request: &LoadRequest) -> Result<Loaded, Problems> {
     let mut disk = Disk { request };
     let mut sources = Sources::default();
-    let mut report = Report::default();
+    let mut report = Report::new(request.document_only || request.raw);
     let loaded = Loading {
         request,
         assembler: Assembler {
@@ -134,9 +137,24 @@ struct Loading<'a> {
 impl Loading<'_> {
     fn run(mut self) -> Option<(Stack, Document)> {
         let mut environment = self.request.environment.clone();
+        environment
+            .entry("PWD".to_owned())
+            .or_insert_with(|| self.request.working_dir.to_string_lossy().into_owned());
         let (paths, base) = self.find(&mut environment)?;
         let documents = self.read_all(&paths);
         if self.assembler.report.failed() {
+            return None;
+        }
+        if documents.iter().all(|document| document.trees.is_empty()) {
+            self.assembler
+                .report
+                .error(
+                    "empty",
+                    Span::file(documents.first().map_or(0, |document| document.file)),
+                    &At::ROOT,
+                    "the stack file is empty",
+                )
+                .hint("write `services:` with one service at least");
             return None;
         }
         let name = self.project_name(&documents, &base, &environment)?;
@@ -176,6 +194,8 @@ impl Loading<'_> {
         if !self.request.all_resources {
             select::resources(&mut tree);
         }
+        let report = &mut *self.assembler.report;
+        sources_exist(&tree, self.assembler.files, &environment, report);
         let mut stack = decode::stack(&tree, &environment, self.assembler.sources, report);
         stack.inactive = inactive.keys().cloned().collect();
         stack.profiles = profiles;
@@ -184,7 +204,7 @@ impl Loading<'_> {
         stack.env_files = env_files;
         lint::lint(&tree, &stack, report);
         report.silence(&stack.shop.lint_silence);
-        let document = Document::new(tree, environment, stack.profiles.clone());
+        let document = Document::new(tree, environment, stack.profiles.clone(), self.request.raw);
         Some((stack, document))
     }
 
@@ -454,6 +474,45 @@ impl Loading<'_> {
             .map(|profile| profile.trim().to_owned())
             .filter(|profile| !profile.is_empty())
             .collect()
+    }
+}
+
+/// Warns of secrets and configs whose content is not there now: it may be, by
+/// the time of the deploy.
+fn sources_exist(tree: &Node, files: &dyn Files, environment: &Environment, report: &mut Report) {
+    for section in ["secrets", "configs"] {
+        let root = At::ROOT.key(section);
+        let entries = tree.get(section).and_then(Node::as_map);
+        for (name, entry) in entries.into_iter().flatten() {
+            let at = root.key(name);
+            if let Some(file) = entry.node.get("file")
+                && let Some(path) = file.as_text()
+                && !files.exists(Path::new(path))
+            {
+                let shown = files.name(Path::new(path));
+                report
+                    .warning(
+                        "missing-file",
+                        file.span,
+                        &at,
+                        format!("{at}: there is no file {shown}"),
+                    )
+                    .hint(format!("create {shown} before you deploy"));
+            }
+            if let Some(variable) = entry.node.get("environment")
+                && let Some(variable_name) = variable.as_text()
+                && !environment.contains_key(variable_name)
+            {
+                report
+                    .warning(
+                        "unset-variable",
+                        variable.span,
+                        &at,
+                        format!("{at}: the variable {variable_name} is not set"),
+                    )
+                    .hint(format!("set {variable_name} before you deploy"));
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! scalars are replaced; the table of keys names the exceptions. `!reset`
 //! removes what was there, `!override` replaces it.
 
+use super::canonical;
 use super::canonical::keep_last;
 use super::forms::port_identity;
 use super::keys::Key;
@@ -87,7 +88,11 @@ fn merge_key(
                 Unique::By(identity) => Some(*identity),
                 Unique::Free | Unique::Refuse => None,
             };
-            append(base, over, identity)
+            let merged = append(base, over, identity);
+            if matches!(unique, Unique::Refuse) {
+                canonical::refuse_twice(merged.as_list().unwrap_or_default(), at, report);
+            }
+            merged
         }
         (Shape::Ports, Value::List(_), Value::List(_)) => append(base, over, Some(port_identity)),
         (Shape::Any, Value::Map(_), Value::Map(_)) => maps(base, over, at, report, |_| Inner::ANY),

@@ -108,9 +108,19 @@ impl Finding {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     list: Vec<Finding>,
+    /// The document is only printed, not deployed.
+    document_only: bool,
 }
 
 impl Report {
+    /// An empty report; see [`unfit`](Self::unfit) for `document_only`.
+    pub(crate) fn new(document_only: bool) -> Self {
+        Self {
+            list: Vec::new(),
+            document_only,
+        }
+    }
+
     /// The file cannot be used because of this.
     pub(crate) fn error(
         &mut self,
@@ -142,6 +152,22 @@ impl Report {
         message: impl Into<String>,
     ) -> &mut Finding {
         self.add(Severity::Advice, name, span, at, message.into())
+    }
+
+    /// A target would refuse this. It cannot be deployed, and can be printed.
+    pub(crate) fn unfit(
+        &mut self,
+        name: &'static str,
+        span: Span,
+        at: &At<'_>,
+        message: impl Into<String>,
+    ) -> &mut Finding {
+        let severity = if self.document_only {
+            Severity::Warning
+        } else {
+            Severity::Error
+        };
+        self.add(severity, name, span, at, message.into())
     }
 
     fn add(

@@ -95,7 +95,7 @@ impl Sources {
             .line
             .checked_sub(1)
             .and_then(|index| text.lines().nth(index as usize))
-            .map(|line| line.trim_start_matches('\u{feff}').to_owned());
+            .map(str::to_owned);
         Snippet {
             place: self.place(span),
             length: span.length,

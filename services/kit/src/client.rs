@@ -1,9 +1,9 @@
 //! Calls to other services over HTTP/1.1.
 //!
 //! A service is one or several base URLs. A name is resolved at every connect and its addresses are tried in turn, each
-//! connect beginning with the next one, so replicas that come and go are followed without a restart. A connect that fails is
-//! always retried, since nothing was sent. A broken connection, a timeout or a 503 is retried only for a call that may be
-//! repeated ([`Call::repeatable`]), until [`Limits::total`] has passed.
+//! connect beginning with the next one, so replicas that come and go are followed without a restart. A connect that fails
+//! is retried, since nothing was sent: once at every base, or twice at the only one. A broken connection, a timeout or a 503
+//! is retried only for a call that may be repeated ([`Call::repeatable`]), until [`Limits::total`] has passed.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -48,8 +48,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(1),
-            attempt: Duration::from_secs(8),
-            total: Duration::from_secs(12),
+            attempt: Duration::from_secs(5),
+            // Less than a service has to drain, so that no call is cut off by it.
+            total: Duration::from_secs(7),
         }
     }
 }
@@ -62,20 +63,32 @@ pub struct Call {
     body: Bytes,
     content_type: &'static str,
     headers: HeaderMap,
-    repeatable: bool,
+    repeat: Repeat,
+}
+
+/// When a call is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    Never,
+    IfNotSent,
+    UntilAnswered,
 }
 
 impl Call {
     /// Returns a call without a body. GET, PUT and DELETE may be repeated.
     pub fn new(method: Method, path: impl Into<String>) -> Self {
-        let repeatable = method.is_idempotent();
+        let repeat = if method.is_idempotent() {
+            Repeat::UntilAnswered
+        } else {
+            Repeat::IfNotSent
+        };
         Self {
             method,
             path: path.into(),
             body: Bytes::new(),
             content_type: "application/json",
             headers: HeaderMap::new(),
-            repeatable,
+            repeat,
         }
     }
 
@@ -110,7 +123,14 @@ impl Call {
     /// Marks the call as one that does no harm when it arrives twice.
     #[must_use]
     pub fn repeatable(mut self) -> Self {
-        self.repeatable = true;
+        self.repeat = Repeat::UntilAnswered;
+        self
+    }
+
+    /// Marks the call as one that is never sent again, whatever comes of it.
+    #[must_use]
+    pub fn once(mut self) -> Self {
+        self.repeat = Repeat::Never;
         self
     }
 
@@ -228,13 +248,17 @@ impl Client {
             let outcome = self
                 .attempt(call, self.limits.total.saturating_sub(started.elapsed()))
                 .await;
-            let again = match &outcome {
-                Ok(answer) => call.repeatable && answer.status == StatusCode::SERVICE_UNAVAILABLE,
-                Err(CallError::Connect(_)) => {
-                    connects_left = connects_left.saturating_sub(1);
-                    call.repeatable || connects_left > 0
+            let again = match (&outcome, call.repeat) {
+                (_, Repeat::Never) | (Ok(_), Repeat::IfNotSent) => false,
+                (Ok(answer), Repeat::UntilAnswered) => {
+                    answer.status == StatusCode::SERVICE_UNAVAILABLE
                 }
-                Err(CallError::Broken(_) | CallError::Timeout) => call.repeatable,
+                (Err(_), Repeat::UntilAnswered) => true,
+                (Err(CallError::Connect(_)), Repeat::IfNotSent) => {
+                    connects_left -= 1;
+                    connects_left > 0
+                }
+                (Err(CallError::Broken(_) | CallError::Timeout), Repeat::IfNotSent) => false,
             };
             if !again || started.elapsed() + pause >= self.limits.total {
                 return outcome;

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ pub struct Running {
     /// The admin port.
     pub admin: SocketAddr,
     client: Client,
-    stop: Option<oneshot::Sender<()>>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
     thread: Option<JoinHandle<Result<(), String>>>,
 }
 
@@ -106,7 +107,7 @@ impl Running {
             address,
             admin,
             client,
-            stop: Some(stop),
+            stop: Mutex::new(Some(stop)),
             thread: Some(thread),
         }
     }
@@ -123,7 +124,7 @@ impl Running {
         body: Option<&Value>,
     ) -> Result<Told, CallError> {
         let method = method.parse::<Method>().expect("a method");
-        let mut call = Call::new(method, path);
+        let mut call = Call::new(method, path).once();
         if let Some(body) = body {
             call = call.json(body).expect("a value is JSON");
         }
@@ -172,7 +173,7 @@ impl Running {
         let client = Client::new("TEST", &format!("http://{}", self.admin), Limits::default())
             .expect("an address is a URL");
         let answer = client
-            .send(&Call::new(Method::GET, path))
+            .send(&Call::new(Method::GET, path).once())
             .await
             .expect("the admin port answers");
         (
@@ -182,8 +183,13 @@ impl Running {
     }
 
     /// Tells it to stop, as SIGTERM does, and returns at once.
-    pub fn begin_stop(&mut self) {
-        if let Some(stop) = self.stop.take() {
+    pub fn begin_stop(&self) {
+        if let Some(stop) = self
+            .stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             _ = stop.send(());
         }
     }

@@ -5,7 +5,7 @@
 //! sequence of steps of each operation, safe to break off and to repeat at any step; [`api`] is the routes.
 //!
 //! Settings beside those of [`shop_kit::host`] and [`shop_kit::sqlite`]: `GOODS_URL` (`http://goods:8001`, or several with
-//! commas), `GOODS_TIMEOUT` (12s), `ORDER_HOLD` (15m: how long an order waits for its payment), `SUBSCRIBERS` (URLs that
+//! commas), `GOODS_TIMEOUT` (7s), `ORDER_HOLD` (15m: how long an order waits for its payment), `SUBSCRIBERS` (URLs that
 //! events are posted to).
 
 pub mod api;

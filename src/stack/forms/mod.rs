@@ -10,6 +10,7 @@ mod words;
 pub(crate) use self::hosts::hosts;
 pub(crate) use self::mount::finish_mount;
 pub(crate) use self::mount::mount;
+pub(crate) use self::ports::finish_port;
 pub(crate) use self::ports::port_identity;
 pub(crate) use self::ports::ports;
 pub(crate) use self::simple::all_gpus;

@@ -60,6 +60,19 @@ pub(crate) fn ports(node: &mut Node, at: &At<'_>, cx: &mut Context<'_>) {
     node.value = Value::List(all);
 }
 
+/// The address of the long form.
+pub(crate) fn finish_port(node: &mut Node, at: &At<'_>, cx: &mut Context<'_>) {
+    let Some(address) = node.get("host_ip") else {
+        return;
+    };
+    if let Some(text) = address.as_text()
+        && text.parse::<IpAddr>().is_err()
+        && !(cx.raw && text.contains('$'))
+    {
+        cx.invalid(address, &at.key("host_ip"), "an IP address", "127.0.0.1");
+    }
+}
+
 /// Two entries for the same place are one: the later one.
 pub(crate) fn port_identity(node: &Node) -> String {
     let scalar = |key: &str| node.get(key).and_then(Node::scalar_text);

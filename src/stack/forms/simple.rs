@@ -207,6 +207,6 @@ pub(crate) fn finish_volume(node: &mut Node, at: &At<'_>, cx: &mut Context<'_>) 
         && let Some(device) = options.get_mut("device")
         && let Value::Text(text) = &mut device.node.value
     {
-        *text = cx.absolute(text);
+        *text = cx.absolute(if text.is_empty() { "." } else { text });
     }
 }

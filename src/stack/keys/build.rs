@@ -25,7 +25,9 @@ pub(super) static BUILD: Object = Object {
         Key::new("args", ENVIRONMENT),
         Key::new("provenance", Shape::FlagOrText).later(),
         Key::new("sbom", Shape::FlagOrText).later(),
-        Key::new("ssh", ENVIRONMENT).later(),
+        Key::new("ssh", ENVIRONMENT)
+            .print(super::Print::AsList)
+            .later(),
         Key::new("labels", LABELS),
         Key::new("cache_from", TEXTS),
         Key::new("cache_to", TEXTS).later(),

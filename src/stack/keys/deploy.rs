@@ -22,10 +22,10 @@ pub(super) static DEPLOY: Object = Object {
         Key::new("rollback_config", Shape::Object(&UPDATE))
             .print(Print::WhenSet)
             .later(),
-        Key::new("resources", Shape::Object(&RESOURCES)).print(Print::OrEmptyMap),
+        Key::new("resources", Shape::Object(&RESOURCES)).print(Print::AsMap),
         Key::new("restart_policy", Shape::Object(&RESTART_POLICY)).print(Print::WhenSet),
         Key::new("placement", Shape::Object(&PLACEMENT))
-            .print(Print::OrEmptyMap)
+            .print(Print::AsMap)
             .later(),
         Key::new("endpoint_mode", Shape::Text).later(),
     ],
@@ -61,7 +61,7 @@ static LIMITS: Object = Object {
     finish: None,
     keys: &[
         Key::new("cpus", Shape::Cpus),
-        Key::new("memory", Shape::Bytes { number: false }),
+        Key::new("memory", super::BYTES_AS_TEXT),
         Key::new("pids", super::ANY_INT),
     ],
 };
@@ -72,7 +72,7 @@ static RESERVATIONS: Object = Object {
     finish: None,
     keys: &[
         Key::new("cpus", Shape::Cpus),
-        Key::new("memory", Shape::Bytes { number: false }),
+        Key::new("memory", super::BYTES_AS_TEXT),
         Key::new(
             "devices",
             Shape::List {

@@ -43,8 +43,8 @@ pub(crate) enum Shape {
     Number,
     /// A number of bytes with or without a unit; canonical as digits.
     Bytes {
-        /// Whether a bare number is accepted, and not only text.
-        number: bool,
+        /// Which bare numbers are accepted.
+        numbers: Numbers,
     },
     /// A duration; canonical as Go prints it.
     Duration,
@@ -103,6 +103,8 @@ pub(crate) enum Shape {
         /// Turns what is no mapping into one.
         parse: Parse,
     },
+    /// Text, a number or a boolean; canonical as text.
+    Scalar,
     /// Text, or a number that is canonical as text.
     TextOrNumber,
     /// A port or a range of ports; canonical as text.
@@ -119,6 +121,17 @@ pub(crate) enum Shape {
     Ports,
     /// `hosts` lines: `name=address`, or a mapping of names to addresses.
     Hosts,
+}
+
+/// Which bare numbers an amount may be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// None: only text.
+    None,
+    /// Whole ones from 0 on.
+    Natural,
+    /// Any; fractions are cut.
+    Any,
 }
 
 /// Turns a short form into the mapping it stands for; `None` after a report.
@@ -219,8 +232,10 @@ pub(crate) enum Print {
     WhenSet,
     /// Always; null when it is absent.
     OrNull,
-    /// Always; an empty mapping when it is absent.
-    OrEmptyMap,
+    /// Always; as an empty mapping when it is absent.
+    AsMap,
+    /// When it is there, names with values as a list of `NAME=value`.
+    AsList,
     /// Never.
     Never,
 }
@@ -319,7 +334,15 @@ const ANY_INT: Shape = Shape::Int {
     min: i64::MIN,
     max: i64::MAX,
 };
-const BYTES: Shape = Shape::Bytes { number: true };
+const BYTES: Shape = Shape::Bytes {
+    numbers: Numbers::Any,
+};
+const SIZE: Shape = Shape::Bytes {
+    numbers: Numbers::Natural,
+};
+const BYTES_AS_TEXT: Shape = Shape::Bytes {
+    numbers: Numbers::None,
+};
 const LABELS: Shape = Shape::Pairs(Pairs {
     list: true,
     flags: true,

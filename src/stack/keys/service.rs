@@ -467,7 +467,10 @@ static TMPFS_OPTIONS: Object = Object {
     name: "tmpfs options",
     extensions: true,
     finish: None,
-    keys: &[Key::new("size", BYTES), Key::new("mode", Shape::TmpfsMode)],
+    keys: &[
+        Key::new("size", super::SIZE),
+        Key::new("mode", Shape::TmpfsMode),
+    ],
 };
 
 static IMAGE_OPTIONS: Object = Object {
@@ -480,7 +483,7 @@ static IMAGE_OPTIONS: Object = Object {
 pub(crate) static PORT: Object = Object {
     name: "port",
     extensions: true,
-    finish: None,
+    finish: Some(forms::finish_port),
     keys: &[
         Key::new("name", Shape::Text),
         Key::new("mode", Shape::Text),
@@ -593,7 +596,16 @@ static PROVIDER: Object = Object {
     finish: None,
     keys: &[
         Key::new("type", Shape::Text).needed(),
-        Key::new("options", Shape::Any),
+        Key::new(
+            "options",
+            Shape::Map {
+                of: &Shape::OneOrList {
+                    of: &Shape::Scalar,
+                    unique: Unique::Free,
+                },
+                names: Names::Any,
+            },
+        ),
     ],
 };
 
@@ -633,7 +645,7 @@ static WATCH: Object = Object {
         .print(Print::WhenSet)
         .needed(),
         Key::new("target", Shape::Text),
-        Key::new("exec", Shape::Object(&HOOK)).print(Print::WhenSet),
+        Key::new("exec", Shape::Object(&HOOK)).print(Print::AsMap),
         Key::new(
             "include",
             Shape::OneOrList {

@@ -40,7 +40,7 @@ pub(crate) static STACK: Object = Object {
                 names: Names::Identifier,
             },
         )
-        .print(Print::WhenSet),
+        .print(Print::AsMap),
         Key::new(
             "networks",
             Shape::Map {
@@ -76,6 +76,7 @@ pub(crate) static STACK: Object = Object {
                 names: Names::Any,
             },
         )
+        .print(Print::Never)
         .never("shopctl runs no models"),
         Key::new("x-shop", Shape::Object(&shop::STACK)),
     ],
@@ -112,7 +113,7 @@ static NETWORK: Object = Object {
         Key::new("name", Shape::Text),
         Key::new("driver", Shape::Text),
         Key::new("driver_opts", OPTIONS),
-        Key::new("ipam", Shape::Object(&IPAM)).print(Print::OrEmptyMap),
+        Key::new("ipam", Shape::Object(&IPAM)).print(Print::AsMap),
         Key::new("external", Shape::External),
         Key::new("internal", Shape::Flag),
         Key::new("attachable", Shape::Flag),

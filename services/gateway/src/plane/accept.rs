@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::forward::Front;
+use super::headers::client_name;
 use super::tcp;
 use crate::protocol::Protocol;
 
@@ -48,9 +49,10 @@ pub(crate) async fn accept(listener: TcpListener, front: Rc<Front>) {
 
 async fn serve_http(front: Rc<Front>, stream: TcpStream, client: IpAddr) {
     let mut stopping = front.stopping.clone();
+    let client = client_name(client);
     let service = service_fn(move |request| {
-        let front = Rc::clone(&front);
-        async move { Ok::<_, Infallible>(front.answer(request, client).await) }
+        let (front, client) = (Rc::clone(&front), client.clone());
+        async move { Ok::<_, Infallible>(front.answer(request, &client).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

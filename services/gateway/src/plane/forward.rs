@@ -9,7 +9,6 @@
 //!
 //! Test: `tests/gateway/http.rs`, `tests/gateway/retry.rs`.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,6 +26,7 @@ use super::body::Relay;
 use super::body::Reply;
 use super::headers;
 use super::problem::Problem;
+use super::replay::Replay;
 use super::upgrade;
 use crate::routing::service::Meter;
 use crate::routing::table::Refusal;
@@ -45,12 +45,6 @@ pub(crate) struct Front {
     /// Becomes true when the gateway ends. Whoever holds a front keeps its
     /// worker waiting, up to the grace period.
     pub(crate) stopping: watch::Receiver<bool>,
-}
-
-/// What the choice of a target depends on.
-struct Place {
-    authority: Option<String>,
-    path: String,
 }
 
 /// How one attempt went.
@@ -76,18 +70,15 @@ impl Front {
     pub(crate) async fn answer(
         self: Rc<Self>,
         mut request: Request<Incoming>,
-        client: IpAddr,
+        client: &HeaderValue,
     ) -> Response<Reply> {
         let started = Instant::now();
-        let place = Place {
-            authority: headers::authority(&request).map(str::to_owned),
-            path: request.uri().path().to_owned(),
-        };
+        let lease = self.take(&request, None);
         let protocol = headers::upgrade(&request);
         let from_client = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
         let (mut head, body) = request.into_parts();
         let id = headers::prepare_request(&mut head, client, protocol);
-        let lease = match self.take(&place, None) {
+        let lease = match lease {
             Ok(lease) => lease,
             Err(Refusal::NoRoute) => return Problem::NoRoute.response(id),
             Err(Refusal::NoTarget(meter)) => {
@@ -103,7 +94,7 @@ impl Front {
             Upload::Stream(body)
         };
         let request = Request::from_parts(head, body);
-        match self.exchange(request, &place, lease).await {
+        match self.exchange(request, lease).await {
             Ok(exchange) => {
                 meter.record(started.elapsed());
                 if exchange.response.status().is_server_error() {
@@ -115,11 +106,11 @@ impl Front {
         }
     }
 
-    fn take(&self, place: &Place, not: Option<&Lease>) -> Result<Lease, Refusal> {
+    fn take<B>(&self, request: &Request<B>, not: Option<&Lease>) -> Result<Lease, Refusal> {
         self.table.take_http(
             &self.listener,
-            place.authority.as_deref().map(headers::host),
-            &place.path,
+            headers::authority(request).map(headers::host),
+            request.uri().path(),
             not.map(|lease| &*lease.target),
         )
     }
@@ -127,7 +118,6 @@ impl Front {
     async fn exchange(
         &self,
         mut request: Request<Upload>,
-        place: &Place,
         mut lease: Lease,
     ) -> Result<Exchange, Problem> {
         let mut may_change_target = true;
@@ -151,7 +141,7 @@ impl Front {
                     if !may_change_target {
                         return Err(Problem::BadUpstream);
                     }
-                    let other = self.take(place, Some(&lease));
+                    let other = self.take(&again, Some(&lease));
                     lease = other.map_err(|_| Problem::BadUpstream)?;
                     request = again;
                     may_change_target = false;
@@ -175,13 +165,15 @@ impl Front {
             },
         };
         let reused = connection.reused;
-        let replay = reused.then(|| repeatable(&request)).flatten();
+        let replay = reused.then(|| Replay::of(&request)).flatten();
         match connection.sender.try_send_request(request).await {
             Ok(response) => Attempt::Answered(response, connection),
-            Err(mut error) => match (error.take_message(), replay) {
-                (Some(unsent), _) if !reused => Attempt::Unreached(unsent),
-                (Some(again), _) | (None, Some(again)) => Attempt::Stale(again),
-                (None, None) => Attempt::Broken,
+            Err(mut error) => match error.take_message() {
+                Some(unsent) if reused => Attempt::Stale(unsent),
+                Some(unsent) => Attempt::Unreached(unsent),
+                None => replay
+                    .and_then(Replay::request)
+                    .map_or(Attempt::Broken, Attempt::Stale),
             },
         }
     }
@@ -224,16 +216,4 @@ fn refuse(problem: Problem, meter: &Meter, started: Instant, id: HeaderValue) ->
     meter.count_5xx();
     meter.record(started.elapsed());
     problem.response(id)
-}
-
-/// A copy of a request that may be made twice.
-fn repeatable(request: &Request<Upload>) -> Option<Request<Upload>> {
-    let safe = matches!(request.body(), Upload::Empty) && headers::is_idempotent(request.method());
-    safe.then(|| {
-        let mut copy = Request::new(Upload::Empty);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.headers_mut() = request.headers().clone();
-        copy
-    })
 }

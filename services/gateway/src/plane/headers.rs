@@ -42,6 +42,12 @@ pub(crate) fn host(authority: &str) -> &str {
     &authority[..end]
 }
 
+/// How a client is named to the servers.
+pub(crate) fn client_name(client: IpAddr) -> HeaderValue {
+    let name = client.to_canonical().to_string();
+    HeaderValue::try_from(name).unwrap_or_else(|_| HeaderValue::from_static("unknown"))
+}
+
 /// The protocol that the client wants to change to, if it says so validly.
 pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
     let wanted = request.version() == Version::HTTP_11
@@ -54,7 +60,7 @@ pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
 /// Makes the client's request ours. Returns its id.
 pub(crate) fn prepare_request(
     head: &mut request::Parts,
-    client: IpAddr,
+    client: &HeaderValue,
     upgrade: Option<HeaderValue>,
 ) -> HeaderValue {
     if let Some(authority) = head.uri.authority() {
@@ -151,18 +157,19 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// The list of clients grows by ours. Scheme and host are what we saw: what a
 /// client writes there itself must not reach a server that believes it.
-fn forwarded(headers: &mut HeaderMap, client: IpAddr) {
-    let mut clients = String::new();
-    for value in headers.get_all(FORWARDED_FOR) {
-        if let Ok(value) = value.to_str()
-            && !value.trim().is_empty()
-        {
-            clients.push_str(value);
-            clients.push_str(", ");
-        }
-    }
-    clients.push_str(&client.to_canonical().to_string());
-    if let Ok(clients) = HeaderValue::try_from(clients) {
+fn forwarded(headers: &mut HeaderMap, client: &HeaderValue) {
+    let before: Vec<&[u8]> = headers
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .map(|value| value.as_bytes().trim_ascii())
+        .filter(|value| !value.is_empty())
+        .chain([client.as_bytes()])
+        .collect();
+    let clients = match before[..] {
+        [_] => Ok(client.clone()),
+        _ => HeaderValue::from_bytes(&before.join(&b", "[..])),
+    };
+    if let Ok(clients) = clients {
         headers.insert(FORWARDED_FOR, clients);
     }
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -200,7 +207,7 @@ mod tests {
         let request = request.body(()).expect("a request");
         let protocol = upgrade(&request);
         let mut head = request.into_parts().0;
-        prepare_request(&mut head, IpAddr::from([192, 0, 2, 7]), protocol);
+        prepare_request(&mut head, &client_name([192, 0, 2, 7].into()), protocol);
         head
     }
 

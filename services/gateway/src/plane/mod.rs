@@ -10,6 +10,7 @@ pub(crate) mod forward;
 pub(crate) mod headers;
 pub(crate) mod listen;
 pub(crate) mod problem;
+pub(crate) mod replay;
 pub(crate) mod tcp;
 pub(crate) mod upgrade;
 pub(crate) mod worker;
