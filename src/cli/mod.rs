@@ -140,7 +140,13 @@ pub async fn dispatch<B: Backend>(
 
 /// Flags over environment over defaults, with stdin read where a file is `-`.
 pub fn gathered(invocation: &Invocation, cli: &Cli) -> Result<Settings, CliError> {
-    let files: Vec<PathBuf> = cli.files.files.iter().chain(cli.command.files()).cloned().collect();
+    let files: Vec<PathBuf> = cli
+        .files
+        .files
+        .iter()
+        .chain(cli.command.files())
+        .cloned()
+        .collect();
     let reads_stdin = files.iter().any(|file| file.as_os_str() == "-");
     let mut settings = settings::gather(
         &cli.globals,
@@ -150,8 +156,9 @@ pub fn gathered(invocation: &Invocation, cli: &Cli) -> Result<Settings, CliError
         invocation.terminals,
     )?;
     if reads_stdin {
-        let text = std::io::read_to_string(std::io::stdin())
-            .map_err(|error| CliError::caused(Exit::StackInvalid, "stdin cannot be read", &error))?;
+        let text = std::io::read_to_string(std::io::stdin()).map_err(|error| {
+            CliError::caused(Exit::StackInvalid, "stdin cannot be read", &error)
+        })?;
         settings.load.stdin = Some(text);
     }
     Ok(settings)
@@ -165,7 +172,11 @@ fn engine(settings: &Settings) -> crate::backend::docker::Settings {
         config_dir: engine.config_dir.clone(),
         tls_verify: engine.tls_verify,
         cert_path: engine.cert_path.clone(),
-        classic_builder: settings.load.environment.get("DOCKER_BUILDKIT").is_some_and(|value| value == "0"),
+        classic_builder: settings
+            .load
+            .environment
+            .get("DOCKER_BUILDKIT")
+            .is_some_and(|value| value == "0"),
     }
 }
 
@@ -178,20 +189,34 @@ fn gateway(command: GatewayCommand) -> Result<Exit, CliError> {
         GatewayCommand::Run { name, dir, listen } => {
             let mut options = RunOptions::new(name, dir);
             for one in listen {
-                options.listens.push(one.parse().map_err(|error: shop_gateway::Error| CliError::usage(error.to_string()))?);
+                options
+                    .listens
+                    .push(one.parse().map_err(|error: shop_gateway::Error| {
+                        CliError::usage(error.to_string())
+                    })?);
             }
             shop_gateway::block_on(shop_gateway::run(options))
         }
         GatewayCommand::Control { name, prober } => {
             let name = name.unwrap_or_default();
-            let options = if prober { ControlOptions::prober(name) } else { ControlOptions::bridge(name) };
+            let options = if prober {
+                ControlOptions::prober(name)
+            } else {
+                ControlOptions::bridge(name)
+            };
             shop_gateway::block_on(shop_gateway::control(options))
         }
         GatewayCommand::Keep => shop_gateway::block_on(shop_gateway::keep()),
         GatewayCommand::Lock => shop_gateway::block_on(shop_gateway::lock(LockOptions::default())),
     };
     result.map_or_else(
-        |error| Err(CliError::caused(Exit::Internal, "the data plane failed", &error)),
+        |error| {
+            Err(CliError::caused(
+                Exit::Internal,
+                "the data plane failed",
+                &error,
+            ))
+        },
         |()| Ok(Exit::Done),
     )
 }

@@ -69,7 +69,12 @@ impl<B: Backend> World<'_, B> {
                     .hint(format!("services: {}", known.join(", "))));
             }
         }
-        let project = Project::new(loaded.stack, &self.settings.load.environment, &self.settings.cache, services)?;
+        let project = Project::new(
+            loaded.stack,
+            &self.settings.load.environment,
+            &self.settings.cache,
+            services,
+        )?;
         if !self.settings.quiet {
             print_findings(self.console, &project.warnings);
         }
@@ -87,7 +92,10 @@ impl<B: Backend> World<'_, B> {
         let emitter = Emitter::new(sender, run.clone());
         let (stopper, stop) = watch::channel(false);
         let working = async move {
-            let helper = OwnImage { images: self.backend, binary: &self.binary };
+            let helper = OwnImage {
+                images: self.backend,
+                binary: &self.binary,
+            };
             let session = Session {
                 backend: self.backend,
                 helper: &helper,
@@ -102,7 +110,7 @@ impl<B: Backend> World<'_, B> {
                 run,
                 stop,
             };
-        let mut signals = Signals::new();
+            let mut signals = Signals::new();
             let result = {
                 let work = work(&session);
                 tokio::pin!(work);
@@ -123,9 +131,10 @@ impl<B: Backend> World<'_, B> {
             };
             // A run that stopped because it was asked to ends with the signal's code.
             let result = match result {
-                Ok(ending) if ending.exit == Exit::Interrupted => {
-                    Ok(Ending { exit: signals.last.unwrap_or(Exit::Interrupted), ..ending })
-                }
+                Ok(ending) if ending.exit == Exit::Interrupted => Ok(Ending {
+                    exit: signals.last.unwrap_or(Exit::Interrupted),
+                    ..ending
+                }),
                 other => other,
             };
             let finished = match &result {
@@ -158,7 +167,11 @@ impl<B: Backend> World<'_, B> {
             return Ok(Exit::Done);
         }
         let failed = CliError::new(ending.exit, ending.detail);
-        Err(if ending.hint.is_empty() { failed } else { failed.hint(ending.hint) })
+        Err(if ending.hint.is_empty() {
+            failed
+        } else {
+            failed.hint(ending.hint)
+        })
     }
 }
 
@@ -197,6 +210,8 @@ impl Signals {
 }
 
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
