@@ -177,12 +177,22 @@ impl From<Problems> for CliError {
     }
 }
 
+/// Place, source lines and caret, without the message and the hint.
+fn laid_out(problem: &Problem) -> String {
+    let bare = Problem {
+        hint: None,
+        ..problem.clone()
+    };
+    let text = bare.to_string();
+    text.split_once('\n')
+        .map_or_else(String::new, |(_, rest)| rest.to_owned())
+}
+
 /// A finding in the stack file as a report.
 fn report(problem: &Problem) -> Report {
     Report {
         message: problem.message.clone(),
-        place: problem.place().to_string(),
-        snippet: String::new(),
+        snippet: laid_out(problem),
         hint: problem.hint.clone(),
         ..Report::default()
     }
@@ -196,12 +206,12 @@ pub fn print_findings(console: &Console, findings: &[Problem]) {
             Severity::Warning => console.paint(Paint::Yellow, "warning:"),
             Severity::Advice => console.paint(Paint::Cyan, "advice:"),
         };
-        let found = report(problem);
-        let mut text = format!("{label} {}", found.message);
-        if !found.place.is_empty() {
-            let _ = write!(text, " ({})", found.place);
+        let mut text = format!("{label} {}", problem.message);
+        let place = problem.place().to_string();
+        if !place.is_empty() {
+            let _ = write!(text, " ({place})");
         }
-        if let Some(hint) = found.hint {
+        if let Some(hint) = &problem.hint {
             let _ = write!(text, "; {hint}");
         }
         console.err(&text);

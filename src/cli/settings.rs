@@ -64,6 +64,19 @@ pub struct EngineSettings {
     pub tls_verify: bool,
     /// `DOCKER_CERT_PATH`.
     pub cert_path: Option<PathBuf>,
+    /// `DOCKER_BUILDKIT=0`.
+    pub classic_builder: bool,
+}
+
+impl EngineSettings {
+    /// Path of the engine's socket, where it is one of this host.
+    pub fn local_socket(&self) -> Option<PathBuf> {
+        match (&self.host, &self.context) {
+            (Some(host), _) => host.strip_prefix("unix://").map(Into::into),
+            (None, None) => Some("/var/run/docker.sock".into()),
+            (None, Some(_)) => None,
+        }
+    }
 }
 
 /// The terminals among the standard streams.
@@ -122,7 +135,6 @@ pub fn gather(
             env_files: globals.env_file.clone(),
             project_name: globals.project_name.clone(),
             profiles: globals.profile.clone(),
-            project_directory: None,
             environment: environment.clone(),
             working_dir: working_dir.to_owned(),
             ..LoadRequest::default()
@@ -136,6 +148,7 @@ pub fn gather(
                 .or_else(|| home.as_ref().map(|home| home.join(".docker"))),
             tls_verify: get("DOCKER_TLS_VERIFY").is_some(),
             cert_path: get("DOCKER_CERT_PATH").map(PathBuf::from),
+            classic_builder: get("DOCKER_BUILDKIT").is_some_and(|it| it == "0"),
         },
         format: globals.output.into(),
         progress: progress(globals, environment, terminals),

@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
-use tokio::signal::unix::SignalKind;
-use tokio::signal::unix::signal;
 use tokio::sync::mpsc;
 use tokio::sync::watch;
 
@@ -16,6 +14,7 @@ use super::error::print_findings;
 use super::exit::Exit;
 use super::project::Project;
 use super::settings::Settings;
+use super::signals::Signals;
 use crate::backend::Backend;
 use crate::backend::Holder;
 use crate::backend::Images;
@@ -172,6 +171,7 @@ impl<B: Backend> World<'_, B> {
         } else {
             failed.hint(ending.hint)
         })
+<<<<<<< HEAD
     }
 }
 
@@ -206,6 +206,8 @@ impl Signals {
         };
         self.last = Some(exit);
         exit
+=======
+>>>>>>> main
     }
 }
 

@@ -47,6 +47,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         Err(error) => {
             return Ended::Failed(Box::new(Failure {
                 step: 0,
+                message: error.to_string(),
                 error: error.into(),
                 output: Vec::new(),
                 succeeded: Vec::new(),
@@ -117,12 +118,13 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
             Some(step) => last_words(backend, job, step, &error).await,
             None => Vec::new(),
         };
+        let message = redact(&chain(&error), job.secrets);
         if let Some(step) = steps.get(&id) {
             emitter.emit(EventKind::StepFailed {
                 step: id,
                 service: step.service.clone(),
                 what: report::what(step),
-                error: redact(&chain(&error), job.secrets),
+                error: message.clone(),
                 output: output.clone(),
             });
         }
@@ -130,7 +132,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         runner.fleet.close().await;
         return Ended::Failed(Box::new(Failure {
             step: id,
-            error,
+            error, message,
             output,
             succeeded: succeeded.into_iter().collect(),
         }));

@@ -79,6 +79,8 @@ pub struct Failure {
     pub step: StepId,
     /// Why.
     pub error: StepError,
+    /// The error and its causes in words, secrets filtered.
+    pub message: String,
     /// Last log lines or build output, secrets filtered.
     pub output: Vec<String>,
     /// Steps that had succeeded, and so changed something.

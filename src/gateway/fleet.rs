@@ -337,24 +337,20 @@ fn config(lock: u64, state: &State) -> protocol::Config {
         },
         routes: routes.iter().map(route).collect(),
     };
-    let service = |(name, aliases): (&String, &BTreeSet<String>)| {
-        let target = |alias: &String| protocol::Target {
-            id: alias.clone(),
-            host: alias.clone(),
-            weight: 1,
-        };
-        (
-            name.clone(),
-            protocol::Service {
-                targets: aliases.iter().map(target).collect(),
-            },
-        )
+    // A routed service without a replica is known too: its requests are answered
+    // with "no healthy upstream", not "no route".
+    let routed = state.listeners.values().flat_map(|(_, routes)| routes).map(|route| &route.service);
+    let names: BTreeSet<&String> = routed.chain(state.targets.keys()).collect();
+    let service = |name: &String| {
+        let target = |alias: &String| protocol::Target { id: alias.clone(), host: alias.clone(), weight: 1 };
+        let targets = state.targets.get(name).into_iter().flatten().map(target).collect();
+        (name.clone(), protocol::Service { targets })
     };
     protocol::Config {
         version: 1,
         lock,
         generation: state.generation,
         listeners: state.listeners.iter().map(listener).collect(),
-        services: state.targets.iter().map(service).collect(),
+        services: names.into_iter().map(service).collect(),
     }
 }
