@@ -299,57 +299,6 @@ fn engine(settings: &Settings) -> crate::backend::docker::Settings {
         config_dir: engine.config_dir.clone(),
         tls_verify: engine.tls_verify,
         cert_path: engine.cert_path.clone(),
-<<<<<<< HEAD
-        classic_builder: settings
-            .load
-            .environment
-            .get("DOCKER_BUILDKIT")
-            .is_some_and(|value| value == "0"),
-    }
-}
-
-/// The data plane and its helpers, each on a small runtime of its own.
-fn gateway(command: GatewayCommand) -> Result<Exit, CliError> {
-    use shop_gateway::ControlOptions;
-    use shop_gateway::LockOptions;
-    use shop_gateway::RunOptions;
-    let result = match command {
-        GatewayCommand::Run { name, dir, listen } => {
-            let mut options = RunOptions::new(name, dir);
-            for one in listen {
-                options
-                    .listens
-                    .push(one.parse().map_err(|error: shop_gateway::Error| {
-                        CliError::usage(error.to_string())
-                    })?);
-            }
-            shop_gateway::block_on(shop_gateway::run(options))
-        }
-        GatewayCommand::Control { name, prober } => {
-            let name = name.unwrap_or_default();
-            let options = if prober {
-                ControlOptions::prober(name)
-            } else {
-                ControlOptions::bridge(name)
-            };
-            shop_gateway::block_on(shop_gateway::control(options))
-        }
-        GatewayCommand::Keep => shop_gateway::block_on(shop_gateway::keep()),
-        GatewayCommand::Lock => shop_gateway::block_on(shop_gateway::lock(LockOptions::default())),
-    };
-    result.map_or_else(
-        |error| {
-            Err(CliError::caused(
-                Exit::Internal,
-                "the data plane failed",
-                &error,
-            ))
-        },
-        |()| Ok(Exit::Done),
-    )
-}
-=======
         classic_builder: engine.classic_builder,
     }
 }
->>>>>>> main

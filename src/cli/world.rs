@@ -171,43 +171,6 @@ impl<B: Backend> World<'_, B> {
         } else {
             failed.hint(ending.hint)
         })
-<<<<<<< HEAD
-    }
-}
-
-/// The signals that ask a run to stop.
-struct Signals {
-    interrupt: Option<tokio::signal::unix::Signal>,
-    terminate: Option<tokio::signal::unix::Signal>,
-    last: Option<Exit>,
-}
-
-impl Signals {
-    fn new() -> Self {
-        Self {
-            interrupt: signal(SignalKind::interrupt()).ok(),
-            terminate: signal(SignalKind::terminate()).ok(),
-            last: None,
-        }
-    }
-
-    async fn next(&mut self) -> Exit {
-        async fn one(signal: &mut Option<tokio::signal::unix::Signal>) {
-            if let Some(signal) = signal
-                && signal.recv().await.is_some()
-            {
-                return;
-            }
-            std::future::pending().await
-        }
-        let exit = tokio::select! {
-            () = one(&mut self.interrupt) => Exit::Interrupted,
-            () = one(&mut self.terminate) => Exit::Terminated,
-        };
-        self.last = Some(exit);
-        exit
-=======
->>>>>>> main
     }
 }
 
