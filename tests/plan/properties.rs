@@ -350,7 +350,7 @@ fn recover(
     now.retain(|service, _| owed.contains_key(service));
     keep_undisturbed(&mut now, &plan, world);
     turn::carry_out(world, &plan, "third", |world| {
-        assert_serving(world, &now, &name)
+        assert_serving(world, &now, &name);
     })
     .unwrap_or_else(|why| panic!("{why}\n{name}"));
     let again = turn::plan(world, &situation.after, options).unwrap();
