@@ -94,7 +94,11 @@ impl Assembler<'_> {
                 };
                 self.report
                     .error("file", file, at, format!("cannot read {name}: {reason}"))
-                    .hint("check the path, or name the file with -f");
+                    .hint(if asked.file == 0 {
+                        "check the path that -f or COMPOSE_FILE names"
+                    } else {
+                        "check the path; it is relative to the folder of this file's project"
+                    });
                 None
             }
         }
@@ -318,13 +322,21 @@ impl Assembler<'_> {
             return;
         }
         let before = services.clone();
+        let mut failed: Vec<String> = Vec::new();
         for name in extending {
+            // One circle is reported once.
+            if failed.contains(&name) {
+                continue;
+            }
             let file = project.trail.last().cloned().unwrap_or_default();
             let mut trail = vec![(file, name.clone())];
-            if let Some(done) = self.extended(&name, &before, project, &mut trail)
-                && let Some(entry) = services.get_mut(&name)
-            {
-                entry.node = done;
+            match self.extended(&name, &before, project, &mut trail) {
+                Some(done) => {
+                    if let Some(entry) = services.get_mut(&name) {
+                        entry.node = done;
+                    }
+                }
+                None => failed.extend(trail.into_iter().map(|(_, name)| name)),
             }
         }
     }
@@ -355,7 +367,7 @@ impl Assembler<'_> {
                     )
                     .hint("add `service: name` of the service to extend");
             }
-            return Some(service);
+            return None;
         };
         let wanted_span = extends
             .node

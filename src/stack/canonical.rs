@@ -58,6 +58,12 @@ impl Context<'_> {
             Value::Null => {
                 finding.hint("give it a value, or remove the key");
             }
+            Value::Int(number) if wanted.starts_with("text with a duration") => {
+                finding.hint(format!("add a unit: {number}s"));
+            }
+            Value::Int(number) if wanted.starts_with("text with a number of bytes") => {
+                finding.hint(format!("add a unit: {number}b"));
+            }
             Value::Int(_) | Value::Float(_) | Value::Bool(_) if wanted.starts_with("text") => {
                 if let Some(text) = node.scalar_text() {
                     finding.hint(format!("quote it: \"{text}\""));
@@ -143,7 +149,11 @@ pub(crate) fn canonical(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Co
         Shape::Map { of, names } => map(node, of, *names, at, cx),
         Shape::Named { of, alone } => {
             names_alone(node, *alone, at, cx);
-            map(node, of, Names::Any, at, cx);
+            if node.as_map().is_some() {
+                map(node, of, Names::Any, at, cx);
+            } else {
+                cx.wrong(node, at, "a list of names, or a mapping");
+            }
         }
         Shape::Object(known) => object(node, known, at, cx),
         Shape::Short {
@@ -203,12 +213,14 @@ fn unknown(name: &str, span: Span, known: &Object, at: &At<'_>, cx: &mut Context
         at,
         format!("unknown key `{name}` of a {of}").replace("of a x-", "of x-"),
     );
-    match meant {
-        Some(meant) => finding.hint(format!("did you mean `{meant}`?")),
-        None if known.extensions => finding.hint(format!(
+    let elsewhere = known.find(name);
+    match (meant, elsewhere) {
+        (Some(meant), _) => finding.hint(format!("did you mean `{meant}`?")),
+        (None, Some(path)) => finding.hint(format!("it belongs one level deeper: `{path}`")),
+        (None, None) if known.extensions => finding.hint(format!(
             "remove it, or write `x-{name}` if another tool reads it"
         )),
-        None => {
+        (None, None) => {
             let names: Vec<&str> = known.keys.iter().map(|key| key.name).collect();
             finding.hint(format!("the keys are {}", names.join(", ")))
         }

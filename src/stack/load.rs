@@ -203,7 +203,10 @@ impl Loading<'_> {
         stack.working_dir = base;
         stack.files = paths;
         stack.env_files = env_files;
-        lint::lint(&tree, &stack, report);
+        // Advice on a stack that cannot be used would hide what is wrong.
+        if !report.failed() {
+            lint::lint(&tree, &stack, report);
+        }
         report.silence(&stack.shop.lint_silence);
         let document = Document::new(tree, environment, stack.profiles.clone(), self.request.raw);
         Some((stack, document))

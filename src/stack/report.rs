@@ -86,9 +86,16 @@ pub(crate) struct Finding {
     span: Span,
     related: Vec<(Span, String)>,
     hint: Option<String>,
+    /// Other values that come from the same span, through an alias.
+    also: usize,
 }
 
 impl Finding {
+    /// The message without the place that it is about.
+    fn text(&self) -> String {
+        self.message.replace(&self.path, "")
+    }
+
     /// Adds what to type.
     pub(crate) fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
         self.hint = Some(hint.into());
@@ -186,6 +193,7 @@ impl Report {
             span,
             related: Vec::new(),
             hint: None,
+            also: 0,
         });
         let last = self.list.len() - 1;
         &mut self.list[last]
@@ -210,15 +218,30 @@ impl Report {
     pub(crate) fn finish(mut self, sources: &Sources) -> Problems {
         self.list
             .sort_by(|a, b| (a.span, a.severity).cmp(&(b.span, b.severity)));
-        self.list
-            .dedup_by(|a, b| a.span == b.span && a.name == b.name && a.message == b.message);
+        self.list.dedup_by(|later, first| {
+            let same = later.span == first.span
+                && later.span.line > 0
+                && later.name == first.name
+                && later.text() == first.text();
+            if same && later.path != first.path {
+                first.also += 1;
+            }
+            same
+        });
         let list = self
             .list
             .into_iter()
             .map(|finding| Problem {
                 severity: finding.severity,
                 name: finding.name,
-                message: finding.message,
+                message: match finding.also {
+                    0 => finding.message,
+                    1 => format!("{} (and at one more place that uses it)", finding.message),
+                    count => format!(
+                        "{} (and at {count} more places that use it)",
+                        finding.message
+                    ),
+                },
                 path: finding.path,
                 snippet: sources.snippet(finding.span),
                 related: finding
@@ -241,6 +264,10 @@ pub(crate) fn did_you_mean<'a>(
     given: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
+    // Names of one or two letters are near to everything.
+    if given.chars().count() < 3 {
+        return None;
+    }
     let given = given.to_lowercase();
     known
         .into_iter()

@@ -34,6 +34,7 @@ pub(crate) fn read(text: &str, file: u32, report: &mut Report) -> Vec<Node> {
     parser.set_input_string(&mut input);
     let mut reader = Reader {
         parser,
+        text,
         file,
         report,
         anchors: BTreeMap::new(),
@@ -57,6 +58,7 @@ struct Stop;
 
 struct Reader<'r> {
     parser: Parser<&'r mut &'r [u8]>,
+    text: &'r str,
     file: u32,
     report: &'r mut Report,
     /// Finished anchors with the number of their nodes.
@@ -70,7 +72,7 @@ impl Reader<'_> {
     fn next(&mut self) -> Result<Event, Stop> {
         self.parser.parse().map_err(|error| {
             let mark = error.problem_mark().unwrap_or_default();
-            super::fault::explain(&error, self.span(mark, mark), self.report);
+            super::fault::explain(&error, self.span(mark, mark), self.text, self.report);
             Stop
         })
     }
