@@ -5,6 +5,7 @@
 //! the tests can lay out files in memory.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use super::canonical;
 use super::canonical::Context;
 use super::dotenv;
 use super::interpolate;
+use super::interpolate::Use;
 use super::keys::SECTIONS;
 use super::keys::SERVICE;
 use super::keys::STACK;
@@ -78,6 +80,8 @@ pub(crate) struct Assembler<'a> {
     pub(crate) home: Option<&'a str>,
     /// Whether variables are replaced.
     pub(crate) interpolate: bool,
+    /// Every variable that the files name.
+    pub(crate) uses: BTreeSet<Use>,
 }
 
 impl Assembler<'_> {
@@ -173,6 +177,7 @@ impl Assembler<'_> {
     }
 
     fn fill(&mut self, tree: &mut Node, environment: &Environment) {
+        collect_uses(tree, &mut self.uses);
         if self.interpolate {
             let lookup = |name: &str| environment.get(name).cloned();
             interpolate::tree(tree, &At::ROOT, &lookup, self.report);
@@ -503,6 +508,18 @@ impl Assembler<'_> {
         if let Some(meant) = meant {
             finding.hint(format!("did you mean `{meant}`?"));
         }
+    }
+}
+
+/// The variables that the texts of a tree name.
+fn collect_uses(node: &Node, uses: &mut BTreeSet<Use>) {
+    match &node.value {
+        Value::Text(text) if text.contains('$') => uses.extend(interpolate::uses(text)),
+        Value::List(list) => list.iter().for_each(|entry| collect_uses(entry, uses)),
+        Value::Map(map) => map
+            .values()
+            .for_each(|entry| collect_uses(&entry.node, uses)),
+        _ => {}
     }
 }
 

@@ -4,13 +4,13 @@
 //! module of its own and pure. Test: `tests/compose.rs` over folders of cases.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 
 use super::Problem;
 use super::Problems;
-use super::Severity;
 use super::Stack;
 use super::assemble::Assembler;
 use super::assemble::Document as File;
@@ -116,6 +116,7 @@ pub fn load(request: &LoadRequest) -> Result<Loaded, Problems> {
             report: &mut report,
             home: request.environment.get("HOME").map(String::as_str),
             interpolate: !request.raw,
+            uses: BTreeSet::new(),
         },
     }
     .run();
@@ -208,7 +209,13 @@ impl Loading<'_> {
             lint::lint(&tree, &stack, report);
         }
         report.silence(&stack.shop.lint_silence);
-        let document = Document::new(tree, environment, stack.profiles.clone(), self.request.raw);
+        let document = Document {
+            tree,
+            environment,
+            profiles: stack.profiles.clone(),
+            variables: self.assembler.uses.into_iter().collect(),
+            raw: self.request.raw,
+        };
         Some((stack, document))
     }
 

@@ -378,11 +378,11 @@ mod tests {
     fn volumes_merge_by_target_and_ports_by_place() {
         assert_eq!(
             merged(
-                "{tmpfs: /t, volumes: ['v:/a', 'w:/b']}",
-                "{volumes: ['x:/a:ro']}"
+                "{tmpfs: /t, volumes: ['one:/a', 'two:/b']}",
+                "{volumes: ['new:/a:ro']}"
             ),
-            "tmpfs[0]: /t\nvolumes[0].read_only: true\nvolumes[0].source: x\nvolumes[0].target: /a\n\
-             volumes[0].type: volume\nvolumes[1].source: w\nvolumes[1].target: /b\nvolumes[1].type: volume"
+            "tmpfs[0]: /t\nvolumes[0].read_only: true\nvolumes[0].source: new\nvolumes[0].target: /a\n\
+             volumes[0].type: volume\nvolumes[1].source: two\nvolumes[1].target: /b\nvolumes[1].type: volume"
         );
         assert_eq!(
             merged(
