@@ -17,10 +17,9 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use sha2::Digest;
-use sha2::Sha256;
 use shopctl::stack::LoadRequest;
 use shopctl::stack::Loaded;
+use shopctl::stack::config::hash_of;
 use shopctl::stack::load;
 
 /// How one case compares.
@@ -197,8 +196,7 @@ fn hashes(path: &Path, inside: &Path, loaded: &Loaded, lines: &mut Vec<String>) 
         }
         let input = loaded.document.hash_input(service).unwrap();
         let input = input.replace(&*inside.to_string_lossy(), &recorded_in);
-        let digest = Sha256::digest(&input);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hash_of(&input);
         if digest != expected {
             lines.push(format!(
                 "hash of {service}: {expected} and ours {digest} of {input}"

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -106,7 +107,7 @@ fn requests_that_cannot_be_met_are_explained() {
     ];
     let mut text = String::new();
     for (name, request) in cases {
-        text.push_str(&format!("## {name}\n{}\n", problems(&request)));
+        writeln!(text, "## {name}\n{}", problems(&request)).unwrap();
     }
     insta::assert_snapshot!(text);
 }

@@ -378,22 +378,19 @@ impl Assembler<'_> {
             .node
             .get("service")
             .map_or(extends.node.span, |node| node.span);
-        let base = match extends.node.get("file") {
-            Some(file) => {
-                let text = file.as_text()?;
-                let path = PathBuf::from(path::absolute(text, project.base, self.home));
-                self.visit(&path, wanted, wanted_span, &at, trail)?;
-                self.from_file(&path, wanted, (file.span, wanted_span), &at, project, trail)?
+        let base = if let Some(file) = extends.node.get("file") {
+            let text = file.as_text()?;
+            let path = PathBuf::from(path::absolute(text, project.base, self.home));
+            self.visit(&path, wanted, wanted_span, &at, trail)?;
+            self.base_in_file(&path, wanted, (file.span, wanted_span), &at, project, trail)?
+        } else {
+            let file = project.trail.last().cloned().unwrap_or_default();
+            if !services.contains_key(wanted) {
+                self.no_base(wanted, wanted_span, services, &at);
+                return None;
             }
-            None => {
-                let file = project.trail.last().cloned().unwrap_or_default();
-                if !services.contains_key(wanted) {
-                    self.no_base(wanted, wanted_span, services, &at);
-                    return None;
-                }
-                self.visit(&file, wanted, wanted_span, &at, trail)?;
-                self.extended(wanted, services, project, trail)?
-            }
+            self.visit(&file, wanted, wanted_span, &at, trail)?;
+            self.extended(wanted, services, project, trail)?
         };
         if base.is_null() {
             return Some(service);
@@ -437,7 +434,7 @@ impl Assembler<'_> {
         None
     }
 
-    fn from_file(
+    fn base_in_file(
         &mut self,
         path: &Path,
         wanted: &str,

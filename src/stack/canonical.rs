@@ -5,6 +5,8 @@
 //! into the file that has it. Everything wrong is reported; a value that
 //! cannot be understood stays as it is.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::path::Path;
 
 use super::forms;
@@ -244,21 +246,26 @@ fn list(node: &mut Node, of: &Shape, unique: Unique, at: &At<'_>, cx: &mut Conte
 
 /// Reports entries of a list that stand in it twice.
 pub(crate) fn refuse_twice(entries: &[Node], at: &At<'_>, report: &mut Report) {
+    let mut seen: BTreeMap<String, Span> = BTreeMap::new();
     for (index, entry) in entries.iter().enumerate() {
-        let first = entries[..index]
-            .iter()
-            .find(|other| other.value == entry.value);
-        if let Some(first) = first {
-            let shown = entry.scalar_text().unwrap_or_default();
-            report
-                .error(
-                    "duplicate-entry",
-                    entry.span,
-                    &at.index(index),
-                    format!("`{shown}` stands twice in this list"),
-                )
-                .related(first.span, "first here")
-                .hint("remove one of them");
+        let Some(text) = entry.scalar_text() else {
+            continue;
+        };
+        match seen.get(&text) {
+            Some(first) => {
+                report
+                    .error(
+                        "duplicate-entry",
+                        entry.span,
+                        &at.index(index),
+                        format!("`{text}` stands twice in this list"),
+                    )
+                    .related(*first, "first here")
+                    .hint("remove one of them");
+            }
+            None => {
+                seen.insert(text, entry.span);
+            }
         }
     }
 }
@@ -266,14 +273,13 @@ pub(crate) fn refuse_twice(entries: &[Node], at: &At<'_>, report: &mut Report) {
 /// Of entries with the same identity the last one stays, at the place of the
 /// first one.
 pub(crate) fn keep_last(entries: &mut Vec<Node>, identity: fn(&Node) -> String) {
-    let mut seen: Vec<String> = Vec::with_capacity(entries.len());
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut kept: Vec<Node> = Vec::with_capacity(entries.len());
     for entry in std::mem::take(entries) {
-        let key = identity(&entry);
-        match seen.iter().position(|other| *other == key) {
-            Some(index) => kept[index] = entry,
-            None => {
-                seen.push(key);
+        match seen.entry(identity(&entry)) {
+            Slot::Occupied(index) => kept[*index.get()] = entry,
+            Slot::Vacant(slot) => {
+                slot.insert(kept.len());
                 kept.push(entry);
             }
         }
@@ -409,7 +415,7 @@ fn pair_value(node: &mut Node, rules: Pairs, at: &At<'_>, cx: &mut Context<'_>) 
         return;
     }
     match (&node.value, rules.null) {
-        (Value::Text(_), _) | (Value::Null, NoValue::Keep) => return,
+        (Value::Text(_), _) | (Value::Null, NoValue::Keep) => (),
         (Value::Null, NoValue::Empty) => node.value = Value::Text(String::new()),
         (Value::Bool(_), _) if rules.flags => to_text(node),
         (Value::Int(_) | Value::Float(_), _) if rules.numbers => to_text(node),

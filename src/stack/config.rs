@@ -194,11 +194,7 @@ impl Document {
 
     /// Docker Compose's configuration hash of a service.
     pub fn hash(&self, service: &str) -> Option<String> {
-        let digest = Sha256::digest(self.hash_input(service)?);
-        Some(digest.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
+        self.hash_input(service).map(|input| hash_of(&input))
     }
 
     fn section(&self, name: &str) -> Option<&Map> {
@@ -226,6 +222,15 @@ impl Document {
         }
         Printed::Map(entries)
     }
+}
+
+/// The configuration hash over a [`Document::hash_input`].
+pub fn hash_of(input: &str) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(input) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// A mapping of known keys in the order of the table.
@@ -287,7 +292,6 @@ fn as_list(printed: Printed) -> Printed {
     )
 }
 
-#[expect(clippy::float_cmp, reason = "zero is exact")]
 fn is_empty(printed: &Printed) -> bool {
     match printed {
         Printed::Null => true,

@@ -438,7 +438,7 @@ impl Loading<'_> {
                 let filled = interpolate::fill(text, &lookup).ok()?;
                 Some((filled.text, node.span))
             })
-            .last();
+            .next_back();
         if let Some((name, span)) = &written {
             let normal = normalise(name);
             if normal != *name && !normal.is_empty() {
@@ -575,10 +575,9 @@ impl Files for Disk<'_> {
         }
         let bytes = std::fs::read(path).map_err(reason)?;
         String::from_utf8(bytes).map_err(|error| {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count();
+            let valid = error.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
+            let line = before.matches('\n').count();
             format!("line {} is not UTF-8 text", line + 1)
         })
     }

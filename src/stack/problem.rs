@@ -174,7 +174,7 @@ impl Snippet {
             .take(self.length as usize)
             .map(columns)
             .sum();
-        let marker = "^".repeat(marked.max(1));
+        let carets = "^".repeat(marked.max(1));
         let note = if note.is_empty() {
             String::new()
         } else {
@@ -182,7 +182,7 @@ impl Snippet {
         };
         writeln!(out, "{:width$} |", "")?;
         writeln!(out, "{:>width$} | {line}", self.place.line)?;
-        writeln!(out, "{:width$} | {indent}{marker}{note}", "")
+        writeln!(out, "{:width$} | {indent}{carets}{note}", "")
     }
 }
 

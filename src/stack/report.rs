@@ -49,15 +49,6 @@ impl<'a> At<'a> {
             step: Step::Index(index),
         }
     }
-
-    /// The last key on the way.
-    pub(crate) fn name(&self) -> &str {
-        match (self.step, self.parent) {
-            (Step::Key(key), _) => key,
-            (_, Some(parent)) => parent.name(),
-            _ => "",
-        }
-    }
 }
 
 impl fmt::Display for At<'_> {
@@ -117,14 +108,18 @@ pub(crate) struct Report {
     list: Vec<Finding>,
     /// The document is only printed, not deployed.
     document_only: bool,
+    /// How many of them are errors.
+    errors: usize,
+    /// The last one that was not kept, for its caller to write on.
+    surplus: Option<Finding>,
 }
 
 impl Report {
     /// An empty report; see [`unfit`](Self::unfit) for `document_only`.
     pub(crate) fn new(document_only: bool) -> Self {
         Self {
-            list: Vec::new(),
             document_only,
+            ..Self::default()
         }
     }
 
@@ -177,6 +172,9 @@ impl Report {
         self.add(severity, name, span, at, message.into())
     }
 
+    /// So many findings are enough to act on; a file with more is no stack file.
+    const ENOUGH: usize = 1000;
+
     fn add(
         &mut self,
         severity: Severity,
@@ -185,7 +183,7 @@ impl Report {
         at: &At<'_>,
         message: String,
     ) -> &mut Finding {
-        self.list.push(Finding {
+        let finding = Finding {
             severity,
             name,
             message,
@@ -194,16 +192,25 @@ impl Report {
             related: Vec::new(),
             hint: None,
             also: 0,
-        });
+        };
+        let is_error = severity == Severity::Error;
+        let full = if is_error {
+            self.errors >= Self::ENOUGH
+        } else {
+            self.list.len() >= Self::ENOUGH
+        };
+        if full {
+            return self.surplus.insert(finding);
+        }
+        self.errors += usize::from(is_error);
+        self.list.push(finding);
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
 
     /// Whether anything forbids to go on.
     pub(crate) fn failed(&self) -> bool {
-        self.list
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// Drops findings that the stack asked not to show. Errors stay.
@@ -216,8 +223,7 @@ impl Report {
     /// The findings with their texts, in the order of the files. Values that
     /// came twice through an alias are named once.
     pub(crate) fn finish(mut self, sources: &Sources) -> Problems {
-        self.list
-            .sort_by(|a, b| (a.span, a.severity).cmp(&(b.span, b.severity)));
+        self.list.sort_by_key(|a| (a.span, a.severity));
         self.list.dedup_by(|later, first| {
             let same = later.span == first.span
                 && later.span.line > 0
@@ -269,8 +275,10 @@ pub(crate) fn did_you_mean<'a>(
         return None;
     }
     let given = given.to_lowercase();
+    // Among very many names the nearest one is rarely meant, and dear to find.
     known
         .into_iter()
+        .take(500)
         .map(|name| (strsim::damerau_levenshtein(&given, name), name))
         .filter(|(distance, name)| *distance <= (name.len().max(given.len()) / 3).max(1))
         .min()

@@ -1,5 +1,7 @@
 //! One service: what it refers to, and what it says twice.
 
+use std::collections::BTreeMap;
+
 use super::One;
 use super::Whole;
 use super::inner;
@@ -356,10 +358,10 @@ fn mounts(service: One<'_>, at: &At<'_>, report: &mut Report) {
         let target = node.get("target")?;
         Some((target.as_text()?, target.span))
     });
-    let mut seen: Vec<(&str, Span)> = Vec::new();
+    let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
     for (path, span) in tmpfs.chain(volumes) {
-        match seen.iter().find(|(known, _)| *known == path) {
-            Some((_, first)) => {
+        match seen.get(path) {
+            Some(first) => {
                 report
                     .error(
                         "conflict",
@@ -370,7 +372,9 @@ fn mounts(service: One<'_>, at: &At<'_>, report: &mut Report) {
                     .related(*first, "the other one")
                     .hint("remove one of them");
             }
-            None => seen.push((path, span)),
+            None => {
+                seen.insert(path, span);
+            }
         }
     }
 }
