@@ -198,9 +198,12 @@ fn report(problem: &Problem) -> Report {
     }
 }
 
-/// Prints what the loader found without failing.
-pub fn print_findings(console: &Console, findings: &[Problem]) {
+/// Prints what the loader found without failing; advice is for those who ask.
+pub fn print_findings(console: &Console, findings: &[Problem], advice: bool) {
     for problem in findings {
+        if problem.severity == Severity::Advice && !advice {
+            continue;
+        }
         let label = match problem.severity {
             Severity::Error => console.paint(Paint::Red, "error:"),
             Severity::Warning => console.paint(Paint::Yellow, "warning:"),

@@ -3,6 +3,7 @@
 use shopctl::backend::memory::World;
 
 use crate::support::Bench;
+use crate::support::valid;
 
 const STACK: &str = "services:
   goods:
@@ -83,6 +84,7 @@ fn plan_says_why_and_shows_no_value() {
     insta::assert_snapshot!(bench.run(&["plan"]));
     insta::assert_snapshot!(bench.run(&["plan", "-o", "markdown"]));
     let json = bench.run(&["plan", "-o", "json"]);
+    valid("plan.json", &json.json());
     assert!(!json.stdout.contains("hello"), "values stay out: {json}");
     assert_eq!(bench.run(&["plan", "--check"]).code, 3);
 }
@@ -90,6 +92,10 @@ fn plan_says_why_and_shows_no_value() {
 #[test]
 fn capacity_in_its_forms() {
     let bench = bench();
+    valid(
+        "capacity.json",
+        &bench.run(&["capacity", "-o", "json"]).json(),
+    );
     insta::assert_snapshot!(bench.run(&["capacity"]));
     insta::assert_snapshot!(bench.run(&["capacity", "-o", "markdown"]));
     insta::assert_snapshot!(bench.run(&["capacity", "-o", "yaml"]));
@@ -102,6 +108,12 @@ fn deploy_then_look_at_everything() {
     assert_eq!(deployed.code, 0, "{deployed}");
     let last = deployed.stdout.lines().last().expect("a last line");
     assert!(last.contains("\"finished\""), "{last}");
+
+    for line in deployed.stdout.lines() {
+        let event = serde_json::from_str(line).expect("each line is JSON");
+        valid("event.json", &event);
+    }
+    valid("status.json", &bench.run(&["status", "-o", "json"]).json());
 
     insta::assert_snapshot!(bench.run(&["status"]));
     assert_eq!(bench.run(&["status", "--check"]).code, 0);
@@ -161,6 +173,7 @@ fn build_sends_nothing_the_second_time() {
     bench.write("Dockerfile", "FROM scratch\n");
     let first = bench.run(&["build", "-o", "json"]);
     assert_eq!(first.code, 0, "{first}");
+    valid("build.json", &first.json());
     let images = first.json()["images"].clone();
     assert_eq!(
         (&images[0]["service"], &images[0]["built"]),
@@ -178,6 +191,7 @@ fn doctor_names_what_is_missing_and_goes_on() {
     *bench.memory.world() = World::default();
     let ran = bench.run(&["doctor", "-o", "json"]);
     let report = ran.json();
+    valid("doctor.json", &report);
     let checks = report["checks"].as_array().expect("checks");
     let stack = checks
         .iter()
