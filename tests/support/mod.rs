@@ -8,6 +8,9 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod probe;
+pub mod shim;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
