@@ -133,7 +133,7 @@ impl Report {
             let _ = writeln!(text, "{}", self.snippet.trim_end());
         }
         for line in &self.detail {
-            let _ = writeln!(text, "  {line}");
+            let _ = writeln!(text, "{}", format!("  {line}").trim_end());
         }
         for cause in &self.causes {
             let _ = writeln!(text, "cause: {cause}");
