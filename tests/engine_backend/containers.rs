@@ -38,7 +38,7 @@ pub(crate) async fn output(world: &World, container: &str, command: &[&str]) -> 
             .collect(),
         ..ExecRequest::default()
     };
-    let (reader, writer) = tokio::io::simplex(1 << 16);
+    let (reader, writer) = tokio::io::duplex(1 << 16);
     let run = world.docker.exec(
         &request,
         None,
