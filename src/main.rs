@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! `shopctl`: see the library for everything.
+
+fn main() -> std::process::ExitCode {
+    shopctl::cli::main()
+}

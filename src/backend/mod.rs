@@ -282,6 +282,16 @@ pub trait Images: Send + Sync {
     fn load<'a>(&'a self, archive: bytes::Bytes) -> Pending<'a, ()>;
 }
 
+/// Builds the image of a service; the way of building belongs to `build`.
+pub trait BuildImages: Send + Sync {
+    /// Builds it, one line of output at a time into the channel.
+    fn build<'a>(
+        &'a self,
+        service: &'a str,
+        progress: mpsc::Sender<String>,
+    ) -> Pending<'a, ImageInfo>;
+}
+
 /// Everything a Docker-like backend can do.
 pub trait Backend: Observe + Apply + Watch + Usage + Store + Lease + Exec + Logs + Images {}
 

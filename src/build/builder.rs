@@ -1,106 +1,76 @@
-//! Builds the image of a service, unless the engine has it.
+//! Building images through the backend's builder.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
 
-use super::BuildError;
-use super::BuildInputs;
-use super::context::Context;
-use super::identify;
+use super::context::Files;
+use super::recipe::Recipe;
 use crate::backend::BackendError;
+use crate::backend::BuildImages;
 use crate::backend::BuildRequest;
 use crate::backend::Images;
+use crate::backend::Pending;
 use crate::state::observed::ImageInfo;
 
-/// Times that a context may change under our hands.
-const TRIES: u32 = 3;
-
-/// An image that is there now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Built {
-    /// Its tag.
-    pub tag: String,
-    /// What the engine says of it.
-    pub image: ImageInfo,
-    /// Whether anything was sent to the engine.
-    pub sent: bool,
+/// Builds the images of a stack, each by its recipe.
+pub struct Builder<'a, I> {
+    images: &'a I,
+    recipes: &'a BTreeMap<String, Recipe>,
+    tags: &'a BTreeMap<String, String>,
 }
 
-/// Makes sure that the engine has the image; prepare commands must have run. With
-/// `force` it is built even when present.
-pub async fn build(
-    images: &dyn Images,
-    inputs: &BuildInputs,
-    cache: &Path,
-    force: bool,
-    progress: mpsc::Sender<String>,
-) -> Result<Built, BuildError> {
-    let tag = blocking(inputs, cache, |inputs, cache| {
-        identify::tag(inputs, &Context::list(inputs)?, cache)
-    })
-    .await?;
-    if !force && let Some(image) = images.image(&tag).await? {
-        return Ok(Built {
-            tag,
-            image,
-            sent: false,
-        });
-    }
-    let (tag, request) = blocking(inputs, cache, request).await?;
-    let image = images.build(request, progress).await?;
-    Ok(Built {
-        tag,
-        image,
-        sent: true,
-    })
-}
-
-/// Packs what the tag stands for: a file may change between the look and the read.
-fn request(inputs: &BuildInputs, cache: &Path) -> Result<(String, BuildRequest), BuildError> {
-    for _ in 0..TRIES {
-        let context = Context::list(inputs)?;
-        let tag = identify::tag(inputs, &context, cache)?;
-        let archive = context.pack(inputs)?;
-        let after = identify::tag(inputs, &Context::list(inputs)?, cache)?;
-        if after != tag {
-            continue;
+impl<'a, I: Images> Builder<'a, I> {
+    /// A builder for these recipes, with the tag of each service's image.
+    pub fn new(
+        images: &'a I,
+        recipes: &'a BTreeMap<String, Recipe>,
+        tags: &'a BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            images,
+            recipes,
+            tags,
         }
-        let request = BuildRequest {
-            tag: tag.clone(),
-            context: archive,
-            dockerfile: context.dockerfile,
-            args: inputs.args.clone(),
-            target: inputs.target.clone(),
-            labels: inputs.labels.clone(),
-            extra_tags: inputs.tags.clone(),
-            cache_from: inputs.cache_from.clone(),
-            no_cache: inputs.no_cache,
-            pull: inputs.pull,
-            network: inputs.network.clone(),
-            platform: inputs.platform.clone(),
-            shm_size: inputs.shm_size,
-            extra_hosts: inputs.extra_hosts.clone(),
-        };
-        return Ok((tag, request));
     }
-    Err(BuildError::Unsettled {
-        service: inputs.service.clone(),
-        context: inputs.context.clone(),
-    })
+
+    /// The build of one service, ready to be handed to an engine.
+    fn request(&self, service: &str) -> Result<BuildRequest, BackendError> {
+        let missing = || BackendError::NotFound {
+            what: format!("the build of {service}"),
+        };
+        let recipe = self.recipes.get(service).ok_or_else(missing)?;
+        let tag = self.tags.get(service).ok_or_else(missing)?;
+        let unreadable = |error: super::BuildError| BackendError::Other {
+            doing: format!("read the build context of {service}"),
+            source: error.into(),
+        };
+        let files = Files::find(recipe).map_err(unreadable)?;
+        Ok(BuildRequest {
+            tag: tag.clone(),
+            context: files.archive(service).map_err(unreadable)?,
+            dockerfile: files.dockerfile,
+            args: recipe.args.clone(),
+            target: recipe.target.clone(),
+            labels: recipe.labels.clone(),
+            extra_tags: recipe.tags.clone(),
+            cache_from: recipe.cache_from.clone(),
+            no_cache: recipe.no_cache,
+            pull: recipe.pull,
+            network: recipe.network.clone(),
+            platform: recipe.platform.clone(),
+            shm_size: recipe.shm_size,
+            extra_hosts: recipe.extra_hosts.clone(),
+        })
+    }
 }
 
-/// Reads files on a thread of its own.
-async fn blocking<T: Send + 'static>(
-    inputs: &BuildInputs,
-    cache: &Path,
-    work: impl FnOnce(&BuildInputs, &Path) -> Result<T, BuildError> + Send + 'static,
-) -> Result<T, BuildError> {
-    let (inputs, cache) = (inputs.clone(), cache.to_owned());
-    tokio::task::spawn_blocking(move || work(&inputs, &cache))
-        .await
-        .map_err(|source| BackendError::Other {
-            doing: "read the build context".to_owned(),
-            source: Box::new(source),
-        })?
+impl<I: Images> BuildImages for Builder<'_, I> {
+    fn build<'a>(
+        &'a self,
+        service: &'a str,
+        progress: mpsc::Sender<String>,
+    ) -> Pending<'a, ImageInfo> {
+        Box::pin(async move { self.images.build(self.request(service)?, progress).await })
+    }
 }

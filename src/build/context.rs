@@ -1,258 +1,298 @@
-//! The build context: which files it holds, their digest, and the archive that is
-//! sent. The same content gives the same archive, whoever packs it and whenever.
+//! The files of a build context: found, fingerprinted, digested, packed.
 
+use std::fmt::Write as _;
 use std::fs;
-use std::fs::Metadata;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
-use bytes::Bytes;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use super::BuildError;
-use super::BuildInputs;
-use super::digests::Digests;
-use super::dockerignore::Ignore;
-use crate::state::names;
+use super::ignorefile::IgnoreFile;
+use super::recipe::Recipe;
 
-/// One entry of a context.
-#[derive(Debug)]
-pub struct Entry {
-    /// Path relative to the context, with slashes.
-    pub path: String,
-    place: PathBuf,
-    metadata: Metadata,
-}
+/// Name of the Dockerfile inside the archive where it lies outside the context
+/// or has no file.
+const OUTSIDE: &str = ".shopctl.Dockerfile";
 
-/// A context as it was listed: entries sorted by path, and its Dockerfile.
-#[derive(Debug)]
-pub struct Context {
-    /// Its entries.
-    pub entries: Vec<Entry>,
+/// The files of one context, in the order of their paths.
+pub(super) struct Files {
+    entries: Vec<Entry>,
     /// Path of the Dockerfile inside the archive.
-    pub dockerfile: String,
-    /// The Dockerfile's content, when it is not one of the entries.
-    extra: Option<Vec<u8>>,
+    pub(super) dockerfile: String,
 }
 
-impl Context {
-    /// Lists a context.
-    pub fn list(inputs: &BuildInputs) -> Result<Self, BuildError> {
-        let (dockerfile, extra) = dockerfile(inputs)?;
-        let ignore = ignore_file(inputs)?;
-        let mut entries = Vec::new();
-        let mut walk = Walk {
-            inputs,
-            ignore: &ignore,
-            entries: &mut entries,
+/// One file, folder or symbolic link.
+struct Entry {
+    /// Path inside the archive.
+    name: String,
+    /// Where its content is; `None` for the inline Dockerfile.
+    path: Option<PathBuf>,
+    inline: Vec<u8>,
+    kind: Kind,
+    /// Permission bits.
+    mode: u32,
+    size: u64,
+    /// Nanoseconds since the epoch, and the inode: the fast way to "unchanged".
+    changed: (i128, u64),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    File,
+    Folder,
+    Link,
+}
+
+impl Files {
+    /// Finds the files of a recipe's context.
+    pub(super) fn find(recipe: &Recipe) -> Result<Self, BuildError> {
+        let unreadable = |path: &Path, source| BuildError::Unreadable {
+            service: recipe.service.clone(),
+            path: path.to_owned(),
+            source,
         };
-        walk.folder(&inputs.context, "")?;
-        if extra.is_none() && entries.iter().all(|entry| entry.path != dockerfile) {
-            // Left out by .dockerignore: COPY does not see it, the builder must.
-            let place = inputs.context.join(&dockerfile);
-            let metadata =
-                fs::metadata(&place).map_err(|source| unreadable(inputs, &place, source))?;
-            entries.push(Entry {
-                path: dockerfile.clone(),
-                place,
-                metadata,
-            });
+        let root = &recipe.context;
+        let metadata = fs::metadata(root).map_err(|error| unreadable(root, error))?;
+        if !metadata.is_dir() {
+            return Err(unreadable(root, io::ErrorKind::NotADirectory.into()));
         }
-        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        let (dockerfile, extra) =
+            dockerfile(recipe).map_err(|(path, error)| unreadable(&path, error))?;
+        let ignore_path = root.join(".dockerignore");
+        let rules = match fs::read_to_string(&ignore_path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(unreadable(&ignore_path, error)),
+        };
+        let always = vec![dockerfile.clone(), ".dockerignore".to_owned()];
+        let ignore = IgnoreFile::parse(&rules, always).map_err(|pattern| BuildError::Pattern {
+            service: recipe.service.clone(),
+            pattern,
+        })?;
+        let mut entries = Vec::new();
+        walk(root, Path::new(""), &ignore, &mut entries)
+            .map_err(|(path, error)| unreadable(&path, error))?;
+        entries.extend(extra);
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Self {
             entries,
             dockerfile,
-            extra,
         })
     }
 
-    /// A digest of everything in it.
-    pub(super) fn digest(
-        &self,
-        inputs: &BuildInputs,
-        digests: &mut Digests,
-    ) -> Result<String, BuildError> {
+    /// Changes when any file was touched; cheap, since no content is read.
+    pub(super) fn fingerprint(&self) -> String {
         let mut text = String::new();
         for entry in &self.entries {
-            let content = entry
-                .digest(digests)
-                .map_err(|source| unreadable(inputs, &entry.place, source))?;
-            // A path cannot hold a zero.
-            text.push_str(&format!("{}\0{:o} {content}\n", entry.path, entry.mode()));
+            let (at, inode) = entry.changed;
+            let _ = writeln!(
+                text,
+                "{} {:o} {} {at} {inode}",
+                entry.name, entry.mode, entry.size
+            );
         }
-        if let Some(extra) = &self.extra {
-            text.push_str(&format!("{}\0{}\n", self.dockerfile, names::hex(extra)));
-        }
-        Ok(names::hex(text.as_bytes()))
+        crate::state::names::hex(text.as_bytes())
     }
 
-    /// The archive: no times, no owners, modes kept.
-    pub fn pack(&self, inputs: &BuildInputs) -> Result<Bytes, BuildError> {
+    /// Nanoseconds since the epoch of the youngest change.
+    pub(super) fn youngest(&self) -> i128 {
+        self.entries
+            .iter()
+            .map(|entry| entry.changed.0)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Digest of names, modes and contents; the same on every machine.
+    pub(super) fn digest(&self, service: &str) -> Result<String, BuildError> {
+        let mut digest = Sha256::new();
+        for entry in &self.entries {
+            let content = entry
+                .content()
+                .map_err(|source| entry.unreadable(service, source))?;
+            let kind = match entry.kind {
+                Kind::File => 'f',
+                Kind::Folder => 'd',
+                Kind::Link => 'l',
+            };
+            digest.update(format!(
+                "{kind} {:o} {} {}\0",
+                entry.mode,
+                entry.name,
+                content.len()
+            ));
+            digest.update(content);
+        }
+        Ok(digest
+            .finalize()
+            .iter()
+            .fold(String::new(), |mut text, byte| {
+                let _ = write!(text, "{byte:02x}");
+                text
+            }))
+    }
+
+    /// The context as a tar archive without times and owners, so that the same
+    /// files make the same archive.
+    pub(super) fn archive(&self, service: &str) -> Result<bytes::Bytes, BuildError> {
         let mut archive = tar::Builder::new(Vec::new());
         for entry in &self.entries {
             entry
                 .append(&mut archive)
-                .map_err(|source| unreadable(inputs, &entry.place, source))?;
+                .map_err(|source| entry.unreadable(service, source))?;
         }
-        let finish = |mut archive: tar::Builder<Vec<u8>>| {
-            if let Some(extra) = &self.extra {
-                let mut header = header(0o644, tar::EntryType::Regular);
-                header.set_size(u64::try_from(extra.len()).map_err(io::Error::other)?);
-                archive.append_data(&mut header, &self.dockerfile, &extra[..])?;
-            }
-            archive.into_inner()
+        let unfinished = |source| BuildError::Unreadable {
+            service: service.to_owned(),
+            path: PathBuf::from("context"),
+            source,
         };
-        finish(archive)
-            .map(Bytes::from)
-            .map_err(|source| unreadable(inputs, &inputs.context, source))
+        archive
+            .into_inner()
+            .map(bytes::Bytes::from)
+            .map_err(unfinished)
     }
 }
 
 impl Entry {
-    fn mode(&self) -> u32 {
-        self.metadata.permissions().mode() & 0o7777
-    }
-
-    fn digest(&self, digests: &mut Digests) -> io::Result<String> {
-        if self.metadata.is_dir() {
-            Ok("folder".to_owned())
-        } else if self.metadata.is_symlink() {
-            let target = fs::read_link(&self.place)?;
-            Ok(format!("link {}", target.display()))
-        } else {
-            digests.of(&self.place, &self.metadata)
+    fn content(&self) -> io::Result<Vec<u8>> {
+        match (&self.path, self.kind) {
+            (None, _) => Ok(self.inline.clone()),
+            (Some(_), Kind::Folder) => Ok(Vec::new()),
+            (Some(path), Kind::File) => fs::read(path),
+            (Some(path), Kind::Link) => {
+                Ok(fs::read_link(path)?.into_os_string().into_encoded_bytes())
+            }
         }
     }
 
     fn append(&self, archive: &mut tar::Builder<Vec<u8>>) -> io::Result<()> {
-        if self.metadata.is_dir() {
-            let mut header = header(self.mode(), tar::EntryType::Directory);
-            archive.append_data(&mut header, &self.path, io::empty())
-        } else if self.metadata.is_symlink() {
-            let mut header = header(0o777, tar::EntryType::Symlink);
-            archive.append_link(&mut header, &self.path, fs::read_link(&self.place)?)
-        } else {
-            // Read whole first: a file that grows must not break the archive.
-            let content = fs::read(&self.place)?;
-            let mut header = header(self.mode(), tar::EntryType::Regular);
-            header.set_size(u64::try_from(content.len()).map_err(io::Error::other)?);
-            archive.append_data(&mut header, &self.path, &content[..])
-        }
-    }
-}
-
-fn header(mode: u32, kind: tar::EntryType) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(0);
-    header.set_size(0);
-    header
-}
-
-struct Walk<'a> {
-    inputs: &'a BuildInputs,
-    ignore: &'a Ignore,
-    entries: &'a mut Vec<Entry>,
-}
-
-impl Walk<'_> {
-    fn folder(&mut self, folder: &Path, prefix: &str) -> Result<(), BuildError> {
-        let fail = |place: &Path, source| unreadable(self.inputs, place, source);
-        let mut found = Vec::new();
-        for entry in fs::read_dir(folder).map_err(|source| fail(folder, source))? {
-            let entry = entry.map_err(|source| fail(folder, source))?;
-            let metadata = entry
-                .metadata()
-                .map_err(|source| fail(&entry.path(), source))?;
-            let name = entry.file_name().into_string().map_err(|_| {
-                let source = io::Error::new(io::ErrorKind::InvalidData, "its name is not UTF-8");
-                fail(&entry.path(), source)
-            })?;
-            found.push((format!("{prefix}{name}"), entry.path(), metadata));
-        }
-        for (path, place, metadata) in found {
-            let excluded = self.ignore.excludes(&path);
-            if metadata.is_dir() && (!excluded || self.ignore.may_take_back_in(&path)) {
-                self.folder(&place, &format!("{path}/"))?;
+        let content = self.content()?;
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(self.mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(0);
+        match self.kind {
+            Kind::Folder => {
+                header.set_entry_type(tar::EntryType::Directory);
+                archive.append_data(&mut header, format!("{}/", self.name), io::empty())
             }
-            let kind = metadata.file_type();
-            if !excluded && (kind.is_file() || kind.is_dir() || kind.is_symlink()) {
-                self.entries.push(Entry {
-                    path,
-                    place,
-                    metadata,
-                });
+            Kind::Link => {
+                header.set_entry_type(tar::EntryType::Symlink);
+                let target = String::from_utf8_lossy(&content).into_owned();
+                archive.append_link(&mut header, &self.name, target)
+            }
+            Kind::File => {
+                header.set_entry_type(tar::EntryType::Regular);
+                header.set_size(content.len() as u64);
+                archive.append_data(&mut header, &self.name, content.as_slice())
             }
         }
-        Ok(())
     }
-}
 
-/// Path in the archive, and the content when the file is not in the context.
-fn dockerfile(inputs: &BuildInputs) -> Result<(String, Option<Vec<u8>>), BuildError> {
-    if let Some(text) = &inputs.dockerfile_inline {
-        return Ok(outside(text.clone().into_bytes()));
-    }
-    let place = inputs.context.join(&inputs.dockerfile);
-    let read = || fs::read(&place).map_err(|source| unreadable(inputs, &place, source));
-    let inside = clean(&place)
-        .strip_prefix(clean(&inputs.context))
-        .ok()
-        .and_then(|path| path.to_str().map(ToOwned::to_owned));
-    match inside {
-        Some(path) if place.is_file() => Ok((path, None)),
-        Some(_) => read().map(outside),
-        None => read().map(outside),
-    }
-}
-
-fn outside(content: Vec<u8>) -> (String, Option<Vec<u8>>) {
-    let name = format!(".dockerfile-{}", &names::hex(&content)[..12]);
-    (name, Some(content))
-}
-
-/// Without `.` and `..`, looking at no link.
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::CurDir => {}
-            std::path::Component::ParentDir => {
-                clean.pop();
-            }
-            part => clean.push(part),
+    fn unreadable(&self, service: &str, source: io::Error) -> BuildError {
+        let path = self
+            .path
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(&self.name));
+        BuildError::Unreadable {
+            service: service.to_owned(),
+            path,
+            source,
         }
     }
-    clean
 }
 
-/// `<Dockerfile>.dockerignore` goes before `.dockerignore`.
-fn ignore_file(inputs: &BuildInputs) -> Result<Ignore, BuildError> {
-    let mut own = inputs.context.join(&inputs.dockerfile).into_os_string();
-    own.push(".dockerignore");
-    for file in [PathBuf::from(own), inputs.context.join(".dockerignore")] {
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(source) => return Err(unreadable(inputs, &file, source)),
+/// Name of the Dockerfile in the archive, and its entry where the walk of the
+/// context does not find it.
+fn dockerfile(recipe: &Recipe) -> Result<(String, Option<Entry>), (PathBuf, io::Error)> {
+    if let Some(text) = &recipe.dockerfile_inline {
+        let entry = Entry {
+            name: OUTSIDE.into(),
+            path: None,
+            inline: text.clone().into_bytes(),
+            kind: Kind::File,
+            mode: 0o644,
+            size: text.len() as u64,
+            changed: (0, 0),
         };
-        return Ignore::parse(&text).map_err(|pattern| BuildError::Pattern {
-            service: inputs.service.clone(),
-            pattern,
-            file: file.display().to_string(),
-        });
+        return Ok((OUTSIDE.into(), Some(entry)));
     }
-    Ok(Ignore::default())
+    let path = recipe.context.join(&recipe.dockerfile);
+    let found = fs::canonicalize(&path).map_err(|error| (path.clone(), error))?;
+    let root =
+        fs::canonicalize(&recipe.context).map_err(|error| (recipe.context.clone(), error))?;
+    if let Ok(inside) = found.strip_prefix(&root) {
+        return Ok((inside.to_string_lossy().into_owned(), None));
+    }
+    let metadata = fs::metadata(&found).map_err(|error| (found.clone(), error))?;
+    let mut entry = entry(OUTSIDE.into(), found, &metadata, Kind::File);
+    entry.mode = 0o644;
+    Ok((OUTSIDE.into(), Some(entry)))
 }
 
-pub(super) fn unreadable(inputs: &BuildInputs, path: &Path, source: io::Error) -> BuildError {
-    BuildError::Unreadable {
-        service: inputs.service.clone(),
-        path: path.to_owned(),
-        source,
+fn entry(name: String, path: PathBuf, metadata: &fs::Metadata, kind: Kind) -> Entry {
+    Entry {
+        name,
+        path: Some(path),
+        inline: Vec::new(),
+        kind,
+        mode: metadata.mode() & 0o7777,
+        size: if kind == Kind::File {
+            metadata.len()
+        } else {
+            0
+        },
+        changed: (
+            i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+            // A folder's time changes with files that the context may not even hold.
+            if kind == Kind::Folder {
+                0
+            } else {
+                metadata.ino()
+            },
+        ),
     }
+}
+
+fn walk(
+    root: &Path,
+    folder: &Path,
+    ignore: &IgnoreFile,
+    entries: &mut Vec<Entry>,
+) -> Result<(), (PathBuf, io::Error)> {
+    let here = root.join(folder);
+    let failed = |error| (here.clone(), error);
+    for found in fs::read_dir(&here).map_err(failed)? {
+        let found = found.map_err(failed)?;
+        let path = folder.join(found.file_name());
+        let full = found.path();
+        let metadata = fs::symlink_metadata(&full).map_err(|error| (full.clone(), error))?;
+        let kind = if metadata.is_dir() {
+            Kind::Folder
+        } else if metadata.is_symlink() {
+            Kind::Link
+        } else if metadata.is_file() {
+            Kind::File
+        } else {
+            continue; // Sockets and pipes have no place in an image.
+        };
+        let ignored = ignore.ignores(&path, kind == Kind::Folder);
+        if !ignored {
+            let mut one = entry(path.to_string_lossy().into_owned(), full, &metadata, kind);
+            if kind == Kind::Folder {
+                one.changed = (0, 0);
+            }
+            entries.push(one);
+        }
+        if kind == Kind::Folder && (!ignored || ignore.may_hold(&path)) {
+            walk(root, &path, ignore, entries)?;
+        }
+    }
+    Ok(())
 }

@@ -46,3 +46,52 @@ fn oom_score_adj(class: Class) -> Option<i64> {
         Class::Stateful => Some(-500),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::desired::Demand;
+
+    #[test]
+    fn shares_stay_within_what_the_engine_takes() {
+        assert_eq!(cpu_shares(0), 2);
+        assert_eq!(cpu_shares(1), 2);
+        assert_eq!(cpu_shares(250), 256);
+        assert_eq!(cpu_shares(1000), 1024);
+        assert_eq!(cpu_shares(u64::MAX), 262_144);
+    }
+
+    #[test]
+    fn limits_come_from_the_file_alone() {
+        let mut service = ServiceSpec {
+            demand: Demand {
+                cpu_milli: 500,
+                cpu_source: DemandSource::Limit,
+                memory: 1 << 20,
+                memory_source: DemandSource::Limit,
+            },
+            ..ServiceSpec::default()
+        };
+        let live = container(&service).live;
+        assert_eq!(live.cpu_shares, Some(512));
+        assert_eq!((live.memory, live.nano_cpus, live.pids), (None, None, None));
+        assert_eq!(live.memory_reservation, None);
+        service.demand.memory_source = DemandSource::Reservation;
+        assert_eq!(container(&service).live.memory_reservation, Some(1 << 20));
+        service.container.live.cpu_shares = Some(7);
+        assert_eq!(container(&service).live.cpu_shares, Some(7));
+    }
+
+    #[test]
+    fn the_class_alone_decides_who_is_killed_first() {
+        let of = |class| {
+            let service = ServiceSpec {
+                class,
+                ..ServiceSpec::default()
+            };
+            container(&service).oom_score_adj.unwrap_or(0)
+        };
+        assert!(of(Class::Batch) > of(Class::Latency));
+        assert!(of(Class::Latency) > of(Class::Stateful));
+    }
+}

@@ -119,3 +119,127 @@ fn row(load: &Load, cpu: u64, memory: u64) -> ServiceRatio {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::desired::Demand;
+    use crate::state::desired::DemandSource;
+    use proptest::prelude::*;
+
+    fn engine(cpus: u32, memory: u64) -> Engine {
+        Engine {
+            cpus,
+            memory,
+            ..Engine::default()
+        }
+    }
+
+    fn load(service: &str, cpu_milli: u64, memory: u64, replicas: u32) -> Load {
+        Load {
+            service: service.to_owned(),
+            one: Demand {
+                cpu_milli,
+                cpu_source: DemandSource::Reservation,
+                memory,
+                memory_source: DemandSource::Reservation,
+            },
+            replicas,
+            surge: 1,
+        }
+    }
+
+    #[test]
+    fn a_reserve_is_kept_for_the_host() {
+        let small = check(&engine(1, 1 << 30), &[], &[], Policy::default());
+        assert_eq!((small.cpu.capacity, small.cpu.reserve), (900, 100));
+        assert_eq!(small.memory.reserve, 256 << 20);
+        let large = check(&engine(64, 1 << 40), &[], &[], Policy::default());
+        assert_eq!(large.cpu.reserve, 3200);
+        assert_eq!(
+            large.memory.reserve,
+            (1 << 40) / 100 * 6 + (1_u64 << 40) % 100 * 6 / 100
+        );
+    }
+
+    #[test]
+    fn foreign_containers_take_their_part_and_never_more_than_all() {
+        let foreign = Foreign {
+            cpu_milli: 10_000,
+            memory: 1 << 28,
+            ..Foreign::default()
+        };
+        let report = check(&engine(2, 1 << 30), &[foreign], &[], Policy::default());
+        assert_eq!(report.cpu.capacity, 0);
+        assert_eq!(report.memory.capacity, (1 << 30) - (256 << 20) - (1 << 28));
+    }
+
+    #[test]
+    fn exactly_full_fits_and_one_more_does_not() {
+        let fits = |cpu| {
+            let loads = [load("a", cpu, 0, 1)];
+            !check(&engine(1, 1 << 30), &[], &loads, Policy::default()).refused
+        };
+        assert!(fits(900));
+        assert!(!fits(901));
+    }
+
+    #[test]
+    fn surge_alone_refuses_nothing() {
+        let loads = [load("a", 900, 0, 1)];
+        let report = check(&engine(1, 1 << 30), &[], &loads, Policy::default());
+        assert!(!report.refused);
+        assert_eq!(report.cpu.surge, 1800);
+        assert!(!surge_fits(&report, &loads, Policy::default()));
+    }
+
+    #[test]
+    fn the_dominant_service_comes_first() {
+        let loads = [load("a", 100, 1 << 20, 1), load("b", 100, 1 << 29, 1)];
+        let report = check(&engine(4, 1 << 30), &[], &loads, Policy::default());
+        let rows: Vec<_> = report
+            .services
+            .iter()
+            .map(|row| (row.service.as_str(), row.dominant.as_str()))
+            .collect();
+        assert_eq!(rows, [("b", "memory"), ("a", "cpu")]);
+    }
+
+    proptest! {
+        #[test]
+        fn remedies_by_scale_make_it_fit(
+            cpu in 1..2000_u64, memory in 1..1_u64 << 32, replicas in 1..20_u32,
+            cpus in 1..8_u32, total in 1_u64 << 29..1_u64 << 35,
+        ) {
+            let loads = [load("a", cpu, memory, replicas)];
+            let report = check(&engine(cpus, total), &[], &loads, Policy::default());
+            for remedy in &report.remedies {
+                if let Some(count) = remedy.strip_prefix("shopctl scale a=") {
+                    let count: u32 = count.parse().expect("a number");
+                    let better = [load("a", cpu, memory, count)];
+                    prop_assert!(!check(&engine(cpus, total), &[], &better, Policy::default()).refused);
+                    // And not fewer than needed.
+                    let more = [load("a", cpu, memory, count + 1)];
+                    prop_assert!(check(&engine(cpus, total), &[], &more, Policy::default()).refused);
+                }
+            }
+            prop_assert_eq!(report.refused, !report.remedies.is_empty());
+        }
+
+        #[test]
+        fn more_capacity_never_refuses_what_fitted(
+            cpu in 0..u64::MAX, memory in 0..u64::MAX, replicas in 0..u32::MAX,
+            cpus in 0..u32::MAX - 1, total in 0..u64::MAX - 1,
+        ) {
+            let loads = [load("a", cpu, memory, replicas)];
+            let less = check(&engine(cpus, total), &[], &loads, Policy::default());
+            let more = check(&engine(cpus + 1, total + 1), &[], &loads, Policy::default());
+            prop_assert!(less.refused || !more.refused);
+        }
+
+        #[test]
+        fn ratios_do_not_depend_on_the_scale(demand in 1..1_u64 << 40, capacity in 1..1_u64 << 40, factor in 1..1000_u64) {
+            prop_assert_eq!(milli(demand, capacity), milli(demand * factor, capacity * factor));
+        }
+    }
+}

@@ -1,1 +1,175 @@
-//! Placeholder.
+//! Doing it: runs a plan's steps against a backend and tells what happens.
+//!
+//! The executor decides nothing: order, gates and causes come from the plan,
+//! words and exit codes belong to the reporters and the command line. It keeps
+//! three promises: a failed step never releases its dependents, nothing is
+//! changed without holding the lock, and every wait has a deadline.
+
+mod dispatch;
+mod gates;
+mod mission;
+mod queue;
+mod steps;
+
+pub use dispatch::run;
+pub use mission::MakePlan;
+pub use mission::Mission;
+pub use mission::ProvideHelper;
+pub use mission::Verdict;
+pub use mission::carry_out;
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+
+use crate::backend::BackendError;
+use crate::backend::BuildImages;
+use crate::backend::Context;
+use crate::backend::Lock;
+use crate::event::Event;
+use crate::event::EventKind;
+use crate::plan::action::Plan;
+use crate::plan::action::StepId;
+use crate::state::observed::ObservedState;
+
+/// Everything one run of a plan needs.
+pub struct Job<'a> {
+    /// What to do.
+    pub plan: &'a Plan,
+    /// The world the plan was made for.
+    pub observed: &'a ObservedState,
+    /// Run id, helper image, files to seed.
+    pub context: &'a Context,
+    /// The lock, held.
+    pub lock: &'a dyn Lock,
+    /// Builds images.
+    pub builds: &'a dyn BuildImages,
+    /// Values that must not appear in any event.
+    pub secrets: &'a [String],
+    /// Time limit of the whole run.
+    pub timeout: Option<Duration>,
+    /// Becomes true when the run should stop at the next safe point.
+    pub stop: watch::Receiver<bool>,
+}
+
+/// How a run of a plan ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Every step succeeded.
+    Done,
+    /// A step failed; nothing that depends on it ran.
+    Failed(Box<Failure>),
+    /// Stopped at a safe point with so many steps left.
+    Stopped {
+        /// Steps that did not run.
+        left: usize,
+    },
+    /// The time limit passed with so many steps left.
+    TimedOut {
+        /// Steps that did not run.
+        left: usize,
+    },
+}
+
+/// The first step that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Its number.
+    pub step: StepId,
+    /// Why.
+    pub error: StepError,
+    /// The error and its causes in words, secrets filtered.
+    pub message: String,
+    /// Last log lines or build output, secrets filtered.
+    pub output: Vec<String>,
+    /// Steps that had succeeded, and so changed something.
+    pub succeeded: Vec<StepId>,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// A backend call failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The gateway refused, or did not answer.
+    #[error(transparent)]
+    Gateway(#[from] crate::gateway::GatewayError),
+    /// A container ended while it was waited for.
+    #[error("{container} ended {times} with exit code {code}{}", if *.oom { " (out of memory)" } else { "" })]
+    Exited {
+        /// Container name.
+        container: String,
+        /// Exit code.
+        code: i64,
+        /// Killed for lack of memory.
+        oom: bool,
+        /// `once` or `3 times`.
+        times: String,
+    },
+    /// The engine's check says unhealthy.
+    #[error("{container} is unhealthy by its health check")]
+    Unhealthy {
+        /// Container name.
+        container: String,
+    },
+    /// The gate did not open in time.
+    #[error("{container} was not ready after {seconds} s: {last}")]
+    NotReady {
+        /// Container name.
+        container: String,
+        /// Time waited.
+        seconds: u64,
+        /// Last observation.
+        last: String,
+    },
+    /// The run was told to stop while it waited.
+    #[error("stopped while waiting for {container}")]
+    Stopped {
+        /// Container name.
+        container: String,
+    },
+}
+
+/// Where a run's events go; stamps each with time and run id.
+#[derive(Debug, Clone)]
+pub struct Emitter {
+    sender: mpsc::UnboundedSender<Event>,
+    run: String,
+}
+
+impl Emitter {
+    /// An emitter for one run.
+    pub fn new(sender: mpsc::UnboundedSender<Event>, run: impl Into<String>) -> Self {
+        Self {
+            sender,
+            run: run.into(),
+        }
+    }
+
+    /// Sends an event; a reporter that has gone away is no error.
+    pub fn emit(&self, kind: EventKind) {
+        let at = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            });
+        let _ = self.sender.send(Event {
+            version: "1".into(),
+            at,
+            run: self.run.clone(),
+            kind,
+        });
+    }
+}
+
+/// Replaces secret values in a line by asterisks.
+fn redact(line: &str, secrets: &[String]) -> String {
+    secrets
+        .iter()
+        .filter(|secret| secret.len() >= 4)
+        .fold(line.to_owned(), |line, secret| {
+            line.replace(secret.as_str(), "****")
+        })
+}

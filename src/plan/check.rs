@@ -29,6 +29,11 @@ pub struct Promise {
     pub routed: bool,
 }
 
+/// Whether a container has to be stopped before it is removed.
+pub fn runs(found: &Instance) -> bool {
+    super::retire::runs(found)
+}
+
 /// Faults in the shape of a plan; empty for a good one.
 pub fn structure(plan: &Plan) -> Vec<String> {
     let mut faults = Vec::new();
@@ -253,7 +258,7 @@ fn serving(
 
 fn running(plan: &Plan, observed: &ObservedState, service: &str, done: &BTreeSet<StepId>) -> usize {
     let mut up: BTreeSet<&str> = instances(observed, service)
-        .filter(|one| super::replica::runs(one))
+        .filter(|one| runs(one))
         .map(|one| one.name.as_str())
         .collect();
     for step in plan.steps.iter().filter(|step| done.contains(&step.id)) {

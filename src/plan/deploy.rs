@@ -13,8 +13,10 @@ use super::ground::Ground;
 use super::images;
 use super::input::PlanInput;
 use super::leave;
+use super::listeners;
 use super::pace;
 use super::preflight;
+use super::scale::Record;
 use super::service;
 use super::stage::Stage;
 use super::view::View;
@@ -67,7 +69,14 @@ fn record_scale(stage: &mut Stage<'_, '_>) {
         .services
         .iter()
         .filter(|one| one.in_scope)
-        .filter_map(|one| Some((one.service.name.clone(), one.count.record.clone()?)))
+        .filter_map(|one| {
+            let change = match &one.count.record {
+                Record::Keep => return None,
+                Record::Set(change) => Some(change.clone()),
+                Record::Remove => None,
+            };
+            Some((one.service.name.clone(), change))
+        })
         .collect();
     if !overrides.is_empty() {
         let action = Action::RecordScale { overrides };
@@ -85,7 +94,7 @@ fn routes(stage: &mut Stage<'_, '_>) -> Option<StepId> {
         .map(|(name, steps)| (name.clone(), steps.serving.clone()))
         .collect();
     let (view, gateways) = (stage.view, &stage.gateways);
-    let listeners = gateway::last_listeners(view, &mut stage.draft, gateways, &serving);
+    let listeners = listeners::last(view, &mut stage.draft, gateways, &serving);
     if stage.gateways.exist {
         stale_targets(stage, listeners);
     }
@@ -119,7 +128,12 @@ fn stale_targets(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
                 alias: alias.clone(),
                 drain_ms: 0,
             };
-            stage.draft.step(service, action, Cause::LeftOver, &needs);
+            let cause = if exists {
+                Cause::RoutesChanged
+            } else {
+                Cause::LeftOver
+            };
+            stage.draft.step(service, action, cause, &needs);
         }
     }
 }

@@ -10,7 +10,7 @@ use super::action::StepId;
 use super::draft::Draft;
 use super::input::PlanInput;
 use super::order;
-use super::replica;
+use super::retire;
 use crate::state::digest;
 use crate::state::names;
 use crate::state::observed::Instance;
@@ -141,7 +141,7 @@ fn retire(draft: &mut Draft, one: &Instance, needs: &[StepId]) -> StepId {
     };
     let container = one.name.clone();
     let mut needs = needs.to_vec();
-    if replica::runs(one) {
+    if retire::runs(one) {
         let action = Action::StopContainer {
             container: container.clone(),
             grace_secs: None,

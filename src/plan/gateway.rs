@@ -4,7 +4,6 @@
 //! A port stays with the gateway container that publishes it, because the engine
 //! cannot change published ports; new ports together get one new gateway.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use super::action::Action;
@@ -13,6 +12,9 @@ use super::action::Listen;
 use super::action::StepId;
 use super::draft::Draft;
 use super::ground::Ground;
+use super::keeper;
+use super::listeners;
+use super::reach;
 use super::view::View;
 use crate::state::desired::PublishedPort;
 use crate::state::names;
@@ -106,12 +108,12 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft, ground: &Ground) -> Gate
         }
     }
     gateways.exist = !listening.is_empty() || !new.is_empty();
-    keeper(view, draft, ground, &ports, &mut gateways);
+    keeper::draft(view, draft, ground, &ports, &mut gateways);
     for one in leaving {
         let needs = gateways.ready.clone();
         retire(draft, one, &Cause::NotInFile, &needs);
     }
-    first_listeners(view, draft, &ports, &mut gateways);
+    listeners::first(view, draft, &ports, &mut gateways);
     gateways
 }
 
@@ -228,7 +230,7 @@ fn keep(
             return;
         }
     }
-    let wanted = networks(view, kept, &one.networks);
+    let wanted = reach::networks(view, kept, &one.networks);
     for network in wanted.difference(&one.networks) {
         let action = Action::ConnectNetwork {
             container: one.name.clone(),
@@ -242,14 +244,14 @@ fn keep(
     }
 }
 
-enum Mended {
+pub(super) enum Mended {
     Runs,
     Started(StepId),
     Removed(StepId),
 }
 
 /// Starts a helper that ended, removes one that cannot be started.
-fn mend(draft: &mut Draft, one: &Instance) -> Mended {
+pub(super) fn mend(draft: &mut Draft, one: &Instance) -> Mended {
     let container = one.name.clone();
     match &one.state {
         InstanceState::Running => Mended::Runs,
@@ -295,7 +297,7 @@ fn create(
             inside,
         })
         .collect();
-    let networks: Vec<String> = networks(view, ports, &BTreeSet::new())
+    let networks: Vec<String> = reach::networks(view, ports, &BTreeSet::new())
         .into_iter()
         .collect();
     let mut all = needs.to_vec();
@@ -310,95 +312,7 @@ fn create(
     draft.step("", action, cause, &all)
 }
 
-/// Networks on which a gateway reaches every service behind its ports: one per
-/// service is enough, one it is on already before a new one.
-fn networks(
-    view: &View<'_>,
-    ports: &[&PublishedPort],
-    attached: &BTreeSet<String>,
-) -> BTreeSet<String> {
-    let mut chosen = BTreeSet::new();
-    let internal: BTreeMap<&str, bool> = view
-        .input
-        .desired
-        .networks
-        .values()
-        .map(|network| (network.name.as_str(), network.internal))
-        .collect();
-    let is_internal = |name: &String| internal.get(name.as_str()).copied().unwrap_or(false);
-    for route in ports.iter().flat_map(|port| &port.routes) {
-        let Some(service) = view.input.desired.services.get(&route.service) else {
-            continue;
-        };
-        let names = view.networks_of(service);
-        let reached = |name: &&String| attached.contains(*name) || chosen.contains(*name);
-        let best = names
-            .iter()
-            .find(|name| reached(name))
-            .or_else(|| names.iter().find(|name| !is_internal(name)))
-            .or_else(|| names.first());
-        chosen.extend(best.cloned());
-    }
-    // Ports cannot be published from internal networks alone.
-    if chosen.iter().chain(attached).all(is_internal)
-        && let Some(open) = view
-            .input
-            .desired
-            .networks
-            .values()
-            .find(|one| !one.internal)
-    {
-        chosen.insert(open.name.clone());
-    }
-    chosen
-}
-
-fn keeper(
-    view: &View<'_>,
-    draft: &mut Draft,
-    ground: &Ground,
-    ports: &[&PublishedPort],
-    gateways: &mut Gateways,
-) {
-    let found: Vec<&Instance> = helpers(view, Role::Keeper).collect();
-    let gateway_stays = helpers(view, Role::Gateway).any(|one| {
-        !view.input.desired.only.is_empty()
-            || ports.iter().any(|port| one.listens.contains_key(&port.id))
-    });
-    if !ports.is_empty() || gateway_stays {
-        for one in found {
-            let cause = Cause::NeededBy("the gateway, which holds the store now".to_owned());
-            let needs = gateways.ready.clone();
-            retire(draft, one, &cause, &needs);
-        }
-        return;
-    }
-    let mut needs: Vec<StepId> = ground.store.into_iter().collect();
-    let mut cause = Cause::Missing;
-    if let Some(one) = found.first() {
-        match mend(draft, one) {
-            Mended::Runs => return,
-            Mended::Started(step) => {
-                gateways.ready.push(step);
-                return;
-            }
-            Mended::Removed(step) => {
-                needs.push(step);
-                cause = Cause::LeftOver;
-            }
-        }
-    }
-    let action = Action::CreateHelper {
-        name: names::keeper(&view.input.desired.stack),
-        role: Role::Keeper,
-        listens: Vec::new(),
-        networks: Vec::new(),
-    };
-    let step = draft.step("", action, cause, &needs);
-    gateways.ready.push(step);
-}
-
-fn retire(draft: &mut Draft, one: &Instance, cause: &Cause, needs: &[StepId]) -> StepId {
+pub(super) fn retire(draft: &mut Draft, one: &Instance, cause: &Cause, needs: &[StepId]) -> StepId {
     let container = one.name.clone();
     let mut needs = needs.to_vec();
     if one.state == InstanceState::Running {
@@ -416,81 +330,7 @@ fn retire(draft: &mut Draft, one: &Instance, cause: &Cause, needs: &[StepId]) ->
     )
 }
 
-/// Listeners of new ports exist at once; there is nothing yet that they could
-/// take away. Changes of routes wait for their targets: [`last_listeners`].
-fn first_listeners(
-    view: &View<'_>,
-    draft: &mut Draft,
-    ports: &[&PublishedPort],
-    gateways: &mut Gateways,
-) {
-    let known = known_listeners(view);
-    if ports.iter().all(|port| known.contains_key(&port.id)) {
-        return;
-    }
-    let mut listeners: Vec<PublishedPort> = Vec::new();
-    for port in ports {
-        let mut port = (*port).clone();
-        if let Some((http, routes)) = known.get(&port.id) {
-            port.http = *http;
-            port.routes.clone_from(routes);
-        }
-        listeners.push(port);
-    }
-    let cause = if known.is_empty() {
-        Cause::Missing
-    } else {
-        Cause::RoutesChanged
-    };
-    let needs = gateways.ready.clone();
-    let step = draft.step("", Action::SetListeners { listeners }, cause, &needs);
-    gateways.ready.push(step);
-}
-
-/// The routes as the file has them, once the services behind them have targets.
-pub(super) fn last_listeners(
-    view: &View<'_>,
-    draft: &mut Draft,
-    gateways: &Gateways,
-    serving: &BTreeMap<String, Vec<StepId>>,
-) -> Option<StepId> {
-    let known = known_listeners(view);
-    let ports = active_ports(view);
-    let changed: Vec<&&PublishedPort> = ports
-        .iter()
-        .filter(|port| {
-            known
-                .get(&port.id)
-                .is_some_and(|(http, routes)| *http != port.http || *routes != port.routes)
-        })
-        .collect();
-    let gone = view.input.desired.only.is_empty()
-        && known
-            .keys()
-            .any(|id| ports.iter().all(|port| port.id != *id));
-    if changed.is_empty() && !(gone && !ports.is_empty()) {
-        return None;
-    }
-    let mut needs = gateways.ready.clone();
-    for route in changed.iter().flat_map(|port| &port.routes) {
-        needs.extend(serving.get(&route.service).into_iter().flatten());
-    }
-    let listeners = ports.into_iter().cloned().collect();
-    let action = Action::SetListeners { listeners };
-    Some(draft.step("", action, Cause::RoutesChanged, &needs))
-}
-
-fn known_listeners(view: &View<'_>) -> BTreeMap<String, (bool, Vec<crate::state::desired::Route>)> {
-    view.input
-        .observed
-        .store
-        .as_ref()
-        .and_then(|store| store.routes.as_ref())
-        .map(|routes| routes.listeners.clone())
-        .unwrap_or_default()
-}
-
-fn helpers<'v>(view: &'v View<'_>, role: Role) -> impl Iterator<Item = &'v Instance> {
+pub(super) fn helpers<'v>(view: &'v View<'_>, role: Role) -> impl Iterator<Item = &'v Instance> {
     view.input
         .observed
         .instances

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::action::Action;
 use super::action::Cause;
 use super::action::StepId;
-use super::replica;
+use super::retire;
 use super::stage::Stage;
 use crate::state::observed::Instance;
 use crate::state::observed::Role;
@@ -53,8 +53,8 @@ fn services(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
         }
         let default = ContainerSpec::default();
         for one in ours {
-            let silent = replica::silence(stage, &default, one, &Cause::NotInFile, &needs);
-            replica::remove(stage, one, &Cause::NotInFile, &silent);
+            let silent = retire::silence(stage, &default, one, &Cause::NotInFile, &needs);
+            retire::remove(stage, one, &Cause::NotInFile, &silent);
         }
     }
 }

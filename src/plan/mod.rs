@@ -17,13 +17,17 @@ mod gateway;
 mod ground;
 mod images;
 pub mod input;
+mod keeper;
 mod leave;
+mod listeners;
 mod order;
 mod pace;
 mod preflight;
+mod reach;
 mod replica;
 pub mod report;
 mod restart;
+mod retire;
 mod rollout;
 mod scale;
 mod service;
@@ -51,4 +55,12 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
         check::structure(&plan)
     );
     Ok(plan)
+}
+
+/// Replicas that each service should have, `scale` included.
+pub fn wanted(input: &PlanInput<'_>) -> std::collections::BTreeMap<String, u32> {
+    scale::counts(input)
+        .into_iter()
+        .map(|(service, count)| (service, count.replicas))
+        .collect()
 }

@@ -87,7 +87,7 @@ pub(super) fn loads(view: &View<'_>) -> Vec<Load> {
                 RolloutOrder::StartFirst => one.replacements().min(at_once),
                 RolloutOrder::StopFirst => 0,
             };
-            view.load(one, surge)
+            one.load(surge)
         })
         .collect()
 }

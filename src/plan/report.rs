@@ -96,6 +96,9 @@ fn percent(part: u64, whole: u64) -> String {
     format!("{} %", u128::from(part) * 100 / u128::from(whole))
 }
 
+/// Whether an action is of a kind.
+type Is = fn(&Action) -> bool;
+
 /// What a step is about: steps about the same thing make one change.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Subject<'p> {
@@ -121,7 +124,7 @@ fn subject(step: &Step) -> Subject<'_> {
 }
 
 fn change(subject: &Subject<'_>, steps: &[&Step]) -> String {
-    let find = |wanted: fn(&Action) -> bool| steps.iter().find(|step| wanted(&step.action));
+    let find = |wanted: Is| steps.iter().find(|step| wanted(&step.action));
     let created = find(|action| {
         matches!(
             action,
@@ -137,21 +140,34 @@ fn change(subject: &Subject<'_>, steps: &[&Step]) -> String {
     let line = |sign: char, verb: &str, step: &Step| {
         format!("{sign} {who} {verb}: {}", cause(&step.cause))
     };
-    if let (Some(step), Some(_)) = (created, removed) {
-        return match step.cause {
-            Cause::NeededBy(_) => line('+', "stand in", step),
-            _ => line('~', "replace", step),
+    if let (Some(step), Some(gone)) = (created, removed) {
+        let own = match (&step.action, &gone.action) {
+            (Action::CreateInstance { instance }, Action::RemoveContainer { container }) => {
+                step.id < gone.id && instance.name == *container
+            }
+            _ => false,
+        };
+        return if own {
+            line('+', "stand in", step)
+        } else {
+            line('~', "replace", step)
         };
     }
     if let Some(step) = created {
         return line('+', "create", step);
     }
-    let verbs: [(char, &str, fn(&Action) -> bool); 6] = [
+    let start = find(|action| matches!(action, Action::StartContainer { .. }));
+    if let Some(step) = start {
+        return match step.cause {
+            // It runs; what it has yet to do is pass its gate.
+            Cause::LeftOver => line('~', "finish", step),
+            Cause::RoutesChanged => line('~', "route", step),
+            _ => line('~', "start", step),
+        };
+    }
+    let verbs: [(char, &str, Is); 5] = [
         ('~', "restart", |action| {
             matches!(action, Action::RestartContainer { .. })
-        }),
-        ('~', "start", |action| {
-            matches!(action, Action::StartContainer { .. })
         }),
         ('-', "remove", |action| {
             matches!(action, Action::RemoveContainer { .. })

@@ -21,7 +21,7 @@ use crate::state::observed::InstanceState;
 pub(super) fn plan(input: &PlanInput<'_>) -> Plan {
     let view = View::new(*input);
     let observed = input.observed;
-    let loads: Vec<_> = view.services.iter().map(|one| view.load(one, 0)).collect();
+    let loads: Vec<_> = view.services.iter().map(|one| one.load(0)).collect();
     let capacity = ratio::check(&observed.engine, &observed.foreign, &loads, view.policy());
     let gateways = Gateways::running(&view);
     let mut stage = Stage::new(
@@ -40,10 +40,13 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Plan {
                 .slots
                 .iter()
                 .filter(|(_, slot)| {
-                    slot.holder.as_ref().is_some_and(|(found, _)| {
-                        !matches!(found.state, InstanceState::Created | InstanceState::Dead)
-                            && !(one.revision.one_off && found.state != InstanceState::Running)
-                    })
+                    slot.holder
+                        .as_ref()
+                        .is_some_and(|(found, _)| match found.state {
+                            InstanceState::Created | InstanceState::Dead => false,
+                            InstanceState::Running => true,
+                            _ => !one.revision.one_off,
+                        })
                 })
                 .map(|(slot, _)| (*slot, Decision::Restart(Cause::Asked)))
                 .collect();

@@ -10,6 +10,7 @@ use super::pace::Pace;
 use super::replica;
 use super::replica::Made;
 use super::replica::Make;
+use super::retire;
 use super::service::Decision;
 use super::stage::ServiceSteps;
 use super::stage::Stage;
@@ -69,7 +70,7 @@ pub(super) fn replace<'a>(
         let ends: Vec<StepId> = batch
             .iter()
             .map(|change| {
-                let make = Make {
+                let order = Make {
                     slot: change.slot,
                     cause: change.cause.clone(),
                     create_needs: before.clone(),
@@ -79,8 +80,8 @@ pub(super) fn replace<'a>(
                     waits,
                 };
                 match pace.order {
-                    RolloutOrder::StartFirst => start_first(stage, one, change, make, steps),
-                    RolloutOrder::StopFirst => stop_first(stage, one, change, make, steps),
+                    RolloutOrder::StartFirst => start_first(stage, one, change, order, steps),
+                    RolloutOrder::StopFirst => stop_first(stage, one, change, order, steps),
                 }
             })
             .collect();
@@ -95,10 +96,10 @@ fn start_first(
     stage: &mut Stage<'_, '_>,
     one: &ServiceView<'_>,
     change: &Change<'_, '_>,
-    make: Make<'_>,
+    order: Make<'_>,
     steps: &mut ServiceSteps,
 ) -> StepId {
-    let made = replica::make(stage, one, make, steps);
+    let made = replica::make(stage, one, order, steps);
     // Where the old one holds a port that the gateway waits for, nothing can be
     // routed before it stops; ready is all that can be had.
     let successor = if stage.gateways.waits_for(change.old) {
@@ -106,10 +107,10 @@ fn start_first(
     } else {
         made.serving
     };
-    let end = replica::retire(stage, one, change.old, &Cause::Replaced, &[successor]);
+    let end = retire::retire(stage, one, change.old, &Cause::Replaced, &[successor]);
     let mut ends = vec![end];
     for other in change.others {
-        ends.push(replica::retire(
+        ends.push(retire::retire(
             stage,
             one,
             other,
@@ -124,7 +125,7 @@ fn stop_first(
     stage: &mut Stage<'_, '_>,
     one: &ServiceView<'_>,
     change: &Change<'_, '_>,
-    mut make: Make<'_>,
+    mut order: Make<'_>,
     steps: &mut ServiceSteps,
 ) -> StepId {
     let mut old = vec![change.old];
@@ -133,28 +134,28 @@ fn stop_first(
     let mut silent = Vec::new();
     for one_old in &old {
         let spec = &one.service.container;
-        let needs = make.create_needs.clone();
-        let stopped = replica::silence(stage, spec, one_old, &Cause::Replaced, &needs);
+        let needs = order.create_needs.clone();
+        let stopped = retire::silence(stage, spec, one_old, &Cause::Replaced, &needs);
         if fixed_name {
-            silent.push(replica::remove(stage, one_old, &Cause::Replaced, &stopped));
+            silent.push(retire::remove(stage, one_old, &Cause::Replaced, &stopped));
             stage.free_name(one_old);
         } else {
             silent.extend(stopped);
         }
     }
     if fixed_name {
-        make.create_needs = silent;
+        order.create_needs = silent;
     } else {
-        make.start_needs = silent;
+        order.start_needs = silent;
     }
-    let made = replica::make(stage, one, make, steps);
+    let made = replica::make(stage, one, order, steps);
     if fixed_name {
         return made.serving;
     }
     // The old container stays until then: it can be started again by hand.
     let ends = old
         .into_iter()
-        .map(|one_old| replica::remove(stage, one_old, &Cause::Replaced, &[made.serving]))
+        .map(|one_old| retire::remove(stage, one_old, &Cause::Replaced, &[made.serving]))
         .collect();
     join(stage, ends)
 }
@@ -210,7 +211,7 @@ pub(super) fn restart<'a>(
         before = vec![made.serving];
     }
     if let Some(made) = stand_in {
-        replica::retire_made(stage, one, &made, &before);
+        retire::retire_made(stage, one, &made, &before);
     }
 }
 
@@ -243,7 +244,7 @@ fn extra(
         found.slot,
         super::report::cause(cause)
     ));
-    let make = Make {
+    let order = Make {
         slot,
         cause,
         create_needs: before.to_vec(),
@@ -252,5 +253,5 @@ fn extra(
         monitor_ms: 0,
         waits,
     };
-    Ok(replica::make(stage, one, make, steps))
+    Ok(replica::make(stage, one, order, steps))
 }

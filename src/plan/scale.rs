@@ -14,8 +14,20 @@ pub(super) struct Count {
     pub(super) replicas: u32,
     /// Said to the user when the file says otherwise.
     pub(super) note: Option<String>,
-    /// Change of the record: set it, or remove it (`Some(None)`).
-    pub(super) record: Option<Option<ScaleOverride>>,
+    /// What becomes of the record.
+    pub(super) record: Record,
+}
+
+/// What becomes of the record of a count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Record {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It is written.
+    Set(ScaleOverride),
+    /// It is removed.
+    Remove,
 }
 
 /// Count of each service.
@@ -38,7 +50,7 @@ fn count(input: &PlanInput<'_>, service: &ServiceSpec) -> Count {
     let from_file = Count {
         replicas: file,
         note: None,
-        record: recorded.map(|_| None),
+        record: recorded.map_or(Record::Keep, |_| Record::Remove),
     };
     match input.options.scale.get(&service.name) {
         Some(ScaleTo::File) => return from_file,
@@ -49,13 +61,18 @@ fn count(input: &PlanInput<'_>, service: &ServiceSpec) -> Count {
                 by: by.clone(),
                 at: *at,
             };
-            let same = recorded
-                .is_some_and(|old| old.replicas == asked.replicas && old.file_replicas == file);
+            let known = match recorded {
+                Some(old) => old.replicas == *replicas && old.file_replicas == file,
+                None => *replicas == file,
+            };
             return Count {
                 replicas: *replicas,
                 note: None,
-                record: (!same && !(recorded.is_none() && *replicas == file))
-                    .then_some(Some(asked)),
+                record: if known {
+                    Record::Keep
+                } else {
+                    Record::Set(asked)
+                },
             };
         }
         None => {}
@@ -71,7 +88,7 @@ fn count(input: &PlanInput<'_>, service: &ServiceSpec) -> Count {
                     clock(old.at)
                 )
             }),
-            record: None,
+            record: Record::Keep,
         },
         _ => from_file,
     }

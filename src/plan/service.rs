@@ -6,6 +6,7 @@ use super::action::StepId;
 use super::draft::Draft;
 use super::replica;
 use super::replica::Make;
+use super::retire;
 use super::rollout;
 use super::stage::ServiceSteps;
 use super::stage::Stage;
@@ -16,6 +17,7 @@ use crate::state::change;
 use crate::state::change::Verdict;
 use crate::state::desired::ReadyGate;
 use crate::state::live;
+use crate::state::names;
 use crate::state::observed::Health;
 use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
@@ -46,12 +48,22 @@ pub(super) fn draft<'a>(stage: &mut Stage<'_, 'a>, one: &ServiceView<'a>) {
         let decisions: Vec<(u32, Decision)> = one
             .slots
             .iter()
-            .map(|(number, slot)| (*number, decide(stage, one, slot)))
+            .map(|(number, slot)| (*number, decide(stage, one, *number, slot)))
             .collect();
         let filled = fill(stage, one, &decisions, &waits, &mut steps);
-        let shrunk = shrink(stage, one, &filled);
-        rollout::replace(stage, one, &decisions, &waits, &shrunk, &mut steps);
+        let stand = all_serve(stage, one);
+        // Too many go first where all slots that stay have one that serves: it makes
+        // room. Else they serve until then.
+        let before = if stand {
+            shrink(stage, one, &[])
+        } else {
+            filled.clone()
+        };
+        rollout::replace(stage, one, &decisions, &waits, &before, &mut steps);
         rollout::restart(stage, one, &decisions, &waits, &filled, &mut steps);
+        if !stand {
+            shrink(stage, one, &steps.serving);
+        }
         update(&mut stage.draft, one, &decisions);
     }
     if steps.first.is_none() {
@@ -62,14 +74,15 @@ pub(super) fn draft<'a>(stage: &mut Stage<'_, 'a>, one: &ServiceView<'a>) {
 }
 
 /// Decides about one slot.
-pub(super) fn decide(stage: &Stage<'_, '_>, one: &ServiceView<'_>, slot: &Slot<'_>) -> Decision {
+fn decide(stage: &Stage<'_, '_>, one: &ServiceView<'_>, number: u32, slot: &Slot<'_>) -> Decision {
     let Some((found, verdict)) = &slot.holder else {
-        return Decision::Make(missing_cause(stage, one));
+        return Decision::Make(missing_cause(stage, one, number));
     };
     match verdict {
         Verdict::ImageChanged => Decision::Replace(Cause::ImageChanged),
         Verdict::Changed(what) => Decision::Replace(Cause::Changed(what.clone())),
-        Verdict::LeftOver | Verdict::Dead => Decision::Make(Cause::LeftOver),
+        Verdict::LeftOver => Decision::Make(Cause::LeftOver),
+        Verdict::Dead => Decision::Make(Cause::NotRunning("dead".to_owned())),
         // The network it joined is gone with its container.
         _ if stage.joined(one).is_some_and(|(_, step)| step.is_some()) => {
             Decision::Replace(Cause::NeededBy("the new container it joins".to_owned()))
@@ -80,7 +93,12 @@ pub(super) fn decide(stage: &Stage<'_, '_>, one: &ServiceView<'_>, slot: &Slot<'
         Verdict::Current | Verdict::Update(_) => match stage.restarted_by(one) {
             Some(other) => Decision::Restart(Cause::NeededBy(format!("{other}, replaced"))),
             None if is_unproved(stage, one, found, &slot.others) => {
-                Decision::Start(Cause::LeftOver)
+                let known = stage.view.targets.contains_key(&one.service.name);
+                Decision::Start(if one.routed && !known {
+                    Cause::RoutesChanged
+                } else {
+                    Cause::LeftOver
+                })
             }
             None => Decision::Keep,
         },
@@ -110,15 +128,27 @@ fn is_unproved(
     }
 }
 
-fn missing_cause(stage: &Stage<'_, '_>, one: &ServiceView<'_>) -> Cause {
+/// A slot above all that there are is new; one that left a gap or a target behind
+/// has lost its container.
+fn missing_cause(stage: &Stage<'_, '_>, one: &ServiceView<'_>, number: u32) -> Cause {
+    let service = &one.service.name;
     let instances = &stage.view.input.observed.instances;
-    if instances
+    let highest = instances
         .iter()
-        .any(|found| found.service == one.service.name)
-    {
-        Cause::ScaleUp
-    } else {
-        Cause::Missing
+        .filter(|found| found.service == *service)
+        .map(|found| found.slot)
+        .max();
+    let alias = names::alias(
+        &stage.view.input.desired.stack,
+        service,
+        number,
+        &one.revision.digest,
+    );
+    match highest {
+        Some(highest) if number > highest && !stage.view.has_target(service, &alias) => {
+            Cause::ScaleUp
+        }
+        _ => Cause::Missing,
     }
 }
 
@@ -139,13 +169,13 @@ fn fill(
         let holder = slot.holder.as_ref().map(|(found, _)| *found);
         let made = match (decision, holder) {
             (Decision::Make(cause), holder) => {
-                let removed: Vec<StepId> = holder
-                    .into_iter()
-                    .map(|found| {
-                        stage.free_name(found);
-                        replica::remove(stage, found, &Cause::LeftOver, &[])
-                    })
-                    .collect();
+                let mut removed = Vec::new();
+                if let Some(found) = holder {
+                    let spec = &one.service.container;
+                    let silent = retire::silence(stage, spec, found, &Cause::LeftOver, &[]);
+                    removed.push(retire::remove(stage, found, &Cause::LeftOver, &silent));
+                    stage.free_name(found);
+                }
                 let make = Make {
                     slot: *number,
                     cause: cause.clone(),
@@ -180,17 +210,25 @@ fn retire_others(
     successor: &[StepId],
 ) {
     for other in &slot.others {
-        replica::retire(stage, one, other, &Cause::LeftOver, successor);
+        retire::retire(stage, one, other, &Cause::LeftOver, successor);
     }
 }
 
-/// Removes the containers of slots above the count, highest first, once every slot
-/// below has one that serves.
-fn shrink(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, filled: &[StepId]) -> Vec<StepId> {
+/// Removes the containers of slots above the count, highest first.
+fn shrink(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, needs: &[StepId]) -> Vec<StepId> {
     one.surplus
         .iter()
-        .map(|found| replica::retire(stage, one, found, &Cause::ScaleDown, filled))
+        .map(|found| retire::retire(stage, one, found, &Cause::ScaleDown, needs))
         .collect()
+}
+
+/// Whether every slot up to the count has a container that serves now.
+fn all_serve(stage: &Stage<'_, '_>, one: &ServiceView<'_>) -> bool {
+    one.slots.values().all(|slot| {
+        slot.holder.as_ref().is_some_and(|(found, _)| {
+            change::serves(found) && (!one.routed || stage.view.is_target(found))
+        })
+    })
 }
 
 /// Changes what can change on a container that stays.

@@ -160,16 +160,6 @@ impl View<'_> {
         }
     }
 
-    /// Load of one service with a surge.
-    pub(super) fn load(&self, one: &ServiceView<'_>, surge: u32) -> Load {
-        Load {
-            service: one.service.name.clone(),
-            one: demand::of_one(&one.service.demand),
-            replicas: one.count.replicas,
-            surge,
-        }
-    }
-
     /// Whether one more replica of this service fits beside everything else.
     pub(super) fn has_room_for(&self, one: &ServiceView<'_>) -> bool {
         let loads: Vec<Load> = self
@@ -177,7 +167,7 @@ impl View<'_> {
             .iter()
             .map(|other| {
                 let same = other.service.name == one.service.name;
-                self.load(other, u32::from(same))
+                other.load(u32::from(same))
             })
             .collect();
         let observed = self.input.observed;
@@ -187,6 +177,16 @@ impl View<'_> {
 }
 
 impl ServiceView<'_> {
+    /// Its load with a surge.
+    pub(super) fn load(&self, surge: u32) -> Load {
+        Load {
+            service: self.service.name.clone(),
+            one: demand::of_one(&self.service.demand),
+            replicas: self.count.replicas,
+            surge,
+        }
+    }
+
     /// Whether a container of it has to be made.
     pub(super) fn creates(&self) -> bool {
         self.in_scope
@@ -223,13 +223,13 @@ impl ServiceView<'_> {
 /// Names of the services that may change; `None` for all. What a named service
 /// needs and nobody runs comes with it.
 fn scope(input: &PlanInput<'_>) -> Option<BTreeSet<String>> {
-    let named = &input.desired.only;
-    if named.is_empty() {
+    let only = &input.desired.only;
+    if only.is_empty() {
         return None;
     }
-    let mut names = order::with_dependencies(&input.desired.services, named);
+    let mut names = order::with_dependencies(&input.desired.services, only);
     names.retain(|name| {
-        named.contains(name)
+        only.contains(name)
             || !input
                 .observed
                 .instances

@@ -19,6 +19,24 @@ pub mod model;
 pub mod problem;
 pub mod units;
 
+mod assemble;
+mod canonical;
+mod check;
+mod complete;
+pub mod config;
+mod decode;
+mod dotenv;
+mod forms;
+mod interpolate;
+mod keys;
+mod lint;
+mod merge;
+mod path;
+mod report;
+mod select;
+mod source;
+mod yaml;
+
 pub use load::LoadRequest;
 pub use load::Loaded;
 pub use load::load;

@@ -121,3 +121,124 @@ fn canonical(value: &Value) -> String {
         plain => plain.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::desired::SeedFile;
+    use crate::state::spec::Endpoint;
+    use crate::state::spec::NetworkMode;
+
+    fn spec() -> ContainerSpec {
+        let endpoint = Endpoint {
+            aliases: vec!["order".to_owned()],
+            ..Endpoint::default()
+        };
+        ContainerSpec {
+            image: "shop-order:3f9a1c0b2d4e".to_owned(),
+            command: Some(vec!["serve".to_owned()]),
+            environment: BTreeMap::from([
+                ("GREETING".to_owned(), Some("hello".to_owned())),
+                ("GONE".to_owned(), None),
+            ]),
+            network: NetworkMode::Networks(BTreeMap::from([("default".to_owned(), endpoint)])),
+            read_only: true,
+            ..ContainerSpec::default()
+        }
+    }
+
+    /// A digest that moves replaces every container of every user: change these
+    /// values only with a migration.
+    #[test]
+    fn digests_are_golden() {
+        let none = BTreeMap::new();
+        let files = BTreeMap::from([("order-secrets".to_owned(), "ab".repeat(32))]);
+        let digests = [
+            revision(&ContainerSpec::default(), &none),
+            revision(&spec(), &none),
+            revision(&spec(), &files),
+        ];
+        assert_eq!(
+            digests,
+            [
+                "b7314a2315e4823dd95c37ec13086a71437058eae99e8a36e9d96a3277b3bc4c",
+                "c05553c845ade9c3b67bf365a998f2dc259f76f0c217bc6e547b97660612ed80",
+                "aa6d84acdff6f7d75ab866bb8bb3ff5c25cd2708a03db0a3462a32e25369b3c8"
+            ]
+        );
+    }
+
+    #[test]
+    fn live_fields_are_no_part_of_a_revision() {
+        let mut other = spec();
+        other.live.memory = Some(1 << 20);
+        other.live.cpu_shares = Some(7);
+        let none = BTreeMap::new();
+        assert_eq!(revision(&other, &none), revision(&spec(), &none));
+        assert_eq!(fields(&other, &none), fields(&spec(), &none));
+    }
+
+    #[test]
+    fn a_removed_variable_is_not_an_absent_one() {
+        let mut other = spec();
+        other.environment.remove("GONE");
+        let none = BTreeMap::new();
+        assert_ne!(revision(&other, &none), revision(&spec(), &none));
+    }
+
+    #[test]
+    fn no_digest_of_a_value_of_the_environment_is_kept() {
+        let mut other = spec();
+        other
+            .environment
+            .insert("GREETING".to_owned(), Some("bye".to_owned()));
+        let none = BTreeMap::new();
+        assert_eq!(fields(&other, &none), fields(&spec(), &none));
+        assert_eq!(fields(&spec(), &none)["environment.GREETING"], "");
+    }
+
+    #[test]
+    fn file_sets_differ_by_content_owner_and_mode() {
+        let set = |content: &str, uid: u32, mode: u32| FileSet {
+            files: BTreeMap::from([(
+                "token".to_owned(),
+                SeedFile {
+                    content: content.as_bytes().to_vec(),
+                    uid,
+                    gid: 0,
+                    mode,
+                },
+            )]),
+        };
+        let digests = [
+            file_set(&set("a", 0, 0o444)),
+            file_set(&set("b", 0, 0o444)),
+            file_set(&set("a", 1, 0o444)),
+            file_set(&set("a", 0, 0o400)),
+        ];
+        let different: std::collections::BTreeSet<_> = digests.iter().collect();
+        assert_eq!(different.len(), digests.len());
+    }
+
+    #[test]
+    fn numbers_that_move_by_themselves_are_no_basis_of_a_plan() {
+        use crate::state::observed::Instance;
+        use crate::state::observed::Performance;
+        use crate::state::observed::StoreSnapshot;
+        let mut state = ObservedState {
+            instances: vec![Instance::default()],
+            store: Some(StoreSnapshot::default()),
+            ..ObservedState::default()
+        };
+        let before = observed(&state);
+        state.instances[0].memory_in_use = Some(5);
+        if let Some(store) = &mut state.store {
+            store
+                .performance
+                .insert("order".to_owned(), Performance::default());
+        }
+        assert_eq!(observed(&state), before);
+        state.instances[0].restarts = 1;
+        assert_ne!(observed(&state), before);
+    }
+}

@@ -133,3 +133,84 @@ fn restart(policy: &Restart) -> String {
         Restart::OnFailure(times) => format!("on-failure:{times}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(memory: Option<i64>) -> LiveSpec {
+        LiveSpec {
+            memory,
+            ..LiveSpec::default()
+        }
+    }
+
+    #[test]
+    fn unlimited_is_one_thing_however_the_engine_writes_it() {
+        let found = LiveSpec {
+            pids: Some(-1),
+            memory: Some(0),
+            ..LiveSpec::default()
+        };
+        assert_eq!(
+            compare(&found, &LiveSpec::default(), None),
+            LiveDifference::default()
+        );
+    }
+
+    #[test]
+    fn raising_memory_is_live_and_lifting_it_is_not() {
+        let raised = compare(&live(Some(64 << 20)), &live(Some(1 << 30)), None);
+        assert_eq!(raised.changes, ["memory limit 64M -> 1G"]);
+        assert!(raised.obstacles.is_empty());
+        let lifted = compare(&live(Some(64 << 20)), &live(None), Some(0));
+        assert_eq!(lifted.changes, ["memory limit 64M -> none"]);
+        assert_eq!(lifted.obstacles.len(), 1);
+    }
+
+    #[test]
+    fn lowering_memory_needs_five_percent_above_the_use() {
+        let obstacles = |in_use| {
+            let difference = compare(&live(Some(200)), &live(Some(105)), in_use);
+            difference.obstacles.len()
+        };
+        assert_eq!(obstacles(Some(100)), 0);
+        assert_eq!(obstacles(Some(101)), 1);
+        assert_eq!(obstacles(None), 1);
+    }
+
+    #[test]
+    fn setting_a_first_limit_is_lowering() {
+        assert_eq!(
+            compare(&live(None), &live(Some(105)), None).obstacles.len(),
+            1
+        );
+        assert_eq!(
+            compare(&live(None), &live(Some(105)), Some(1))
+                .obstacles
+                .len(),
+            0
+        );
+    }
+
+    #[test]
+    fn words_are_those_of_the_file() {
+        let old = LiveSpec {
+            nano_cpus: Some(1_500_000_000),
+            restart: Restart::OnFailure(3),
+            ..LiveSpec::default()
+        };
+        let new = LiveSpec {
+            nano_cpus: Some(2_000_000_000),
+            restart: Restart::UnlessStopped,
+            ..LiveSpec::default()
+        };
+        assert_eq!(
+            compare(&old, &new, None).changes,
+            [
+                "cpu limit 1.5 -> 2",
+                "restart policy on-failure:3 -> unless-stopped"
+            ]
+        );
+    }
+}

@@ -34,3 +34,22 @@ impl Bound {
             && (self.ip.is_none() || other.ip.is_none() || self.ip == other.ip)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_clash_by_number_protocol_and_address() {
+        let clash = |a: &str, b: &str| {
+            let (a, b) = (Bound::parse(a), Bound::parse(b));
+            a.zip(b).map(|(a, b)| a.clashes(&b))
+        };
+        assert_eq!(clash("0.0.0.0:80/tcp", "127.0.0.1:80/tcp"), Some(true));
+        assert_eq!(clash("[::]:80/tcp", "127.0.0.1:80/tcp"), Some(true));
+        assert_eq!(clash("*:80/tcp", "*:80/udp"), Some(false));
+        assert_eq!(clash("127.0.0.1:80/tcp", "127.0.0.2:80/tcp"), Some(false));
+        assert_eq!(clash("[::1]:80/tcp", "::1:80/tcp"), Some(true));
+        assert_eq!(clash("80", "*:80/tcp"), None);
+    }
+}

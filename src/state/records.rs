@@ -131,3 +131,39 @@ fn performance(stats: &[&[u8]]) -> BTreeMap<String, Performance> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_and_numbers_of_gateways_are_read() {
+        let routes = br#"{"checksum":"x","config":{"version":1,"lock":3,"generation":9,
+            "listeners":[{"id":"*:80/tcp","protocol":"http",
+                "routes":[{"host":null,"path":"/","service":"web","port":8000}]}],
+            "services":{"web":{"targets":[{"id":"i-1","host":"i-1","weight":1}]}}}}"#;
+        let slow = br#"{"services":{"web":{"rps":2.5,"latency_ms":{"p50":2,"p95":4,"p99":9}}}}"#;
+        let idle = br#"{"services":{"web":{"rps":0.5,"latency_ms":null}}}"#;
+        let found = snapshot(&BTreeMap::new(), Some(routes), &[slow, idle]);
+        let routes = found.routes.expect("routes");
+        assert_eq!((routes.lock, routes.generation), (3, 9));
+        assert!(routes.listeners["*:80/tcp"].0);
+        assert!(routes.targets["web"].contains("i-1"));
+        assert_eq!(
+            found.performance["web"],
+            Performance {
+                throughput_rps: 3.0,
+                latency_ms: Some((2.0, 4.0, 9.0)),
+            }
+        );
+    }
+
+    #[test]
+    fn a_torn_file_counts_as_absent() {
+        let records = BTreeMap::from([(SCALE.to_owned(), b"{\"order\":{\"rep".to_vec())]);
+        assert_eq!(
+            snapshot(&records, Some(b"{\"config\":"), &[b"x"]),
+            StoreSnapshot::default()
+        );
+    }
+}

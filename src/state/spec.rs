@@ -11,6 +11,10 @@ use serde::Deserialize;
 use serde::Serialize;
 
 /// What makes a container of one service; equal specs are equal revisions.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of the specification, each on its own"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ContainerSpec {
@@ -353,6 +357,10 @@ pub struct VolumeSpec {
     pub labels: BTreeMap<String, String>,
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
 fn is_false(value: &bool) -> bool {
     !value
 }

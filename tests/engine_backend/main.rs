@@ -4,7 +4,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod build;
 mod containers;
 mod faults;
 mod lock;

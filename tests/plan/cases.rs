@@ -10,6 +10,7 @@ use shopctl::backend::memory::World;
 use shopctl::plan::Goal;
 use shopctl::plan::Options;
 use shopctl::plan::ScaleTo;
+use shopctl::plan::action::Action;
 use shopctl::plan::action::Plan;
 use shopctl::plan::action::Refusal;
 use shopctl::plan::check;
@@ -138,8 +139,8 @@ fn run(name: &str, case: &Case) -> String {
     let text = match turn::plan(&world, &after, &options) {
         Ok(plan) => {
             assert_eq!(check::structure(&plan), Vec::<String>::new(), "{name}");
-            let text = words(&plan);
-            finish(name, case, &mut world, &after, &options, &plan);
+            let mut text = words(&plan);
+            text.push_str(&finish(name, case, &mut world, &after, &options, &plan));
             text
         }
         Err(refusal) => refused(&refusal),
@@ -147,7 +148,8 @@ fn run(name: &str, case: &Case) -> String {
     format!("{}\n\n{text}", case.about)
 }
 
-/// Carries the plan out; the next one must be empty.
+/// Carries the plan out, as often as it takes for an empty one: once, except where
+/// a pull brought something new.
 fn finish(
     name: &str,
     case: &Case,
@@ -155,32 +157,45 @@ fn finish(
     after: &Sketch,
     options: &Options,
     plan: &Plan,
-) {
-    if plan.steps.iter().any(|step| {
-        matches!(
-            &step.action,
-            shopctl::plan::action::Action::BuildImage { tag: None, .. }
-        )
-    }) {
-        return;
-    }
-    let outcome = turn::carry_out(world, plan, "last", |_| {});
-    if case.unfinished {
-        outcome.unwrap_err();
-        return;
-    }
-    outcome.unwrap_or_else(|why| panic!("{name}: {why}"));
-    if options.goal == Goal::Restart {
-        return;
-    }
+) -> String {
     let mut options = options.clone();
-    options.pulled = after.images().into_iter().collect();
-    let again = turn::plan(world, after, &options).unwrap();
-    assert_eq!(
-        report::steps(&again),
-        Vec::<String>::new(),
-        "{name}: a second plan"
-    );
+    let mut plan = plan.clone();
+    let mut text = String::new();
+    for round in 0.. {
+        if plan
+            .steps
+            .iter()
+            .any(|step| matches!(&step.action, Action::BuildImage { tag: None, .. }))
+        {
+            return text;
+        }
+        let outcome = turn::carry_out(world, &plan, "last", |_| {});
+        if case.unfinished {
+            outcome.unwrap_err();
+            return text;
+        }
+        outcome.unwrap_or_else(|why| panic!("{name}: {why}"));
+        if options.goal == Goal::Restart {
+            return text;
+        }
+        let pulls = plan.steps.iter().filter_map(|step| match &step.action {
+            Action::PullImage { reference, .. } => Some(reference.clone()),
+            _ => None,
+        });
+        let pulled: Vec<String> = pulls.collect();
+        options.pulled.extend(pulled.iter().cloned());
+        plan = turn::plan(world, after, &options).unwrap();
+        if plan.steps.is_empty() {
+            return text;
+        }
+        assert!(
+            round == 0 && !pulled.is_empty(),
+            "{name}: a second plan: {:#?}",
+            report::steps(&plan)
+        );
+        write!(text, "\nthen\n{}", words(&plan)).unwrap();
+    }
+    text
 }
 
 fn patched(before: &Sketch, change: &serde_json::Value) -> Sketch {
@@ -296,10 +311,7 @@ fn happen(world: &mut World, line: &str) {
             });
         }
         ["scale", service, count] => {
-            let mut sketch = Sketch::default();
-            sketch.only.push((*service).to_owned());
-            let change = (*service, count.parse().unwrap());
-            record_scale(world, change);
+            record_scale(world, service, count.parse().unwrap());
         }
         ["engine", cores, mib] => {
             world.engine.cpus = cores.parse().unwrap();
@@ -310,7 +322,7 @@ fn happen(world: &mut World, line: &str) {
     }
 }
 
-fn record_scale(world: &mut World, (service, replicas): (&str, u32)) {
+fn record_scale(world: &mut World, service: &str, replicas: u32) {
     let change = serde_json::json!({
         service: { "replicas": replicas, "file_replicas": 2, "by": "ana", "at": 72060 }
     });
@@ -336,8 +348,10 @@ fn name_of(world: &World, who: &str) -> String {
         .containers
         .values()
         .find(|one| one.instance.service == service && one.instance.slot == slot)
-        .map(|one| one.instance.name.clone())
-        .unwrap_or_else(|| panic!("no container {who}"))
+        .map_or_else(
+            || panic!("no container {who}"),
+            |one| one.instance.name.clone(),
+        )
 }
 
 fn words(plan: &Plan) -> String {

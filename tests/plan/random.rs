@@ -1,1 +1,273 @@
-//! placeholder
+//! Random stacks, changes to them, and what may happen in between.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use shopctl::backend::memory::World;
+use shopctl::state::observed::Health;
+use shopctl::state::observed::InstanceState;
+use shopctl::state::observed::Role;
+
+use crate::sketch::Service;
+use crate::sketch::Sketch;
+
+/// One random situation.
+#[derive(Debug, Clone)]
+pub(crate) struct Situation {
+    /// What is deployed first; empty for nothing.
+    pub(crate) before: Sketch,
+    /// What happens to containers then: which one, and what.
+    pub(crate) blows: Vec<(prop::sample::Index, Blow)>,
+    /// What the file says next.
+    pub(crate) after: Sketch,
+    /// Services that left the file may be removed.
+    pub(crate) prune: bool,
+}
+
+/// What may happen to a container.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Blow {
+    Exit,
+    Dead,
+    Paused,
+    Restarting,
+    Unhealthy,
+    Lost,
+}
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Random situations.
+pub(crate) fn situations() -> impl Strategy<Value = Situation> {
+    (
+        sketches(),
+        prop::collection::vec((any::<prop::sample::Index>(), blows()), 0..3),
+        prop::collection::vec((0..NAMES.len(), changes()), 0..4),
+        any::<bool>(),
+        0..10_u8,
+        prop::option::weighted(0.1, 0..NAMES.len()),
+    )
+        .prop_map(|(before, blows, changes, prune, quiet, only)| {
+            let mut after = before.clone();
+            for (index, change) in changes {
+                change.apply(&mut after, index);
+            }
+            if let Some(index) = only
+                && after.services.contains_key(NAMES[index])
+            {
+                after.only = vec![NAMES[index].to_owned()];
+            }
+            Situation {
+                before: if quiet == 0 {
+                    Sketch::default()
+                } else {
+                    before
+                },
+                // Half of all situations are undisturbed.
+                blows: if quiet % 2 == 0 { Vec::new() } else { blows },
+                after,
+                prune,
+            }
+        })
+}
+
+fn sketches() -> impl Strategy<Value = Sketch> {
+    prop::collection::vec(services(), 1..=NAMES.len()).prop_map(|list| {
+        let mut sketch = Sketch::default();
+        for (index, (mut service, needs)) in list.into_iter().enumerate() {
+            for (need, condition) in needs.into_iter().take(index) {
+                let name = NAMES[need % index.max(1)];
+                service.needs.insert(name.to_owned(), condition.to_owned());
+            }
+            if let Some(first) = service.ports.first_mut() {
+                *first = format!("{}:8000", 8000 + index);
+            }
+            sketch.services.insert(NAMES[index].to_owned(), service);
+        }
+        settle(&mut sketch);
+        sketch
+    })
+}
+
+type Needs = Vec<(usize, &'static str)>;
+
+fn services() -> impl Strategy<Value = (Service, Needs)> {
+    let looks = (
+        1..4_u32,
+        any::<bool>(),
+        0..3_u32,
+        prop::option::weighted(0.5, Just("/readyz".to_owned())),
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.15),
+        prop::bool::weighted(0.1),
+        prop::option::weighted(0.3, 100..1200_u64),
+        prop::option::weighted(0.3, 50..150_i64),
+    );
+    let conditions = prop::sample::select(vec!["started", "healthy"]);
+    let needs = prop::collection::vec((0..NAMES.len(), conditions), 0..2);
+    (looks, needs, prop::bool::weighted(0.2)).prop_map(|(looks, needs, secret)| {
+        let (replicas, routed, parallelism, ready, checked, stop_first, single, cpu, limit) = looks;
+        let mut volumes = BTreeMap::new();
+        if single {
+            volumes.insert("data".to_owned(), "single".to_owned());
+        }
+        let service = Service {
+            replicas: Some(replicas),
+            ports: if routed {
+                vec!["80:8000".to_owned()]
+            } else {
+                Vec::new()
+            },
+            parallelism: Some(parallelism),
+            ready,
+            healthcheck: checked,
+            stop_first,
+            volumes,
+            cpu,
+            limit,
+            secrets: if secret {
+                BTreeMap::from([("token".to_owned(), "abc".to_owned())])
+            } else {
+                BTreeMap::new()
+            },
+            ..Service::default()
+        };
+        (service, needs)
+    })
+}
+
+/// One change of the file.
+#[derive(Debug, Clone)]
+enum Edit {
+    Environment(u8),
+    Image(u8),
+    Replicas(u32),
+    Drop,
+    Port(bool),
+    Limit(Option<i64>),
+    Network(&'static str),
+    Secret(u8),
+    RestartWith,
+}
+
+fn changes() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        3 => (0..3_u8).prop_map(Edit::Environment),
+        3 => (1..4_u8).prop_map(Edit::Image),
+        3 => (0..5_u32).prop_map(Edit::Replicas),
+        1 => Just(Edit::Drop),
+        2 => any::<bool>().prop_map(Edit::Port),
+        2 => prop::option::of(50..200_i64).prop_map(Edit::Limit),
+        1 => prop::sample::select(vec!["default", "back"]).prop_map(Edit::Network),
+        1 => (0..3_u8).prop_map(Edit::Secret),
+        1 => Just(Edit::RestartWith),
+    ]
+}
+
+impl Edit {
+    fn apply(&self, sketch: &mut Sketch, index: usize) {
+        let name = NAMES[index];
+        if matches!(self, Self::Drop) {
+            if sketch.services.len() > 1 {
+                sketch.services.remove(name);
+            }
+            settle(sketch);
+            return;
+        }
+        if matches!(self, Self::RestartWith) {
+            restart_with(sketch, index);
+            return;
+        }
+        let Some(service) = sketch.services.get_mut(name) else {
+            return;
+        };
+        match self {
+            Self::Environment(value) => {
+                service.env.insert("GREETING".to_owned(), value.to_string());
+            }
+            Self::Image(version) => service.image = Some(format!("{name}:{version}")),
+            Self::Replicas(count) => service.replicas = Some(*count),
+            Self::Port(true) => service.ports = vec![format!("{}:8000", 8000 + index)],
+            Self::Port(false) => service.ports = Vec::new(),
+            Self::Limit(limit) => service.limit = *limit,
+            Self::Network(key) => service.networks = Some(vec![(*key).to_owned()]),
+            Self::Secret(value) => {
+                service
+                    .secrets
+                    .insert("token".to_owned(), value.to_string());
+            }
+            Self::RestartWith | Self::Drop => {}
+        }
+        settle(sketch);
+    }
+}
+
+/// The service follows all it needs, and one of those changes.
+fn restart_with(sketch: &mut Sketch, index: usize) {
+    let Some(service) = sketch.services.get_mut(NAMES[index]) else {
+        return;
+    };
+    let needs: Vec<String> = service.needs.keys().cloned().collect();
+    service.restart_with.clone_from(&needs);
+    if let Some(first) = needs.first().and_then(|name| sketch.services.get_mut(name)) {
+        first.env.insert("GREETING".to_owned(), "new".to_owned());
+    }
+}
+
+/// Removes what the loader would refuse.
+fn settle(sketch: &mut Sketch) {
+    let names: Vec<String> = sketch.services.keys().cloned().collect();
+    for service in sketch.services.values_mut() {
+        service.needs.retain(|name, _| names.contains(name));
+        service.restart_with.retain(|name| names.contains(name));
+    }
+    sketch.only.retain(|name| names.contains(name));
+}
+
+fn blows() -> impl Strategy<Value = Blow> {
+    prop::sample::select(vec![
+        Blow::Exit,
+        Blow::Dead,
+        Blow::Paused,
+        Blow::Restarting,
+        Blow::Unhealthy,
+        Blow::Lost,
+    ])
+}
+
+/// Lets the blows fall; gives how many hit.
+pub(crate) fn strike(world: &mut World, blows: &[(prop::sample::Index, Blow)]) -> usize {
+    let mut hits = 0;
+    for (index, blow) in blows {
+        let names: Vec<String> = world.containers.keys().cloned().collect();
+        if names.is_empty() {
+            return hits;
+        }
+        let name = index.get(&names);
+        hits += 1;
+        if matches!(blow, Blow::Lost) {
+            world.containers.remove(name);
+            continue;
+        }
+        let Some(one) = world.containers.get_mut(name) else {
+            continue;
+        };
+        let helper = one.instance.role != Role::Service;
+        one.instance.state = match blow {
+            Blow::Exit => InstanceState::Exited {
+                code: 137,
+                oom: false,
+            },
+            Blow::Dead => InstanceState::Dead,
+            Blow::Paused => InstanceState::Paused,
+            Blow::Restarting => InstanceState::Restarting,
+            Blow::Unhealthy | Blow::Lost => InstanceState::Running,
+        };
+        one.instance.health = None;
+        if matches!(blow, Blow::Unhealthy) && !helper {
+            one.instance.health = Some(Health::Unhealthy);
+        }
+        one.ready = helper && matches!(blow, Blow::Unhealthy);
+    }
+    hits
+}

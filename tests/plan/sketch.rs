@@ -46,6 +46,7 @@ pub(crate) struct Sketch {
 }
 
 /// A service in short form.
+#[expect(clippy::struct_excessive_bools, reason = "a case sets each by itself")]
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Service {

@@ -5,7 +5,7 @@
 //! field is ignored, so a gateway and a shopctl of different versions
 //! understand each other. Nothing here reads, writes or waits.
 //!
-//! Test: `tests/protocol.rs` pins each line as it goes over the wire.
+//! Test: `tests/gateway/protocol.rs` pins each line as it goes over the wire.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The goods service's process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shop_kit::main(goods::ABOUT, goods::start)
+}

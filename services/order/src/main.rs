@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The order service's process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shop_kit::main(order::ABOUT, order::start)
+}

@@ -30,7 +30,6 @@ use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 
-pub use apply::helpers::gateway_name;
 pub use endpoint::Settings;
 
 use crate::state::observed::Engine;

@@ -17,7 +17,6 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream;
 
 use super::Docker;
-use super::apply::helpers::gateway_name;
 use super::fault;
 use super::instance;
 use super::instance::Labels;
@@ -316,7 +315,7 @@ impl Docker {
             .iter()
             .filter(|one| one.role == Role::Gateway && one.state == InstanceState::Running)
             .filter_map(|one| {
-                let name = gateway_name(&query.stack, &one.name);
+                let name = one.name.clone();
                 files.get(&format!("stats/{name}.json")).map(Vec::as_slice)
             })
             .collect();

@@ -210,6 +210,14 @@ impl Service {
                 || ready.is_some_and(|ready| ready.is_http() && ready.port() == port.target))
     }
 
+    /// Whether the file says that the service ends by itself.
+    pub fn is_job(&self) -> bool {
+        matches!(
+            self.deploy.mode,
+            super::DeployMode::ReplicatedJob | super::DeployMode::GlobalJob
+        )
+    }
+
     /// Where `key` of this service stands, or else the service itself.
     pub fn place_of(&self, key: &str) -> &Place {
         self.places.get(key).unwrap_or(&self.place)

@@ -72,22 +72,14 @@ impl Granted {
             .target
             .strip_prefix(SECRETS_DIR)
             .and_then(|rest| rest.strip_prefix('/'));
-        let (set, path, target, file) = match below {
-            Some(path) => (
-                format!("{service}-secrets"),
-                path.to_owned(),
-                SECRETS_DIR.to_owned(),
-                None,
-            ),
-            None => {
-                let name = grant.target.rsplit('/').next().unwrap_or_default();
-                (
-                    format!("{service}-{kind}-{}", grant.source),
-                    name.to_owned(),
-                    grant.target.clone(),
-                    Some(name.to_owned()),
-                )
-            }
+        let (set, path, target, file) = if let Some(path) = below {
+            let set = format!("{service}-secrets");
+            (set, path.to_owned(), SECRETS_DIR.to_owned(), None)
+        } else {
+            let name = grant.target.rsplit('/').next().unwrap_or_default();
+            let set = format!("{service}-{kind}-{}", grant.source);
+            let (path, file) = (name.to_owned(), Some(name.to_owned()));
+            (set, path, grant.target.clone(), file)
         };
         let seed = SeedFile {
             content,

@@ -25,6 +25,7 @@ use crate::stack::Severity;
 use crate::stack::Stack;
 use crate::stack::model::CapacityMode;
 use crate::stack::model::FileSource;
+use crate::stack::problem::Snippet;
 
 /// What resolving needs beside the stack.
 #[derive(Debug, Clone, Default)]
@@ -107,10 +108,11 @@ fn problem(severity: Severity, name: &'static str, place: &Place, message: Strin
         severity,
         name,
         message,
-        place: place.clone(),
-        length: 0,
         path: String::new(),
-        source: None,
+        snippet: Snippet {
+            place: place.clone(),
+            ..Snippet::default()
+        },
         related: Vec::new(),
         hint: None,
     }

@@ -25,9 +25,9 @@ use crate::state::spec::Mount;
 use crate::state::spec::NetworkMode;
 
 /// Time a replica may take to get ready when the file sets none.
-const READY_DEADLINE: Duration = Duration::from_secs(60);
+const READY_DEADLINE: Duration = Duration::from_mins(1);
 /// Time a one-off may run.
-const COMPLETED_DEADLINE: Duration = Duration::from_secs(600);
+const COMPLETED_DEADLINE: Duration = Duration::from_mins(10);
 /// Time a new replica is watched when the file sets none.
 const MONITOR: Duration = Duration::from_secs(5);
 /// The engine's own defaults for health checks.

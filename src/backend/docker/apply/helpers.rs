@@ -27,16 +27,6 @@ const USER: &str = "65532:65532";
 const GATEWAY_MEMORY: i64 = 32 << 20;
 const KEEPER_MEMORY: i64 = 6 << 20;
 
-/// The name by which a gateway calls itself, in its socket and its statistics:
-/// `gateway-1` for container `shop-gateway-1`.
-pub fn gateway_name(stack: &str, container: &str) -> String {
-    container
-        .strip_prefix(stack)
-        .and_then(|rest| rest.strip_prefix('-'))
-        .unwrap_or(container)
-        .to_owned()
-}
-
 impl Docker {
     pub(super) async fn create_helper(
         &self,
@@ -64,15 +54,14 @@ impl Docker {
 }
 
 fn command(
-    context: &Context,
     name: &str,
     role: Role,
     listens: &[Listen],
 ) -> Result<Vec<String>, BackendError> {
     let mut command: Vec<String> = match role {
         Role::Gateway => {
-            let own = gateway_name(&context.stack, name);
-            ["gateway", "run", "--name", &own, "--dir", FOLDER]
+            // Its own container name: what `gateway control` is told too.
+            ["gateway", "run", "--name", name, "--dir", FOLDER]
                 .map(ToOwned::to_owned)
                 .to_vec()
         }
@@ -97,7 +86,7 @@ fn helper_body(
     listens: &[Listen],
     networks: &[String],
 ) -> Result<ContainerCreateBody, BackendError> {
-    let command = command(context, name, role, listens)?;
+    let command = command(name, role, listens)?;
     let mut ports = PortMap::new();
     for listen in listens {
         ports
@@ -247,11 +236,5 @@ mod tests {
         let prober = helper_body(&context(), "shop-prober", Role::Prober, &[], &networks);
         let bodies = [keeper, prober].map(|body| golden(body.unwrap()));
         insta::with_settings!({ sort_maps => true }, { insta::assert_json_snapshot!(bodies) });
-    }
-
-    #[test]
-    fn gateways_are_called_without_their_stack() {
-        assert_eq!(gateway_name("shop", "shop-gateway-1"), "gateway-1");
-        assert_eq!(gateway_name("shop", "other-1"), "other-1");
     }
 }

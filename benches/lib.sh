@@ -1,0 +1,84 @@
+# shellcheck shell=bash
+# What the benches share: a client of their own for the engine (curl on its
+# socket), a clock, medians. Sourced, never run.
+
+socket=${DOCKER_SOCKET:-/var/run/docker.sock}
+shopctl=${SHOPCTL:-shopctl}
+# shellcheck disable=SC2034 # used by the benches
+rounds=${ROUNDS:-7}
+concurrency=8 # the same as shopctl's own bound on engine calls
+image="shopctl-bench:1"
+
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+need() { command -v "$1" >/dev/null 2>&1 || die "$1 is needed for this bench: $2"; }
+need curl "apt-get install curl"
+need python3 "apt-get install python3"
+command -v "$shopctl" >/dev/null 2>&1 || die "shopctl is needed: ./install.sh, or SHOPCTL=FILE"
+
+# engine METHOD PATH [BODY]: one call, its answer on stdout; fails on 4xx, 5xx.
+engine() {
+    curl -sS --fail-with-body --unix-socket "$socket" -X "$1" -H 'Content-Type: application/json' \
+        ${3:+-d "$3"} "http://engine/v1.41$2"
+}
+export -f engine
+export socket
+
+now_ms() { local t=${EPOCHREALTIME/[^0-9]/}; printf '%d\n' "$((t / 1000))"; }
+
+# clock COMMAND…: milliseconds it took, on stdout; its output is dropped.
+clock() {
+    local start end
+    start=$(now_ms)
+    "$@" >/dev/null 2>&1 || die "failed: $*"
+    end=$(now_ms)
+    printf '%d\n' "$((end - start))"
+}
+
+# summary FILE…: median, smallest and largest of each file's numbers.
+summary() {
+    python3 - "$@" <<'PY'
+import statistics, sys
+medians = []
+for name in sys.argv[1:]:
+    values = [float(line) for line in open(name)]
+    medians.append(statistics.median(values))
+    print(f"{name.rsplit('/', 1)[-1]:<24} median {medians[-1]:8.1f} ms   min {min(values):8.1f}   max {max(values):8.1f}   n {len(values)}")
+if len(medians) == 2:
+    print(f"ratio {medians[0] / medians[1]:.3f}")
+PY
+}
+
+# make_image FILE: an image FROM scratch that holds this one static binary.
+make_image() {
+    local folder
+    folder=$(mktemp -d)
+    cp "$1" "$folder/workload"
+    tar -C "$folder" -cf - workload | curl -sS --fail-with-body --unix-socket "$socket" -X POST --data-binary @- \
+        -H 'Content-Type: application/x-tar' \
+        "http://engine/v1.41/images/create?fromSrc=-&repo=${image%:*}&tag=${image#*:}&changes=ENTRYPOINT%20%5B%22%2Fworkload%22%5D" >/dev/null
+    rm -rf "$folder"
+}
+
+# floor_up PREFIX COUNT: the engine's own floor: create and start, in parallel.
+floor_up() {
+    engine POST /networks/create "{\"Name\":\"$1\",\"Labels\":{\"shopctl-bench\":\"$1\"}}" >/dev/null
+    floor_more "$1" 1 "$2"
+}
+floor_more() {
+    export prefix=$1 image
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    seq "$2" "$3" | xargs -P "$concurrency" -I N bash -c '
+        set -e
+        body="{\"Image\":\"$image\",\"Labels\":{\"shopctl-bench\":\"$prefix\"},\"HostConfig\":{\"NetworkMode\":\"$prefix\"}}"
+        engine POST "/containers/create?name=$prefix-N" "$body" >/dev/null
+        engine POST "/containers/$prefix-N/start" >/dev/null'
+}
+
+# floor_down PREFIX: removes what floor_up made, by label.
+floor_down() {
+    local filter="%7B%22label%22%3A%5B%22shopctl-bench%3D$1%22%5D%7D"
+    engine GET "/containers/json?all=1&filters=$filter" |
+        python3 -c 'import json,sys; [print(c["Id"]) for c in json.load(sys.stdin)]' |
+        xargs -r -P "$concurrency" -I ID bash -c 'engine DELETE "/containers/ID?force=1" >/dev/null'
+    engine DELETE "/networks/$1" >/dev/null 2>&1 || true
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# p50 of 50 `status` calls on 40 containers, without and with a gateway, and the
+# peak memory of a deploy of them.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=benches/lib.sh
+. "$here/lib.sh"
+
+triple=$(rustc -vV | sed -n 's/^host: //p')
+(cd "$here/.." && cargo build --release --locked --example workload)
+make_image "$here/../target/$triple/release/examples/workload"
+
+folder=$(mktemp -d)
+trap '"$shopctl" -f "$folder/stack.yaml" down --volumes --yes >/dev/null 2>&1 || true; rm -rf "$folder"' EXIT
+port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+
+measure() { # measure NAME PORTS
+    cat >"$folder/stack.yaml" <<END
+name: shopctl-bench-status
+services:
+  trivial:
+    image: $image
+    restart: unless-stopped
+    stop_signal: SIGKILL
+    $2
+    deploy: { replicas: 40, resources: { reservations: { cpus: "0.001", memory: 1M } } }
+END
+    python3 - "$shopctl" "$folder/stack.yaml" <<'PY'
+import resource, subprocess, sys
+subprocess.run([sys.argv[1], "-f", sys.argv[2], "--progress", "none", "deploy"], check=True)
+print(f"deploy of 40, peak memory {resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024:.1f} MiB")
+PY
+    python3 - "$1" "$shopctl" "$folder/stack.yaml" <<'PY'
+import statistics, subprocess, sys, time
+took = []
+for _ in range(50):
+    start = time.perf_counter()
+    subprocess.run([sys.argv[2], "-f", sys.argv[3], "status", "-o", "json"], check=True, stdout=subprocess.DEVNULL)
+    took.append((time.perf_counter() - start) * 1000)
+print(f"status, 40 containers, {sys.argv[1]}: p50 {statistics.median(took):.1f} ms, min {min(took):.1f}, max {max(took):.1f}, n {len(took)}")
+PY
+    "$shopctl" -f "$folder/stack.yaml" --progress none down --volumes --yes >/dev/null
+}
+measure "no gateway" ""
+measure "with a gateway" "ports: [\"127.0.0.1:$port:8000\"]"

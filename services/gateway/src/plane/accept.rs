@@ -1,0 +1,70 @@
+//! New connections of one listener on one thread.
+//!
+//! Test: `tests/gateway/http.rs`, `tests/gateway/shutdown.rs`.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use tokio::net::TcpListener;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use super::forward::Front;
+use super::headers::client_name;
+use super::tcp;
+use crate::protocol::Protocol;
+
+/// How long a client may be idle, or take for the head of a request.
+const CLIENT_IDLE: Duration = Duration::from_secs(75);
+/// After an accept that failed, mostly for want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Ends when the gateway does; open connections go on.
+pub(crate) async fn accept(listener: TcpListener, front: Rc<Front>) {
+    let mut stopping = front.stopping.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        let Ok((stream, peer)) = accepted else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let front = Rc::clone(&front);
+        tokio::task::spawn_local(async move {
+            match front.table.protocol(&front.listener) {
+                Protocol::Http => serve_http(front, stream, peer.ip()).await,
+                Protocol::Tcp => tcp::serve(&front, stream).await,
+            }
+        });
+    }
+}
+
+async fn serve_http(front: Rc<Front>, stream: TcpStream, client: IpAddr) {
+    let mut stopping = front.stopping.clone();
+    let client = client_name(client);
+    let service = service_fn(move |request| {
+        let (front, client) = (Rc::clone(&front), client.clone());
+        async move { Ok::<_, Infallible>(front.answer(request, &client).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(CLIENT_IDLE)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    tokio::pin!(connection);
+    // An error is the client's doing or the target's, and both know.
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        _ = stopping.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}

@@ -1,0 +1,219 @@
+//! One HTTP request: take a target, pass the request on, pass the response back.
+//!
+//! What is tried again, and what never is:
+//! * a failed connect: once, on another target. Nothing was sent, so any method.
+//! * an idle connection that turned out closed before it took the request: on a
+//!   fresh one, any method, for the same reason.
+//! * an idle connection that closed after it took the request: on a fresh one,
+//!   only for an idempotent method without a body. The server may have acted.
+//!
+//! Test: `tests/gateway/http.rs`, `tests/gateway/retry.rs`.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::Request;
+use hyper::Response;
+use hyper::StatusCode;
+use hyper::body::Body;
+use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::body::Relay;
+use super::body::Reply;
+use super::headers;
+use super::problem::Problem;
+use super::replay::Replay;
+use super::upgrade;
+use crate::routing::service::Meter;
+use crate::routing::table::Refusal;
+use crate::routing::table::Table;
+use crate::routing::target::Lease;
+use crate::upstream::pool::Connection;
+use crate::upstream::pool::Pool;
+use crate::upstream::upload::Upload;
+
+/// What a request finds on its thread.
+pub(crate) struct Front {
+    pub(crate) table: Arc<Table>,
+    pub(crate) pool: Rc<Pool>,
+    /// The listener's id.
+    pub(crate) listener: Rc<str>,
+    /// Becomes true when the gateway ends. Whoever holds a front keeps its
+    /// worker waiting, up to the grace period.
+    pub(crate) stopping: watch::Receiver<bool>,
+}
+
+/// How one attempt went.
+enum Attempt {
+    Answered(Response<Incoming>, Connection),
+    /// An idle connection had ended: the request may go over a fresh one.
+    Stale(Request<Upload>),
+    /// The target cannot be reached; nothing was sent.
+    Unreached(Request<Upload>),
+    /// The target has the request, or a part of it.
+    Broken,
+}
+
+/// A response, and by which connection under which lease it came.
+struct Exchange {
+    response: Response<Incoming>,
+    connection: Connection,
+    lease: Lease,
+}
+
+impl Front {
+    /// Answers a request, whatever happens.
+    pub(crate) async fn answer(
+        self: Rc<Self>,
+        mut request: Request<Incoming>,
+        client: &HeaderValue,
+    ) -> Response<Reply> {
+        let started = Instant::now();
+        let lease = self.take(&request, None);
+        let protocol = headers::upgrade(&request);
+        let from_client = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
+        let (mut head, body) = request.into_parts();
+        let id = headers::prepare_request(&mut head, client, protocol);
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(Refusal::NoRoute) => return Problem::NoRoute.response(id),
+            Err(Refusal::NoTarget(meter)) => {
+                meter.count_request();
+                return refuse(Problem::NoHealthyUpstream, &meter, started, id);
+            }
+        };
+        let meter = Arc::clone(&lease.meter);
+        meter.count_request();
+        let body = if body.is_end_stream() {
+            Upload::Empty
+        } else {
+            Upload::Stream(body)
+        };
+        let request = Request::from_parts(head, body);
+        match self.exchange(request, lease).await {
+            Ok(exchange) => {
+                meter.record(started.elapsed());
+                if exchange.response.status().is_server_error() {
+                    meter.count_5xx();
+                }
+                self.relay(exchange, from_client, id)
+            }
+            Err(problem) => refuse(problem, &meter, started, id),
+        }
+    }
+
+    fn take<B>(&self, request: &Request<B>, not: Option<&Lease>) -> Result<Lease, Refusal> {
+        self.table.take_http(
+            &self.listener,
+            headers::authority(request).map(headers::host),
+            request.uri().path(),
+            not.map(|lease| &*lease.target),
+        )
+    }
+
+    async fn exchange(
+        &self,
+        mut request: Request<Upload>,
+        mut lease: Lease,
+    ) -> Result<Exchange, Problem> {
+        let mut may_change_target = true;
+        let mut may_reuse = true;
+        loop {
+            match self.attempt(request, &lease, may_reuse).await {
+                Attempt::Answered(response, connection) => {
+                    return Ok(Exchange {
+                        response,
+                        connection,
+                        lease,
+                    });
+                }
+                Attempt::Stale(again) => {
+                    request = again;
+                    may_reuse = false;
+                }
+                Attempt::Unreached(again) => {
+                    lease.target.count_error();
+                    self.table.eject(&lease.target, lease.port);
+                    if !may_change_target {
+                        return Err(Problem::BadUpstream);
+                    }
+                    let other = self.take(&again, Some(&lease));
+                    lease = other.map_err(|_| Problem::BadUpstream)?;
+                    request = again;
+                    may_change_target = false;
+                    may_reuse = true;
+                }
+                Attempt::Broken => {
+                    lease.target.count_error();
+                    return Err(Problem::BadUpstream);
+                }
+            }
+        }
+    }
+
+    async fn attempt(&self, request: Request<Upload>, lease: &Lease, may_reuse: bool) -> Attempt {
+        let idle = may_reuse.then(|| self.pool.checkout(lease)).flatten();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => match self.pool.connect(lease).await {
+                Ok(connection) => connection,
+                Err(_) => return Attempt::Unreached(request),
+            },
+        };
+        let reused = connection.reused;
+        let replay = reused.then(|| Replay::of(&request)).flatten();
+        match connection.sender.try_send_request(request).await {
+            Ok(response) => Attempt::Answered(response, connection),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) if reused => Attempt::Stale(unsent),
+                Some(unsent) => Attempt::Unreached(unsent),
+                None => replay
+                    .and_then(Replay::request)
+                    .map_or(Attempt::Broken, Attempt::Stale),
+            },
+        }
+    }
+
+    fn relay(
+        self: Rc<Self>,
+        exchange: Exchange,
+        from_client: Option<OnUpgrade>,
+        id: HeaderValue,
+    ) -> Response<Reply> {
+        let Exchange {
+            mut response,
+            connection,
+            lease,
+        } = exchange;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            let Some(from_client) = from_client else {
+                // Nobody asked for another protocol.
+                lease.target.count_error();
+                lease.meter.count_5xx();
+                return Problem::BadUpstream.response(id);
+            };
+            let from_target = hyper::upgrade::on(&mut response);
+            tokio::task::spawn_local(async move {
+                upgrade::join(from_client, from_target).await;
+                drop((lease, self));
+            });
+            let (mut head, _) = response.into_parts();
+            headers::prepare_response(head.status, &mut head.headers, id);
+            return Response::from_parts(head, Reply::Full(None));
+        }
+        let (mut head, body) = response.into_parts();
+        headers::prepare_response(head.status, &mut head.headers, id);
+        let relay = Relay::new(body, connection, Rc::clone(&self.pool), lease);
+        Response::from_parts(head, Reply::Stream(relay))
+    }
+}
+
+fn refuse(problem: Problem, meter: &Meter, started: Instant, id: HeaderValue) -> Response<Reply> {
+    meter.count_5xx();
+    meter.record(started.elapsed());
+    problem.response(id)
+}

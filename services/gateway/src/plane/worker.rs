@@ -1,0 +1,126 @@
+//! A thread of the data plane.
+//!
+//! Test: through everything in `tests/gateway/`.
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use super::accept::accept;
+use super::forward::Front;
+use crate::routing::table::Table;
+use crate::upstream::pool::Pool;
+use crate::upstream::resolve::Names;
+
+const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// Look-ups that may hang in the system's resolver at the same time. They cost
+/// a thread each, and only while they last.
+const LOOKUPS: usize = 16;
+
+/// What a worker is made of.
+pub(crate) struct Setup {
+    pub(crate) table: Arc<Table>,
+    pub(crate) names: Arc<Names>,
+    pub(crate) connect_limit: Duration,
+    /// The id of each listener and this thread's socket of it.
+    pub(crate) sockets: Vec<(String, TcpListener)>,
+}
+
+enum Command {
+    Purge(Arc<[u64]>, oneshot::Sender<()>),
+    Stop(Duration, oneshot::Sender<()>),
+}
+
+/// The other threads' end of a worker.
+pub(crate) struct Worker(mpsc::UnboundedSender<Command>);
+
+impl Worker {
+    pub(crate) fn start(number: usize, setup: Setup) -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(LOOKUPS)
+            .thread_keep_alive(Duration::from_secs(2))
+            .build()?;
+        let (sender, commands) = mpsc::unbounded_channel();
+        thread::Builder::new()
+            .name(format!("gateway-{number}"))
+            .spawn(move || {
+                LocalSet::new().block_on(&runtime, work(setup, commands));
+                // A look-up that hangs must not hold up the end.
+                runtime.shutdown_background();
+            })?;
+        Ok(Self(sender))
+    }
+
+    /// Closes idle connections to these targets; ready when they are closed.
+    pub(crate) async fn purge(&self, targets: Arc<[u64]>) {
+        self.ask(|done| Command::Purge(targets, done)).await;
+    }
+
+    /// Accepts no more; ready when the last connection has ended, or the time is over.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        self.ask(|done| Command::Stop(grace, done)).await;
+    }
+
+    /// A worker that has ended has nothing left to do.
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
+        let (done, answer) = oneshot::channel();
+        if self.0.send(command(done)).is_ok() {
+            let _ = answer.await;
+        }
+    }
+}
+
+async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
+    let pool = Rc::new(Pool::new(setup.names, setup.connect_limit));
+    let (stop, stopping) = watch::channel(false);
+    for (id, socket) in setup.sockets {
+        let front = Rc::new(Front {
+            table: Arc::clone(&setup.table),
+            pool: Rc::clone(&pool),
+            listener: Rc::from(id),
+            stopping: stopping.clone(),
+        });
+        // Cannot fail but for a runtime without I/O; then nothing is accepted.
+        if let Ok(listener) = tokio::net::TcpListener::from_std(socket) {
+            tokio::task::spawn_local(accept(listener, front));
+        }
+    }
+    drop(stopping);
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        let command = tokio::select! {
+            _ = sweep.tick() => {
+                pool.sweep();
+                continue;
+            }
+            command = commands.recv() => command,
+        };
+        match command {
+            Some(Command::Purge(targets, done)) => {
+                let pool = Rc::clone(&pool);
+                tokio::task::spawn_local(async move {
+                    pool.purge(&targets).await;
+                    let _ = done.send(());
+                });
+            }
+            Some(Command::Stop(grace, done)) => {
+                stop.send_replace(true);
+                let _ = timeout(grace, stop.closed()).await;
+                let _ = done.send(());
+                return;
+            }
+            None => return,
+        }
+    }
+}

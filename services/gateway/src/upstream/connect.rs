@@ -1,0 +1,78 @@
+//! A new connection to a target: resolve its name, try its addresses.
+//!
+//! Test: `tests/gateway/upstream.rs`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::SockRef;
+use socket2::TcpKeepalive;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::resolve::Names;
+use crate::routing::target::Target;
+
+/// A connection, and the epoch of the address that it leads to.
+pub(crate) struct Connected {
+    pub(crate) stream: TcpStream,
+    pub(crate) epoch: u64,
+}
+
+/// Connects to a target by name within a time that includes the look-up.
+pub(crate) async fn connect(
+    names: &Names,
+    target: &Target,
+    port: u16,
+    limit: Duration,
+) -> io::Result<Connected> {
+    within(limit, async {
+        let addresses = names.resolve(&target.host).await?;
+        let epoch = target.learn(&addresses);
+        let stream = connect_any(addresses, port).await?;
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
+        Ok(Connected { stream, epoch })
+    })
+    .await
+}
+
+/// The first of the addresses that accepts, or the last one's error.
+pub(crate) async fn connect_any(
+    addresses: Vec<std::net::IpAddr>,
+    port: u16,
+) -> io::Result<TcpStream> {
+    let mut result = Err(io::Error::new(io::ErrorKind::NotFound, "no address"));
+    for address in addresses {
+        result = TcpStream::connect(SocketAddr::new(address, port)).await;
+        if result.is_ok() {
+            break;
+        }
+    }
+    let stream = result?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Fails with `TimedOut` when the work takes longer.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = io::Result<T>>,
+) -> io::Result<T> {
+    match timeout(limit, work).await {
+        Ok(done) => done,
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {limit:?}"),
+        )),
+    }
+}
+
+/// A peer that vanished without a word is noticed within two minutes, so that
+/// its connection does not count as in flight for ever.
+pub(crate) fn keepalive() -> TcpKeepalive {
+    TcpKeepalive::new()
+        .with_time(Duration::from_mins(1))
+        .with_interval(Duration::from_secs(15))
+        .with_retries(4)
+}

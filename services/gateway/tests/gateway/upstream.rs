@@ -1,0 +1,144 @@
+//! Names, addresses, ejection.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use shop_gateway::Resolve;
+use tokio::time::Instant;
+use tokio::time::sleep;
+
+use crate::support::Rig;
+use crate::support::client::Client;
+use crate::support::client::get;
+use crate::support::replica::Replica;
+use crate::support::replica::free_host;
+use crate::support::until;
+
+/// One name whose address can be changed.
+#[derive(Clone)]
+struct Moving {
+    address: Arc<Mutex<String>>,
+    asked: Arc<AtomicU64>,
+}
+
+impl Resolve for Moving {
+    fn resolve(&self, _host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        self.asked.fetch_add(1, SeqCst);
+        let address = self.address.lock().expect("not poisoned").parse();
+        async move { Ok(vec![address.map_err(io::Error::other)?]) }.boxed()
+    }
+}
+
+/// The old address still answers, for somebody else: only the name tells.
+#[tokio::test]
+async fn pooled_connections_are_dropped_when_the_address_changes() {
+    let (old, new) = (Replica::start().await, Replica::start().await);
+    let resolver = Moving {
+        address: Arc::new(Mutex::new(old.host())),
+        asked: Arc::default(),
+    };
+    let mut rig = Rig::with(|options| options.resolver = Arc::new(resolver.clone()));
+    rig.route(&["replica".to_owned()]).await;
+    let mut client = Client::connect(rig.http()).await;
+    for _ in 0..20 {
+        assert_eq!(client.get("/").await.expect("an answer").text(), old.host());
+    }
+    assert_eq!(old.connections(), 1);
+    *resolver.address.lock().expect("not poisoned") = new.host();
+    let moved = Instant::now();
+    // Busy all the time, so that the connection does not end for being idle.
+    while client.get("/").await.expect("an answer").text() == old.host() {
+        assert!(moved.elapsed() < Duration::from_secs(4), "it stayed");
+        sleep(Duration::from_millis(5)).await;
+    }
+    let after = old.requests();
+    for _ in 0..100 {
+        assert_eq!(client.get("/").await.expect("an answer").text(), new.host());
+    }
+    assert_eq!(old.requests(), after);
+}
+
+#[tokio::test]
+async fn each_new_connection_asks_for_the_address_anew() {
+    let (old, new) = (Replica::start().await, Replica::start().await);
+    let resolver = Moving {
+        address: Arc::new(Mutex::new(old.host())),
+        asked: Arc::default(),
+    };
+    let mut rig = Rig::with(|options| options.resolver = Arc::new(resolver.clone()));
+    rig.route(&["replica".to_owned()]).await;
+    let mut client = Client::connect(rig.http()).await;
+    assert_eq!(client.get("/").await.expect("an answer").text(), old.host());
+    *resolver.address.lock().expect("not poisoned") = new.host();
+    let host = old.host();
+    old.kill().await;
+    // The old one is gone, and with it its connection.
+    until("the connection is gone", async || {
+        client.get("/").await.expect("an answer").text() != host
+    })
+    .await;
+    assert_eq!(client.get("/").await.expect("an answer").text(), new.host());
+}
+
+#[tokio::test]
+async fn a_name_nobody_uses_is_not_asked_for() {
+    let replica = Replica::start().await;
+    let resolver = Moving {
+        address: Arc::new(Mutex::new(replica.host())),
+        asked: Arc::default(),
+    };
+    let mut rig = Rig::with(|options| options.resolver = Arc::new(resolver.clone()));
+    rig.route(&["replica".to_owned()]).await;
+    sleep(Duration::from_millis(1500)).await;
+    assert_eq!(resolver.asked.load(SeqCst), 0);
+    assert_eq!(get(rig.http(), "/").await.status, 200);
+    assert!(resolver.asked.load(SeqCst) >= 1);
+}
+
+#[tokio::test]
+async fn a_target_that_cannot_be_reached_is_left_out_until_it_can() {
+    let mut rig = Rig::start();
+    let replica = Replica::start().await;
+    let late = free_host();
+    rig.route(&[replica.host(), late.clone()]).await;
+    let ejected = async |rig: &Rig| {
+        let stats = rig.stats().await;
+        stats.services["order"].targets[&format!("i-{late}")].clone()
+    };
+    until("it is left out", async || {
+        assert_eq!(get(rig.http(), "/").await.status, 200);
+        ejected(&rig).await.ejected
+    })
+    .await;
+    let errors = ejected(&rig).await.errors;
+    for _ in 0..100 {
+        assert_eq!(get(rig.http(), "/").await.text(), replica.host());
+    }
+    let seen = ejected(&rig).await;
+    assert_eq!((seen.errors, seen.ejected), (errors, true));
+    let late = Replica::start_at(&late).await;
+    until("it is back", async || {
+        assert_eq!(get(rig.http(), "/").await.status, 200);
+        late.requests() > 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_last_target_is_not_left_out() {
+    let mut rig = Rig::start();
+    let host = free_host();
+    rig.route(std::slice::from_ref(&host)).await;
+    for _ in 0..3 {
+        assert_eq!(get(rig.http(), "/").await.status, 502);
+    }
+    let _replica = Replica::start_at(&host).await;
+    assert_eq!(get(rig.http(), "/").await.status, 200);
+}

@@ -1,0 +1,187 @@
+//! What an image is called before it is built: a digest of all that goes in.
+
+use std::path::Path;
+
+use super::BuildError;
+use super::context::Files;
+use super::memo;
+use super::prepare;
+use super::recipe::Recipe;
+use crate::state::names::hex;
+
+/// Part of every digest; a new way to build images needs a new one.
+const FORMAT: u32 = 1;
+
+/// The tag of a recipe's image, `<stack>-<service>:<12 hex>`; `None` while prepare
+/// commands have yet to run, because they may still change the context.
+///
+/// Reads the context at most; runs, builds, sends nothing.
+///
+/// # Errors
+/// A context, Dockerfile or `.dockerignore` that cannot be read.
+pub fn tag(recipe: &Recipe, cache: &Path) -> Result<Option<String>, BuildError> {
+    if prepare::is_due(recipe, cache)? {
+        return Ok(None);
+    }
+    let files = Files::find(recipe)?;
+    let fingerprint = files.fingerprint();
+    let key = format!(
+        "context {} {}",
+        recipe.context.display(),
+        recipe.dockerfile.display()
+    );
+    let content = match memo::recall(cache, &key, &fingerprint) {
+        Some(digest) => digest,
+        None => {
+            let digest = files.digest(&recipe.service)?;
+            memo::remember(cache, &key, &fingerprint, &digest, files.youngest());
+            digest
+        }
+    };
+    // A map of strings cannot fail to serialise.
+    let settings = serde_json::to_string(recipe).unwrap_or_default();
+    let digest = hex(format!("{FORMAT}\n{content}\n{}\n{settings}", files.dockerfile).as_bytes());
+    let name = format!("{}-{}", recipe.stack, recipe.service);
+    Ok(Some(format!(
+        "{name}:{}",
+        digest.get(..12).unwrap_or_default()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::build::recipe::Prepare;
+
+    struct Fixture {
+        folder: tempfile::TempDir,
+        cache: tempfile::TempDir,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let fixture = Self {
+                folder: tempfile::tempdir().expect("a folder"),
+                cache: tempfile::tempdir().expect("a folder"),
+            };
+            fixture.write("Dockerfile", "FROM scratch\nCOPY a /a\n");
+            fixture.write("a", "one");
+            fixture
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            fs::write(self.folder.path().join(name), text).expect("writable");
+        }
+
+        fn recipe(&self) -> Recipe {
+            Recipe {
+                stack: "shop".into(),
+                service: "order".into(),
+                context: self.folder.path().into(),
+                dockerfile: PathBuf::from("Dockerfile"),
+                ..Recipe::default()
+            }
+        }
+
+        fn tag(&self, recipe: &Recipe) -> Option<String> {
+            tag(recipe, self.cache.path()).expect("readable")
+        }
+    }
+
+    #[test]
+    fn the_same_content_has_the_same_name_wherever_it_lies() {
+        let (one, two) = (Fixture::new(), Fixture::new());
+        let name = one.tag(&one.recipe());
+        assert_eq!(name, two.tag(&two.recipe()));
+        assert!(name.is_some_and(
+            |name| name.starts_with("shop-order:") && name.len() == "shop-order:".len() + 12
+        ));
+    }
+
+    #[test]
+    fn everything_that_goes_in_changes_the_name() {
+        let fixture = Fixture::new();
+        let recipe = fixture.recipe();
+        let mut seen = vec![fixture.tag(&recipe)];
+        let mut changed = recipe.clone();
+        changed.args.insert("VERSION".into(), Some("2".into()));
+        seen.push(fixture.tag(&changed));
+        changed.target = Some("final".into());
+        seen.push(fixture.tag(&changed));
+        fixture.write("a", "two");
+        seen.push(fixture.tag(&recipe));
+        fixture.write("b", "new");
+        seen.push(fixture.tag(&recipe));
+        fixture.write("Dockerfile", "FROM scratch\nCOPY b /b\n");
+        seen.push(fixture.tag(&recipe));
+        let all = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), all, "{seen:?}");
+    }
+
+    #[test]
+    fn what_is_ignored_does_not_count() {
+        let fixture = Fixture::new();
+        fixture.write(".dockerignore", "*.log\n");
+        let before = fixture.tag(&fixture.recipe());
+        fixture.write("noise.log", "x");
+        assert_eq!(before, fixture.tag(&fixture.recipe()));
+    }
+
+    #[test]
+    fn a_missing_dockerfile_is_named() {
+        let fixture = Fixture::new();
+        fs::remove_file(fixture.folder.path().join("Dockerfile")).expect("it was there");
+        let error = tag(&fixture.recipe(), fixture.cache.path()).expect_err("it is missing");
+        assert!(error.to_string().contains("Dockerfile"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn prepare_runs_until_its_inputs_are_known_and_again_when_they_change() {
+        let fixture = Fixture::new();
+        let mut recipe = fixture.recipe();
+        recipe.prepare = Some(Prepare {
+            folder: fixture.folder.path().into(),
+            commands: vec![["sh", "-c", "cat a >made"].map(str::to_owned).into()],
+            inputs: vec!["a".into()],
+        });
+        let run = async |fixture: &Fixture| {
+            let (lines, _kept) = tokio::sync::mpsc::channel(8);
+            crate::build::prepare::run(&recipe, fixture.cache.path(), lines).await
+        };
+        assert_eq!(fixture.tag(&recipe), None, "the command has yet to run");
+        run(&fixture).await.expect("it runs");
+        let first = fixture.tag(&recipe);
+        assert!(first.is_some(), "its inputs are unchanged");
+        fixture.write("a", "two");
+        assert_eq!(fixture.tag(&recipe), None, "an input changed");
+        run(&fixture).await.expect("it runs");
+        assert_ne!(fixture.tag(&recipe), first);
+    }
+
+    #[tokio::test]
+    async fn a_failing_prepare_command_shows_what_it_said() {
+        let fixture = Fixture::new();
+        let mut recipe = fixture.recipe();
+        recipe.prepare = Some(Prepare {
+            folder: fixture.folder.path().into(),
+            commands: vec![["sh", "-c", "echo so; exit 7"].map(str::to_owned).into()],
+            inputs: Vec::new(),
+        });
+        let (lines, _kept) = tokio::sync::mpsc::channel(8);
+        let error = crate::build::prepare::run(&recipe, fixture.cache.path(), lines)
+            .await
+            .expect_err("it fails");
+        let crate::build::BuildError::Prepare { ended, output, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(
+            (ended.as_str(), output),
+            ("exit code 7", vec!["so".to_owned()])
+        );
+    }
+}

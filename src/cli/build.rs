@@ -1,0 +1,149 @@
+//! `build`: prepare commands and images, and nothing else.
+
+use futures_util::StreamExt as _;
+use futures_util::TryStreamExt as _;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use super::args::BuildArgs;
+use super::desk::Desk;
+use super::error::CliError;
+use super::exit::Exit;
+use super::project::Project;
+use super::signals::Signals;
+use crate::backend::Backend;
+use crate::backend::BuildImages as _;
+use crate::build::Builder;
+use crate::event::EventKind;
+use crate::exec::Emitter;
+use crate::plan::action::Cause;
+use crate::plan::action::StepId;
+use crate::report::documents::BuildDocument;
+use crate::report::documents::BuiltImage;
+use crate::report::documents::VERSION;
+use crate::report::progress::Progress;
+use crate::report::tables;
+
+/// Builds at a time.
+const PARALLEL: usize = 4;
+
+/// Builds what changed, pushes where asked.
+pub(super) async fn run<B: Backend>(
+    desk: &Desk<'_>,
+    backend: &B,
+    args: &BuildArgs,
+) -> Result<Exit, CliError> {
+    let loaded = desk.load(&args.services)?;
+    let settings = desk.settings;
+    let mut project = Project::new(
+        loaded.stack,
+        &settings.load.environment,
+        &settings.cache,
+        &args.services,
+    )?;
+    let (sender, events) = mpsc::unbounded_channel();
+    let progress = Progress {
+        console: desk.console.clone(),
+        mode: desk.settings.progress,
+        json: false,
+        verbose: desk.settings.verbose,
+    };
+    let mut signals = Signals::new();
+    let work = async {
+        let emitter = Emitter::new(sender, uuid::Uuid::now_v7().simple().to_string());
+        project.prepare(&emitter).await?;
+        tokio::select! {
+            images = images(backend, &project, args, &emitter) => images,
+            exit = signals.next() => Err(CliError::new(
+                exit,
+                "interrupted; images that were built stay",
+            )),
+        }
+    };
+    let (images, ()) = tokio::join!(work, progress.follow(events));
+    let document = BuildDocument {
+        version: VERSION.to_owned(),
+        stack: project.desired.stack.clone(),
+        images: images?,
+    };
+    desk.answer(&document, tables::build)?;
+    Ok(Exit::Done)
+}
+
+async fn images<B: Backend>(
+    backend: &B,
+    project: &Project,
+    args: &BuildArgs,
+    emitter: &Emitter,
+) -> Result<Vec<BuiltImage>, CliError> {
+    let wanted = project
+        .tags
+        .iter()
+        .filter(|(service, _)| args.services.is_empty() || args.services.contains(service));
+    let mut images: Vec<BuiltImage> = stream::iter(wanted.zip(1..))
+        .map(|((service, tag), step)| image(backend, project, service, tag, step, emitter))
+        .buffer_unordered(PARALLEL)
+        .try_collect()
+        .await?;
+    images.sort_by(|one, other| one.service.cmp(&other.service));
+    if args.push {
+        for image in &mut images {
+            let (lines, mut text) = mpsc::channel(256);
+            let push = backend.push(&image.r#ref, lines);
+            let drain = async { while text.recv().await.is_some() {} };
+            let (pushed, ()) = tokio::join!(push, drain);
+            pushed?;
+            image.pushed = true;
+        }
+    }
+    Ok(images)
+}
+
+/// One image; nothing is sent when the engine has its content already.
+async fn image<B: Backend>(
+    backend: &B,
+    project: &Project,
+    service: &str,
+    tag: &str,
+    step: StepId,
+    emitter: &Emitter,
+) -> Result<BuiltImage, CliError> {
+    let result = |id: String, built| BuiltImage {
+        service: service.to_owned(),
+        r#ref: tag.to_owned(),
+        id,
+        built,
+        pushed: false,
+    };
+    if let Some(found) = backend.image(tag).await? {
+        return Ok(result(found.id, false));
+    }
+    let what = format!("build {tag}");
+    emitter.emit(EventKind::StepStarted {
+        step,
+        service: service.to_owned(),
+        what: what.clone(),
+        cause: Cause::Missing,
+    });
+    let started = tokio::time::Instant::now();
+    let (sender, mut lines) = mpsc::channel(256);
+    let forward = async {
+        while let Some(text) = lines.recv().await {
+            emitter.emit(EventKind::StepProgress {
+                step,
+                service: service.to_owned(),
+                text,
+            });
+        }
+    };
+    let builder = Builder::new(backend, &project.recipes, &project.tags);
+    let (built, ()) = tokio::join!(builder.build(service, sender), forward);
+    let built = built?;
+    emitter.emit(EventKind::StepFinished {
+        step,
+        service: service.to_owned(),
+        what,
+        elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+    });
+    Ok(result(built.id, true))
+}

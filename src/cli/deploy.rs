@@ -1,0 +1,109 @@
+//! `deploy`: load, observe, plan, show or confirm, execute.
+
+use std::io::Write as _;
+
+use super::args::DeployArgs;
+use super::change;
+use super::change::Ending;
+use super::change::Limits;
+use super::change::Session;
+use super::error::CliError;
+use super::exit::Exit;
+use super::project::Project;
+use super::world::World;
+use crate::backend::Backend;
+use crate::plan::Options;
+use crate::plan::action::Action;
+use crate::plan::action::Plan;
+use crate::plan::report;
+
+/// Runs the command.
+pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &DeployArgs) -> Result<Exit, CliError> {
+    if args.dry_run {
+        return super::plan::show(world, &args.services, &options(args, false), false).await;
+    }
+    world
+        .act(async |session| {
+            let mut project = world.load(&args.services)?;
+            prepare(session, &mut project, args).await?;
+            let mut options = options(args, world.settings.yes);
+            let (observed, plan) = confirmed(world, session, &project, &mut options).await?;
+            if plan.steps.is_empty() {
+                return Ok(Ending::nothing_to_do());
+            }
+            forbid_builds(&plan, args)?;
+            let limits = Limits { lock_wait: args.lock_wait, timeout: Some(args.timeout) };
+            let verdict = change::execute(session, &project, &options, &limits).await;
+            change::ending(verdict, &observed)
+        })
+        .await
+}
+
+fn options(args: &DeployArgs, yes: bool) -> Options {
+    Options {
+        prune: args.prune || yes,
+        reset_scale: args.reset_scale,
+        cpu_overcommit_percent: args.overcommit.map(|factor| factor.cpu_percent),
+        pull: args.pull,
+        ..Options::default()
+    }
+}
+
+async fn prepare<B: Backend>(
+    session: &Session<'_, B>,
+    project: &mut Project,
+    args: &DeployArgs,
+) -> Result<(), CliError> {
+    if args.no_prepare || args.no_build {
+        project.skip_prepare()?;
+    } else {
+        project.prepare(session.emitter).await?;
+    }
+    Ok(())
+}
+
+/// The plan, with a yes for every service that it removes.
+async fn confirmed<B: Backend>(
+    world: &World<'_, B>,
+    session: &Session<'_, B>,
+    project: &Project,
+    options: &mut Options,
+) -> Result<(crate::state::observed::ObservedState, Plan), CliError> {
+    let asks = world.asks && !options.prune;
+    if asks {
+        options.prune = true;
+    }
+    let (observed, plan) = change::look(session.backend, project, options).await?;
+    let plan = plan?;
+    let leaving = change::removes_services(&plan);
+    if !asks || leaving.is_empty() {
+        return Ok((observed, plan));
+    }
+    let names: Vec<String> = leaving.into_iter().collect();
+    world.console.err(&format!("These services left the file and would be removed: {}", names.join(", ")));
+    if !yes(world) {
+        options.prune = false;
+        let (observed, plan) = change::look(session.backend, project, options).await?;
+        return Ok((observed, plan?));
+    }
+    Ok((observed, plan))
+}
+
+fn yes<B>(world: &World<'_, B>) -> bool {
+    let _ = world.console.raw_err(b"Remove them? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn forbid_builds(plan: &Plan, args: &DeployArgs) -> Result<(), CliError> {
+    let build = plan.steps.iter().find(|step| matches!(step.action, Action::BuildImage { .. }));
+    match build {
+        Some(step) if args.no_build => {
+            Err(CliError::new(Exit::ImageUnavailable, format!("the image of {} is not there, and --no-build forbids to build it", step.service))
+                .detail(report::changes(plan))
+                .hint(format!("shopctl build {}", step.service)))
+        }
+        _ => Ok(()),
+    }
+}

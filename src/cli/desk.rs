@@ -1,0 +1,87 @@
+//! What commands work with that may have no engine at hand, and the steps that
+//! they share: load the stack, show an answer.
+
+use serde::Serialize;
+
+use super::error;
+use super::error::CliError;
+use super::settings::Settings;
+use super::settings::Terminals;
+use crate::report::console::Console;
+use crate::report::output;
+use crate::report::tables::View;
+use crate::stack;
+use crate::stack::LoadRequest;
+use crate::stack::Loaded;
+
+/// What a command works with.
+pub(super) struct Desk<'a> {
+    /// Flags and environment.
+    pub(super) settings: &'a Settings,
+    /// Where words go.
+    pub(super) console: &'a Console,
+    /// Which streams are terminals.
+    pub(super) terminals: Terminals,
+}
+
+impl Desk<'_> {
+    /// Loads the stack and prints what is worth a warning; the named services
+    /// have to exist.
+    pub(super) fn load(&self, services: &[String]) -> Result<Loaded, CliError> {
+        let loaded = self.load_with(|_| {})?;
+        known(&loaded, services)?;
+        Ok(loaded)
+    }
+
+    /// Loads the stack by a changed request.
+    pub(super) fn load_with(
+        &self,
+        change: impl FnOnce(&mut LoadRequest),
+    ) -> Result<Loaded, CliError> {
+        let mut request = self.settings.load.clone();
+        change(&mut request);
+        let loaded = stack::load(&request)?;
+        if !self.settings.quiet {
+            error::print_findings(self.console, &loaded.warnings);
+        }
+        Ok(loaded)
+    }
+
+    /// Prints an answer in the form that was asked for.
+    pub(super) fn answer<T: Serialize>(
+        &self,
+        document: &T,
+        view: impl FnOnce(&T) -> View,
+    ) -> Result<(), CliError> {
+        let text = output::render(self.settings.format, document, view);
+        self.console.out(&text)?;
+        Ok(())
+    }
+}
+
+/// Refuses names of services that the stack does not have.
+pub(super) fn known(loaded: &Loaded, services: &[String]) -> Result<(), CliError> {
+    let names = loaded.stack.services.keys();
+    for service in services {
+        if loaded.stack.services.contains_key(service) {
+            continue;
+        }
+        let nearest = names
+            .clone()
+            .map(|name| (strsim::damerau_levenshtein(name, service), name))
+            .filter(|(distance, name)| *distance <= name.len().max(service.len()) / 3)
+            .min();
+        let error = CliError::usage(format!(
+            "stack {} has no service `{service}`",
+            loaded.stack.name
+        ));
+        return Err(match nearest {
+            Some((_, name)) => error.hint(format!("did you mean `{name}`?")),
+            None if loaded.stack.inactive.contains(service) => {
+                error.hint("select its profile with --profile NAME")
+            }
+            None => error.hint("shopctl config --services"),
+        });
+    }
+    Ok(())
+}

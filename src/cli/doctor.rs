@@ -1,0 +1,340 @@
+//! `doctor`: what is missing on this machine or target, each with the command
+//! that mends it. It changes nothing and goes on after a failure.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::TcpListener;
+use std::path::Path;
+
+use super::desk::Desk;
+use super::error::CliError;
+use super::exit::Exit;
+use crate::backend::Backend;
+use crate::backend::BackendError;
+use crate::backend::Query;
+use crate::report::documents::Check;
+use crate::report::documents::DoctorDocument;
+use crate::report::documents::VERSION;
+use crate::report::tables;
+use crate::stack;
+use crate::stack::Loaded;
+use crate::stack::model::Port;
+use crate::stack::model::PortMode;
+use crate::stack::model::Protocol;
+use crate::state::observed::ObservedState;
+
+/// Less free space than this is worth a warning.
+const SPACE_WANTED: u64 = 2 << 30;
+
+/// Looks at everything and prints what it found.
+pub(super) async fn run<B: Backend>(
+    desk: &Desk<'_>,
+    backend: Result<&B, BackendError>,
+) -> Result<Exit, CliError> {
+    let mut checks = Vec::new();
+    let loaded = stack_file(desk, &mut checks);
+    let socket = desk.settings.engine.local_socket();
+    if let Some(socket) = &socket {
+        checks.push(socket_check(socket));
+    }
+    let stack = loaded
+        .as_ref()
+        .map_or_else(String::new, |loaded| loaded.stack.name.clone());
+    let observed = engine(backend, stack, &mut checks).await;
+    if let Some(observed) = &observed {
+        checks.push(cgroup(observed));
+        if let Some(loaded) = &loaded {
+            checks.push(builder(loaded, observed));
+            checks.push(ports(loaded, observed, socket.is_some()));
+        }
+    }
+    checks.push(space(Path::new(if socket.is_some() {
+        "/var/lib/docker"
+    } else {
+        "/"
+    })));
+    checks.push(ok(
+        "compose",
+        "docker compose ps, logs, exec and `down -p STACK` work on our stacks; `docker compose up` on them is not supported",
+    ));
+    let document = DoctorDocument {
+        version: VERSION.to_owned(),
+        healthy: checks.iter().all(|check| check.outcome != "failed"),
+        checks,
+    };
+    desk.answer(&document, tables::doctor)?;
+    Ok(if document.healthy {
+        Exit::Done
+    } else {
+        Exit::Pending
+    })
+}
+
+fn ok(name: &str, finding: impl Into<String>) -> Check {
+    Check {
+        name: name.to_owned(),
+        outcome: "ok".to_owned(),
+        finding: finding.into(),
+        mend: None,
+    }
+}
+
+fn bad(name: &str, outcome: &str, finding: impl Into<String>, mend: impl Into<String>) -> Check {
+    Check {
+        name: name.to_owned(),
+        outcome: outcome.to_owned(),
+        finding: finding.into(),
+        mend: Some(mend.into()),
+    }
+}
+
+fn stack_file(desk: &Desk<'_>, checks: &mut Vec<Check>) -> Option<Loaded> {
+    match stack::load(&desk.settings.load) {
+        Ok(loaded) => {
+            let files: Vec<String> = loaded
+                .stack
+                .files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect();
+            checks.push(ok(
+                "stack file",
+                format!("{} ({})", loaded.stack.name, files.join(", ")),
+            ));
+            Some(loaded)
+        }
+        Err(problems) => {
+            let error = CliError::from(problems);
+            checks.push(bad(
+                "stack file",
+                "warning",
+                error.summary(),
+                "shopctl config -q, or for a new one: shopctl init DIR",
+            ));
+            None
+        }
+    }
+}
+
+/// Whether the engine's socket is there and may be used.
+fn socket_check(socket: &Path) -> Check {
+    let name = "socket";
+    let shown = socket.display();
+    match std::os::unix::net::UnixStream::connect(socket) {
+        Ok(_) => ok(name, shown.to_string()),
+        Err(error) => match error.kind() {
+            ErrorKind::PermissionDenied => bad(
+                name,
+                "failed",
+                format!("{shown} may not be used by this user"),
+                "sudo usermod -aG docker \"$USER\" && newgrp docker",
+            ),
+            ErrorKind::NotFound => bad(
+                name,
+                "failed",
+                format!("{shown} does not exist: no engine is installed or running"),
+                "sudo apt-get install docker.io && sudo systemctl start docker",
+            ),
+            ErrorKind::ConnectionRefused => bad(
+                name,
+                "failed",
+                format!("nobody listens on {shown}: the engine does not run"),
+                "sudo systemctl start docker",
+            ),
+            _ => bad(
+                name,
+                "failed",
+                format!("{shown}: {error}"),
+                "sudo systemctl status docker",
+            ),
+        },
+    }
+}
+
+async fn engine<B: Backend>(
+    backend: Result<&B, BackendError>,
+    stack: String,
+    checks: &mut Vec<Check>,
+) -> Option<ObservedState> {
+    let query = Query {
+        stack,
+        foreign: true,
+        ..Query::default()
+    };
+    let look = async { backend?.observe(&query).await };
+    match look.await {
+        Ok(observed) => {
+            let engine = &observed.engine;
+            checks.push(ok(
+                "engine",
+                format!(
+                    "{} {}, API {}, {} cores, {}",
+                    engine.name,
+                    engine.version,
+                    engine.api,
+                    engine.cpus,
+                    tables::bytes(engine.memory)
+                ),
+            ));
+            Some(observed)
+        }
+        Err(error) => {
+            let mend = match &error {
+                BackendError::TooOld { .. } => {
+                    "install Docker Engine 20.10 or newer: sudo apt-get install docker.io"
+                }
+                _ => "sudo systemctl start docker, or set DOCKER_HOST to an engine that runs",
+            };
+            checks.push(bad(
+                "engine",
+                "failed",
+                CliError::from(error).summary(),
+                mend,
+            ));
+            None
+        }
+    }
+}
+
+fn cgroup(observed: &ObservedState) -> Check {
+    match observed.engine.cgroup {
+        1 => ok(
+            "cgroup",
+            "version 1: memory limits cannot be lowered below what is in use",
+        ),
+        2 => ok("cgroup", "version 2"),
+        _ => bad(
+            "cgroup",
+            "warning",
+            "the engine does not say which version it uses; limits may be ignored",
+            "docker info --format '{{.CgroupVersion}}'",
+        ),
+    }
+}
+
+/// `BuildKit` is part of every engine since 18.09; what a stack needs of it is a
+/// matter of its Dockerfiles.
+fn builder(loaded: &Loaded, observed: &ObservedState) -> Check {
+    let builds = loaded
+        .stack
+        .services
+        .values()
+        .filter(|service| service.build.is_some())
+        .count();
+    let name = "builder";
+    if builds == 0 {
+        return ok(name, "no service is built");
+    }
+    let minor: u32 = observed
+        .engine
+        .api
+        .split_once('.')
+        .and_then(|(_, minor)| minor.parse().ok())
+        .unwrap_or(0);
+    if minor >= 39 {
+        ok(
+            name,
+            format!("BuildKit, for {}", tables::plural(builds, "service")),
+        )
+    } else {
+        bad(
+            name,
+            "warning",
+            "the engine has the classic builder alone",
+            "install Docker Engine 20.10 or newer",
+        )
+    }
+}
+
+/// Ports that the stack publishes and somebody else holds.
+fn ports(loaded: &Loaded, observed: &ObservedState, local: bool) -> Check {
+    let name = "ports";
+    let own: BTreeSet<u16> = observed
+        .instances
+        .iter()
+        .flat_map(|one| one.host_ports.iter().filter_map(|port| number(port)))
+        .collect();
+    let mut clashes = Vec::new();
+    let mut wanted = BTreeSet::new();
+    for service in loaded.stack.services.values() {
+        for port in &service.ports {
+            if port.protocol != Protocol::Tcp || (port.mode == PortMode::Host && !local) {
+                continue;
+            }
+            if let Some(published) = port.published {
+                wanted.insert((address(port), published));
+            }
+        }
+    }
+    for (address, port) in wanted.iter().filter(|(_, port)| !own.contains(port)) {
+        let holder = observed
+            .foreign
+            .iter()
+            .find(|one| one.host_ports.iter().any(|it| number(it) == Some(*port)));
+        if let Some(holder) = holder {
+            clashes.push(format!("{port} is held by container {}", holder.name));
+        } else if local && taken(*address, *port) {
+            clashes.push(format!("{port} is held by another process"));
+        }
+    }
+    match clashes.as_slice() {
+        [] => ok(
+            name,
+            format!("{} free or ours", tables::plural(wanted.len(), "port")),
+        ),
+        clashes => bad(
+            name,
+            "failed",
+            clashes.join("; "),
+            "ss -ltnp shows who it is; stop it, or publish another port",
+        ),
+    }
+}
+
+fn address(port: &Port) -> IpAddr {
+    port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+/// The port of `ip:port/protocol`.
+fn number(text: &str) -> Option<u16> {
+    let (address, protocol) = text.rsplit_once('/')?;
+    (protocol == "tcp")
+        .then(|| address.rsplit_once(':')?.1.parse().ok())
+        .flatten()
+}
+
+fn taken(address: IpAddr, port: u16) -> bool {
+    matches!(
+        TcpListener::bind((address, port)),
+        Err(error) if error.kind() == ErrorKind::AddrInUse
+    )
+}
+
+fn space(path: &Path) -> Check {
+    let path = if path.exists() { path } else { Path::new("/") };
+    let name = "disk";
+    match rustix::fs::statvfs(path) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let finding = format!("{} free at {}", tables::bytes(free), path.display());
+            if free < SPACE_WANTED {
+                bad(
+                    name,
+                    "warning",
+                    finding,
+                    "docker system df; docker image prune",
+                )
+            } else {
+                ok(name, finding)
+            }
+        }
+        Err(error) => bad(
+            name,
+            "warning",
+            error.to_string(),
+            format!("df {}", path.display()),
+        ),
+    }
+}

@@ -1,0 +1,289 @@
+//! A stack made ready for planning: loaded, its images named, resolved.
+//!
+//! Between the stack file and the pure planner stand a few things that only a
+//! command may touch: the contents of secret files, the digests of build
+//! contexts, the prepare commands. They are gathered here, for every command the
+//! same way.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use crate::backend::Query;
+use crate::build;
+use crate::build::BuildError;
+use crate::build::Prepare;
+use crate::build::Recipe;
+use crate::event::EventKind;
+use crate::exec::Emitter;
+use crate::stack::Problem;
+use crate::stack::Problems;
+use crate::stack::Stack;
+use crate::stack::model::Build;
+use crate::stack::model::FileSource;
+use crate::state::desired::DesiredState;
+use crate::state::desired::ImageSource;
+use crate::state::resolve;
+
+/// A stack, ready to be planned.
+pub(super) struct Project {
+    /// What should be.
+    pub(super) desired: DesiredState,
+    /// How images are built, by service.
+    pub(super) recipes: BTreeMap<String, Recipe>,
+    /// Tags of built images, by service; absent while prepare is due.
+    pub(super) tags: BTreeMap<String, String>,
+    /// What the file asks for in vain, and what the loader warned of.
+    pub(super) warnings: Vec<Problem>,
+    /// Values that must not appear in any output.
+    pub(super) secrets: Vec<String>,
+    stack: Stack,
+    inputs: resolve::Inputs,
+    cache: PathBuf,
+}
+
+/// Why a stack cannot be made ready.
+#[derive(Debug)]
+pub(super) enum ProjectError {
+    /// The file is wrong.
+    Problems(Problems),
+    /// A build cannot start, or a prepare command failed.
+    Build(BuildError),
+}
+
+impl From<Problems> for ProjectError {
+    fn from(problems: Problems) -> Self {
+        Self::Problems(problems)
+    }
+}
+
+impl From<BuildError> for ProjectError {
+    fn from(error: BuildError) -> Self {
+        Self::Build(error)
+    }
+}
+
+impl Project {
+    /// Reads what planning needs beside the file. Runs, builds, pulls and sends
+    /// nothing.
+    pub(super) fn new(
+        stack: Stack,
+        environment: &BTreeMap<String, String>,
+        cache: &Path,
+        only: &[String],
+    ) -> Result<Self, ProjectError> {
+        let recipes: BTreeMap<String, Recipe> = stack
+            .services
+            .values()
+            .filter_map(|service| {
+                let build = service.build.as_ref()?;
+                let mut recipe = recipe(&stack, &service.name, build, environment);
+                recipe.prepare = service
+                    .shop
+                    .as_ref()
+                    .and_then(|shop| shop.prepare.as_ref())
+                    .map(|prepare| Prepare {
+                        folder: stack.working_dir.clone(),
+                        commands: prepare.commands.clone(),
+                        inputs: prepare.inputs.clone(),
+                    });
+                recipe.platform = service.platform.clone().or(recipe.platform);
+                Some((service.name.clone(), recipe))
+            })
+            .collect();
+        let mut inputs = resolve::Inputs {
+            only: only.iter().cloned().collect(),
+            ..resolve::Inputs::default()
+        };
+        for path in resolve::files(&stack) {
+            // What cannot be read is left out; resolving names it with its place.
+            if let Ok(content) = fs::read(&path) {
+                inputs.contents.insert(path, content);
+            }
+        }
+        let secrets = secrets(&stack, &inputs.contents);
+        let tags = tags(&recipes, cache)?;
+        inputs.tags.clone_from(&tags);
+        let resolved = resolve::resolve(&stack, &inputs)?;
+        Ok(Self {
+            desired: resolved.desired,
+            recipes,
+            tags,
+            warnings: resolved.warnings,
+            secrets,
+            stack,
+            inputs,
+            cache: cache.to_owned(),
+        })
+    }
+
+    /// Runs the prepare commands that are due, and names the images they make.
+    pub(super) async fn prepare(&mut self, emitter: &Emitter) -> Result<(), ProjectError> {
+        let mut ran = false;
+        for (service, recipe) in &self.recipes {
+            let Some(prepare) = &recipe.prepare else {
+                continue;
+            };
+            if !self.in_scope(service) || !build::prepare::is_due(recipe, &self.cache)? {
+                continue;
+            }
+            ran = true;
+            let started = Instant::now();
+            let commands: Vec<String> = prepare
+                .commands
+                .iter()
+                .map(|it| build::prepare::typed(it))
+                .collect();
+            emitter.emit(EventKind::PrepareStarted {
+                service: service.clone(),
+                command: commands.join("; "),
+            });
+            let (sender, mut lines) = mpsc::channel(256);
+            let forward = async {
+                while let Some(text) = lines.recv().await {
+                    emitter.emit(EventKind::StepProgress {
+                        step: 0,
+                        service: service.clone(),
+                        text,
+                    });
+                }
+            };
+            let (result, ()) =
+                tokio::join!(build::prepare::run(recipe, &self.cache, sender), forward);
+            result?;
+            emitter.emit(EventKind::PrepareFinished {
+                service: service.clone(),
+                skipped: false,
+                elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            });
+        }
+        if ran {
+            self.name_images()?;
+        }
+        Ok(())
+    }
+
+    /// Names images as if no prepare command were due (`--no-prepare`).
+    pub(super) fn skip_prepare(&mut self) -> Result<(), ProjectError> {
+        for recipe in self.recipes.values_mut() {
+            recipe.prepare = None;
+        }
+        self.name_images()
+    }
+
+    /// What one look at the backend must cover.
+    pub(super) fn query(&self) -> Query {
+        let images = self
+            .desired
+            .services
+            .values()
+            .filter_map(|service| match &service.image {
+                ImageSource::Pull { reference, .. } => Some(reference.clone()),
+                ImageSource::Build { tag } => tag.clone(),
+                ImageSource::Unset => None,
+            });
+        Query {
+            stack: self.desired.stack.clone(),
+            images: images.collect(),
+            networks: self
+                .desired
+                .networks
+                .values()
+                .map(|network| network.name.clone())
+                .collect(),
+            volumes: self
+                .desired
+                .volumes
+                .values()
+                .map(|volume| volume.name.clone())
+                .collect(),
+            foreign: true,
+        }
+    }
+
+    fn in_scope(&self, service: &str) -> bool {
+        self.inputs.only.is_empty() || self.inputs.only.contains(service)
+    }
+
+    fn name_images(&mut self) -> Result<(), ProjectError> {
+        self.tags = tags(&self.recipes, &self.cache)?;
+        self.inputs.tags.clone_from(&self.tags);
+        self.desired = resolve::resolve(&self.stack, &self.inputs)?.desired;
+        Ok(())
+    }
+}
+
+fn tags(
+    recipes: &BTreeMap<String, Recipe>,
+    cache: &Path,
+) -> Result<BTreeMap<String, String>, BuildError> {
+    let mut tags = BTreeMap::new();
+    for (service, recipe) in recipes {
+        if let Some(tag) = build::identity::tag(recipe, cache)? {
+            tags.insert(service.clone(), tag);
+        }
+    }
+    Ok(tags)
+}
+
+fn recipe(
+    stack: &Stack,
+    service: &str,
+    build: &Build,
+    environment: &BTreeMap<String, String>,
+) -> Recipe {
+    // An argument without a value takes that of the environment, as Docker has it.
+    let argument = |(name, value): (&String, &Option<String>)| {
+        (
+            name.clone(),
+            value.clone().or_else(|| environment.get(name).cloned()),
+        )
+    };
+    let hosts = build.extra_hosts.iter().flat_map(|(name, addresses)| {
+        addresses
+            .iter()
+            .map(move |address| format!("{name}:{address}"))
+    });
+    Recipe {
+        stack: stack.name.clone(),
+        service: service.to_owned(),
+        context: PathBuf::from(&build.context),
+        dockerfile: PathBuf::from(&build.dockerfile),
+        dockerfile_inline: build.dockerfile_inline.clone(),
+        args: build.args.iter().map(argument).collect(),
+        target: build.target.clone(),
+        labels: build.labels.clone(),
+        network: build.network.clone(),
+        platform: build.platforms.first().cloned(),
+        extra_hosts: hosts.collect(),
+        shm_size: build.shm_size.and_then(|size| i64::try_from(size).ok()),
+        tags: build.tags.clone(),
+        cache_from: build.cache_from.clone(),
+        no_cache: build.no_cache,
+        pull: build.pull,
+        prepare: None,
+    }
+}
+
+/// Values of the stack's secrets, so that reports can leave them out.
+fn secrets(stack: &Stack, contents: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> {
+    let values: BTreeSet<String> = stack
+        .secrets
+        .values()
+        .filter_map(|secret| match &secret.source {
+            FileSource::File(path) => contents
+                .get(path)
+                .map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned()),
+            FileSource::Environment { value, .. } => value.clone(),
+            FileSource::Content(text) => Some(text.trim().to_owned()),
+            FileSource::External => None,
+        })
+        .filter(|value| !value.is_empty())
+        .collect();
+    values.into_iter().collect()
+}

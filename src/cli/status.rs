@@ -1,0 +1,82 @@
+//! `status`: what runs, whether it is what the file says, and R, T and N.
+
+use std::collections::BTreeMap;
+
+use super::args::StatusArgs;
+use super::change;
+use super::error::CliError;
+use super::exit::Exit;
+use super::world::World;
+use crate::backend::Backend;
+use crate::plan::Options;
+use crate::capacity::report::CapacityReport;
+use crate::plan;
+use crate::plan::PlanInput;
+use crate::plan::action::Refusal;
+use crate::report;
+use crate::report::output;
+use crate::report::status::Facts;
+use crate::report::tables;
+use crate::state::observed::InstanceState;
+use crate::state::observed::ObservedState;
+
+/// Time between two drawings of `--watch`.
+const REDRAW: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Runs the command.
+pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<Exit, CliError> {
+    loop {
+        let converged = once(world, args).await?;
+        if !args.watch {
+            return Ok(if args.check && !converged { Exit::Pending } else { Exit::Done });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(REDRAW) => {}
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Done),
+        }
+        if world.console.out_is_terminal() {
+            // Home, then clear to the end: no flicker and no scrolling.
+            world.console.raw_out(b"\x1b[H\x1b[J")?;
+        }
+    }
+}
+
+/// Prints the status once; whether the stack is as the file says.
+async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<bool, CliError> {
+    let project = world.load(&args.services)?;
+    let options = Options::default();
+    let (observed, plan) = change::look(world.backend, &project, &options).await?;
+    let converged = plan.as_ref().is_ok_and(|plan| plan.steps.is_empty());
+    let capacity = match plan {
+        Ok(plan) => plan.capacity,
+        Err(Refusal::Capacity(report)) => *report,
+        Err(Refusal::Preflight(_)) => CapacityReport::default(),
+    };
+    let usage = if args.usage { usage(world, &observed).await? } else { BTreeMap::new() };
+    let input = PlanInput { desired: &project.desired, observed: &observed, options: &options };
+    let facts = Facts {
+        capacity: &capacity,
+        wanted: &plan::wanted(&input),
+        converged,
+        usage: &usage,
+        notes: Vec::new(),
+    };
+    let document = report::status::document(&project.desired, &observed, facts);
+    world.console.out(&output::render(world.settings.format, &document, tables::status))?;
+    Ok(converged)
+}
+
+/// Cores and bytes in use by each container that runs.
+async fn usage<B: Backend>(
+    world: &World<'_, B>,
+    observed: &ObservedState,
+) -> Result<BTreeMap<String, (f64, u64)>, CliError> {
+    let running: Vec<String> = observed
+        .instances
+        .iter()
+        .filter(|one| one.state == InstanceState::Running)
+        .map(|one| one.name.clone())
+        .collect();
+    let measured = world.backend.usage(&running).await?;
+    Ok(measured.into_iter().map(|(name, used)| (name, (used.cpu, used.memory))).collect())
+}

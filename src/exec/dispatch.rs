@@ -1,0 +1,269 @@
+//! The loop: releases steps as they become ready, forwards the engine's
+//! events to the gates, and ends at a safe point on failure, stop or timeout.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::pin::Pin;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::broadcast;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::Emitter;
+use super::Ended;
+use super::Failure;
+use super::Job;
+use super::StepError;
+use super::queue::Queue;
+use super::redact;
+use super::steps::Runner;
+use crate::backend::Backend;
+use crate::backend::BackendError;
+use crate::backend::LogQuery;
+use crate::event::EventKind;
+use crate::plan::action::Action;
+use crate::plan::action::Gate;
+use crate::plan::action::Step;
+use crate::plan::action::StepId;
+use crate::plan::report;
+use crate::state::observed::InstanceState;
+
+/// Events of the engine that may be waiting for a slow gate.
+const EVENTS: usize = 4096;
+/// Lines of a failed container's log that a report shows.
+const LOG_LINES: u64 = 20;
+
+type Running<'a> =
+    FuturesUnordered<Pin<Box<dyn Future<Output = (StepId, Result<(), StepError>)> + Send + 'a>>>;
+
+/// Runs a plan. Never panics on a failing backend, never leaves its lock check
+/// out, and returns only when nothing of it is in flight any more.
+pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> Ended {
+    let changes = broadcast::Sender::new(EVENTS);
+    let mut watched = match backend.watch(&job.context.stack).await {
+        Ok(watched) => watched,
+        Err(error) => {
+            return Ended::Failed(Box::new(Failure {
+                step: 0,
+                message: error.to_string(),
+                error: error.into(),
+                output: Vec::new(),
+                succeeded: Vec::new(),
+            }));
+        }
+    };
+    let (acted, mut acting) = mpsc::unbounded_channel();
+    let runner = Runner::new(backend, job, emitter, changes.clone(), acted);
+    let steps: BTreeMap<StepId, &Step> =
+        job.plan.steps.iter().map(|step| (step.id, step)).collect();
+    let mut queue = Queue::new(job.plan);
+    let mut running: Running<'_> = FuturesUnordered::new();
+    let mut succeeded: BTreeSet<StepId> = BTreeSet::new();
+    let mut failed: Option<(StepId, StepError)> = None;
+    let mut stop = job.stop.clone();
+    let mut stopped = false;
+    let mut timed_out = false;
+    let mut watching = true;
+    let deadline = job.timeout.map(|timeout| Instant::now() + timeout);
+    let expired = async {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(expired);
+    loop {
+        while let Some(id) = queue.take() {
+            if let Some(step) = steps.get(&id) {
+                running.push(Box::pin(one(&runner, emitter, job, step)));
+            }
+        }
+        if running.is_empty() {
+            break;
+        }
+        tokio::select! {
+            Some((id, result)) = running.next() => match result {
+                Ok(()) => {
+                    succeeded.insert(id);
+                    queue.succeeded(id);
+                }
+                Err(StepError::Stopped { .. }) => queue.close(),
+                Err(error) => {
+                    queue.close();
+                    failed.get_or_insert((id, error));
+                }
+            },
+            Some(id) = acting.recv() => queue.acted(id),
+            change = watched.recv(), if watching => match change {
+                Some(change) => { let _ = changes.send(change); }
+                None => watching = false,
+            },
+            _ = stop.wait_for(|stop| *stop), if !stopped => {
+                stopped = true;
+                queue.close();
+            }
+            () = &mut expired, if !timed_out => {
+                timed_out = true;
+                queue.close();
+                // Gates end with their own deadline or here, whichever is first.
+                running.clear();
+            }
+        }
+    }
+    let left = queue.left();
+    if let Some((id, error)) = failed {
+        let output = match steps.get(&id) {
+            Some(step) => last_words(backend, job, step, &error).await,
+            None => Vec::new(),
+        };
+        let message = redact(&chain(&error), job.secrets);
+        if let Some(step) = steps.get(&id) {
+            emitter.emit(EventKind::StepFailed {
+                step: id,
+                service: step.service.clone(),
+                what: report::what(step),
+                error: message.clone(),
+                output: output.clone(),
+            });
+        }
+        take_back(backend, job, emitter, &succeeded).await;
+        runner.fleet.close().await;
+        return Ended::Failed(Box::new(Failure {
+            step: id,
+            error, message,
+            output,
+            succeeded: succeeded.into_iter().collect(),
+        }));
+    }
+    if timed_out || stopped {
+        take_back(backend, job, emitter, &succeeded).await;
+    }
+    runner.fleet.close().await;
+    if timed_out {
+        Ended::TimedOut { left }
+    } else if stopped && (left > 0 || succeeded.len() < steps.len()) {
+        Ended::Stopped {
+            left: steps.len() - succeeded.len(),
+        }
+    } else {
+        Ended::Done
+    }
+}
+
+async fn one<B: Backend>(
+    runner: &Runner<'_, B>,
+    emitter: &Emitter,
+    job: &Job<'_>,
+    step: &Step,
+) -> (StepId, Result<(), StepError>) {
+    let started = Instant::now();
+    let what = report::what(step);
+    emitter.emit(EventKind::StepStarted {
+        step: step.id,
+        service: step.service.clone(),
+        what: what.clone(),
+        cause: step.cause.clone(),
+    });
+    let result = runner.perform(step).await;
+    if result.is_ok() {
+        let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let service = step.service.clone();
+        let what = redact(&what, job.secrets);
+        emitter.emit(EventKind::StepFinished {
+            step: step.id,
+            service,
+            what,
+            elapsed_ms,
+        });
+    }
+    (step.id, result)
+}
+
+/// The error and its causes, each once.
+fn chain(error: &StepError) -> String {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !words.contains(&cause_words) {
+            words.push_str(": ");
+            words.push_str(&cause_words);
+        }
+        source = cause.source();
+    }
+    words
+}
+
+/// What the failed thing said last: build output, or its log.
+async fn last_words<B: Backend>(
+    backend: &B,
+    job: &Job<'_>,
+    step: &Step,
+    error: &StepError,
+) -> Vec<String> {
+    if let StepError::Backend(BackendError::Build { output, .. }) = error {
+        return output
+            .iter()
+            .map(|line| redact(line, job.secrets))
+            .collect();
+    }
+    let Gate::Ready { container, .. } = &step.gate else {
+        return Vec::new();
+    };
+    let query = LogQuery {
+        tail: Some(LOG_LINES),
+        ..LogQuery::default()
+    };
+    let Ok(mut lines) = backend.logs(container, &query).await else {
+        return Vec::new();
+    };
+    let mut output = Vec::new();
+    while let Some(line) = lines.recv().await {
+        output.push(redact(&line.text, job.secrets));
+    }
+    output
+}
+
+/// Removes new replicas that never passed their gate where the old one of the
+/// slot still runs, so that what served before the run is all that is there.
+async fn take_back<B: Backend>(
+    backend: &B,
+    job: &Job<'_>,
+    emitter: &Emitter,
+    succeeded: &BTreeSet<StepId>,
+) {
+    for step in &job.plan.steps {
+        let Action::CreateInstance { instance } = &step.action else {
+            continue;
+        };
+        let passed = job.plan.steps.iter().any(|later| {
+            matches!(&later.gate, Gate::Ready { container, .. } if *container == instance.name)
+                && succeeded.contains(&later.id)
+        });
+        let old = job.observed.instances.iter().find(|old| {
+            old.service == instance.service
+                && old.slot == instance.slot
+                && old.state == InstanceState::Running
+        });
+        let (false, Some(old)) = (passed, old) else {
+            continue;
+        };
+        let remove = Action::RemoveContainer {
+            container: instance.name.clone(),
+        };
+        match backend.apply(job.context, &remove).await {
+            Ok(()) if succeeded.contains(&step.id) => emitter.emit(EventKind::Warning {
+                message: format!(
+                    "removed {}, which never became ready; {} still serves",
+                    instance.name, old.name
+                ),
+            }),
+            Ok(()) => {}
+            Err(error) => emitter.emit(EventKind::Warning {
+                message: format!("could not remove {}: {error}", instance.name),
+            }),
+        }
+    }
+}

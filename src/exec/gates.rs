@@ -1,0 +1,235 @@
+//! Gates: what must be true of a new container before its dependents go on.
+//!
+//! Nothing is polled where the engine tells: deaths and health come from its
+//! event stream, readiness from a probe inside the stack's network.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::time::sleep;
+
+use super::StepError;
+use crate::backend::Backend;
+use crate::backend::Change;
+use crate::gateway::Fleet;
+use crate::state::desired::ReadyGate;
+use crate::state::observed::Health;
+use crate::state::observed::InstanceState;
+
+/// A container without a probe must live this long to count as started.
+const SETTLE: Duration = Duration::from_millis(300);
+/// After so many deaths a restart policy is taken for a crash loop.
+const DEATHS: u32 = 3;
+/// A gate without a deadline of its own.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// One container that is waited for.
+pub(super) struct Gatekeeper<'a, B> {
+    pub(super) backend: &'a B,
+    pub(super) fleet: &'a Fleet<'a, B>,
+    pub(super) container: &'a str,
+    pub(super) alias: &'a str,
+    pub(super) networks: &'a [String],
+}
+
+impl<B: Backend> Gatekeeper<'_, B> {
+    /// Waits until the gate opens, the container has failed, or time is up.
+    /// `changes` must have been subscribed to before the container was started.
+    pub(super) async fn wait(
+        &self,
+        ready: &ReadyGate,
+        monitor: Duration,
+        changes: broadcast::Receiver<Change>,
+    ) -> Result<(), StepError> {
+        let limit = limit(ready);
+        let watching = changes.resubscribe();
+        let opened = async {
+            match ready {
+                ReadyGate::Completed { .. } => self.completed(changes).await,
+                ReadyGate::Running => self.guarded(changes, self.running()).await,
+                ReadyGate::Healthy { .. } => {
+                    let health = changes.resubscribe();
+                    self.guarded(changes, self.healthy(health)).await
+                }
+                ReadyGate::Probe { port, http, .. } => {
+                    let probe =
+                        self.fleet
+                            .probe(self.networks, self.alias, *port, http.as_deref(), limit);
+                    self.guarded(changes, async { Ok(probe.await?) }).await
+                }
+            }
+        };
+        match tokio::time::timeout(limit + Duration::from_secs(1), opened).await {
+            Ok(Ok(())) => {}
+            Ok(Err(StepError::Gateway(error))) => {
+                return Err(match error.timed_out() {
+                    Some(last) => self.not_ready(limit, last.to_owned()),
+                    None => error.into(),
+                });
+            }
+            Ok(Err(error)) => return Err(error),
+            Err(_) => return Err(self.not_ready(limit, self.last_seen().await)),
+        }
+        if monitor.is_zero() {
+            return Ok(());
+        }
+        self.guarded(watching, async {
+            sleep(monitor).await;
+            Ok(())
+        })
+        .await
+    }
+
+    fn not_ready(&self, limit: Duration, last: String) -> StepError {
+        StepError::NotReady {
+            container: self.container.to_owned(),
+            seconds: limit.as_secs(),
+            last,
+        }
+    }
+
+    async fn last_seen(&self) -> String {
+        match self.backend.state(self.container).await {
+            Ok(Change {
+                state,
+                health: Some(health),
+                ..
+            }) => format!("it is {state:?} and {health:?}").to_lowercase(),
+            Ok(Change { state, .. }) => format!("it is {state:?}").to_lowercase(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    /// Runs `opening` unless the container fails first.
+    async fn guarded(
+        &self,
+        changes: broadcast::Receiver<Change>,
+        opening: impl Future<Output = Result<(), StepError>>,
+    ) -> Result<(), StepError> {
+        tokio::select! {
+            biased;
+            error = self.fails(changes) => Err(error),
+            opened = opening => opened,
+        }
+    }
+
+    /// Resolves when the container has ended for good, or keeps dying.
+    async fn fails(&self, mut changes: broadcast::Receiver<Change>) -> StepError {
+        let mut deaths = 0;
+        loop {
+            let state = self.next(&mut changes).await.state;
+            let InstanceState::Exited { code, oom } = state else {
+                continue;
+            };
+            deaths += 1;
+            let restarts = match self.backend.state(self.container).await {
+                Ok(now) => matches!(
+                    now.state,
+                    InstanceState::Running | InstanceState::Restarting
+                ),
+                Err(_) => false,
+            };
+            // A container that ends well and stays down has done its work.
+            if !restarts && code == 0 && !oom {
+                continue;
+            }
+            if !restarts || deaths >= DEATHS {
+                let times = if deaths == 1 {
+                    "once".to_owned()
+                } else {
+                    format!("{deaths} times")
+                };
+                return StepError::Exited {
+                    container: self.container.to_owned(),
+                    code,
+                    oom,
+                    times,
+                };
+            }
+        }
+    }
+
+    async fn running(&self) -> Result<(), StepError> {
+        loop {
+            sleep(SETTLE).await;
+            let now = self.backend.state(self.container).await?;
+            match now.state {
+                InstanceState::Running
+                | InstanceState::Exited {
+                    code: 0,
+                    oom: false,
+                } => return Ok(()),
+                InstanceState::Exited { code, oom } => {
+                    return Err(StepError::Exited {
+                        container: self.container.to_owned(),
+                        code,
+                        oom,
+                        times: "once".into(),
+                    });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn healthy(&self, mut changes: broadcast::Receiver<Change>) -> Result<(), StepError> {
+        let mut health = self.backend.state(self.container).await?.health;
+        loop {
+            match health {
+                Some(Health::Healthy) => return Ok(()),
+                Some(Health::Unhealthy) => {
+                    return Err(StepError::Unhealthy {
+                        container: self.container.to_owned(),
+                    });
+                }
+                _ => health = self.next(&mut changes).await.health,
+            }
+        }
+    }
+
+    async fn completed(&self, mut changes: broadcast::Receiver<Change>) -> Result<(), StepError> {
+        let mut state = self.backend.state(self.container).await?.state;
+        loop {
+            if let InstanceState::Exited { code, oom } = state {
+                return if code == 0 {
+                    Ok(())
+                } else {
+                    Err(StepError::Exited {
+                        container: self.container.to_owned(),
+                        code,
+                        oom,
+                        times: "once".into(),
+                    })
+                };
+            }
+            state = self.next(&mut changes).await.state;
+        }
+    }
+
+    /// The next change of this container. When events were missed, its state
+    /// now takes their place; when the stream has ended, this never resolves
+    /// and the deadline decides.
+    async fn next(&self, changes: &mut broadcast::Receiver<Change>) -> Change {
+        loop {
+            match changes.recv().await {
+                Ok(change) if change.container == self.container => return change,
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    if let Ok(now) = self.backend.state(self.container).await {
+                        return now;
+                    }
+                }
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+fn limit(ready: &ReadyGate) -> Duration {
+    match ready {
+        ReadyGate::Running => DEADLINE,
+        ReadyGate::Probe { deadline_ms, .. }
+        | ReadyGate::Healthy { deadline_ms, .. }
+        | ReadyGate::Completed { deadline_ms } => Duration::from_millis(*deadline_ms),
+    }
+}

@@ -1,0 +1,193 @@
+//! One step: its action at the module it belongs to, then its gate.
+
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::sync::broadcast;
+use tokio::sync::mpsc;
+
+use super::Emitter;
+use super::Job;
+use super::StepError;
+use super::gates::Gatekeeper;
+use super::redact;
+use crate::backend::Backend;
+use crate::backend::BackendError;
+use crate::backend::Change;
+use crate::event::EventKind;
+use crate::gateway::Fleet;
+use crate::plan::action::Action;
+use crate::plan::action::Gate;
+use crate::plan::action::Step;
+use crate::plan::action::StepId;
+use crate::release;
+use crate::state::observed::Role;
+
+/// Mutating engine calls in flight at a time; the engine gains little beyond.
+const CALLS: usize = 8;
+/// Stops in flight: each mostly waits for the container to end by itself.
+const STOPS: usize = 32;
+/// Image builds and pulls in flight.
+const IMAGES: usize = 4;
+
+/// What all steps of one run share.
+pub(super) struct Runner<'a, B> {
+    backend: &'a B,
+    job: &'a Job<'a>,
+    pub(super) fleet: Fleet<'a, B>,
+    emitter: &'a Emitter,
+    changes: broadcast::Sender<Change>,
+    acted: mpsc::UnboundedSender<StepId>,
+    calls: Semaphore,
+    stops: Semaphore,
+    images: Semaphore,
+}
+
+impl<'a, B: Backend> Runner<'a, B> {
+    pub(super) fn new(
+        backend: &'a B,
+        job: &'a Job<'a>,
+        emitter: &'a Emitter,
+        changes: broadcast::Sender<Change>,
+        acted: mpsc::UnboundedSender<StepId>,
+    ) -> Self {
+        Self {
+            backend,
+            job,
+            fleet: Fleet::new(backend, job.context, job.lock.id(), job.observed),
+            emitter,
+            changes,
+            acted,
+            calls: Semaphore::new(CALLS),
+            stops: Semaphore::new(STOPS),
+            images: Semaphore::new(IMAGES),
+        }
+    }
+
+    /// Does the step and waits for its gate.
+    pub(super) async fn perform(&self, step: &Step) -> Result<(), StepError> {
+        let mut stop = self.job.stop.clone();
+        if step.delay_ms > 0 {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(step.delay_ms)) => {}
+                _ = stop.wait_for(|stop| *stop) => return Err(StepError::Stopped { container: String::new() }),
+            }
+        }
+        let changes = self.changes.subscribe();
+        self.act(step).await?;
+        // The dispatcher lives as long as its steps, so this cannot fail.
+        let _ = self.acted.send(step.id);
+        let Gate::Ready {
+            container,
+            alias,
+            networks,
+            ready,
+            monitor_ms,
+        } = &step.gate
+        else {
+            return Ok(());
+        };
+        let gatekeeper = Gatekeeper {
+            backend: self.backend,
+            fleet: &self.fleet,
+            container,
+            alias,
+            networks,
+        };
+        tokio::select! {
+            opened = gatekeeper.wait(ready, Duration::from_millis(*monitor_ms), changes) => opened,
+            _ = stop.wait_for(|stop| *stop) => Err(StepError::Stopped { container: container.clone() }),
+        }
+    }
+
+    async fn act(&self, step: &Step) -> Result<(), StepError> {
+        let _permit = match &step.action {
+            Action::BuildImage { .. } | Action::PullImage { .. } => self.images.acquire().await,
+            Action::StopContainer { .. } => self.stops.acquire().await,
+            Action::RemoveTarget { .. } => self.stops.acquire().await,
+            _ => self.calls.acquire().await,
+        };
+        if !self.job.lock.held() {
+            return Err(BackendError::LockLost.into());
+        }
+        let stack = self.job.context.stack.as_str();
+        match &step.action {
+            Action::BuildImage { service, .. } => {
+                let build = |lines| self.job.builds.build(service, lines);
+                self.with_progress(step, build).await.map(drop)?;
+            }
+            Action::PullImage {
+                reference,
+                platform,
+            } => {
+                let pull = |lines| self.backend.pull(reference, platform.as_deref(), lines);
+                self.with_progress(step, pull).await.map(drop)?;
+            }
+            Action::SetListeners { listeners } => self.fleet.set_listeners(listeners).await?,
+            Action::AddTarget { service, alias } => self.fleet.add_target(service, alias).await?,
+            Action::RemoveTarget {
+                service,
+                alias,
+                drain_ms,
+            } => {
+                let left = self
+                    .fleet
+                    .remove_target(service, alias, Duration::from_millis(*drain_ms))
+                    .await?;
+                if left > 0 {
+                    let message = format!(
+                        "{left} requests of {alias} ({service}) were still in flight after the drain deadline"
+                    );
+                    self.emitter.emit(EventKind::Warning { message });
+                }
+            }
+            Action::RecordScale { overrides } => {
+                release::record_scale(self.backend, stack, overrides).await?
+            }
+            Action::CreateHelper {
+                name,
+                role: Role::Gateway,
+                networks,
+                ..
+            } => {
+                self.backend.apply(self.job.context, &step.action).await?;
+                self.fleet.joined(name, networks).await;
+            }
+            Action::RemoveContainer { container } | Action::StopContainer { container, .. } => {
+                self.fleet.left(container).await;
+                self.backend.apply(self.job.context, &step.action).await?;
+            }
+            Action::ConnectNetwork {
+                container, network, ..
+            } => {
+                self.backend.apply(self.job.context, &step.action).await?;
+                self.fleet.attached(container, network).await;
+            }
+            action => self.backend.apply(self.job.context, action).await?,
+        }
+        Ok(())
+    }
+
+    /// Runs work that reports lines, and passes each on as an event.
+    async fn with_progress<T, F>(
+        &self,
+        step: &Step,
+        work: impl FnOnce(mpsc::Sender<String>) -> F,
+    ) -> Result<T, BackendError>
+    where
+        F: Future<Output = Result<T, BackendError>>,
+    {
+        let (sender, mut lines) = mpsc::channel::<String>(256);
+        let forward = async {
+            while let Some(line) = lines.recv().await {
+                self.emitter.emit(EventKind::StepProgress {
+                    step: step.id,
+                    service: step.service.clone(),
+                    text: redact(&line, self.job.secrets),
+                });
+            }
+        };
+        let (result, ()) = tokio::join!(work(sender), forward);
+        result
+    }
+}

@@ -1,0 +1,356 @@
+//! All gateways of a stack as one: every change of routes is a generation
+//! that each of them has acknowledged before the call returns.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_gateway::protocol;
+use tokio::sync::Mutex;
+
+use super::Control;
+use super::GatewayError;
+use crate::backend::Apply;
+use crate::backend::Context;
+use crate::backend::Exec;
+use crate::plan::action::Action;
+use crate::state::desired::PublishedPort;
+use crate::state::desired::Route;
+use crate::state::names;
+use crate::state::observed::InstanceState;
+use crate::state::observed::ObservedState;
+use crate::state::observed::Role;
+
+/// All gateways of a stack, with the configuration they were last given.
+pub struct Fleet<'a, B> {
+    backend: &'a B,
+    context: &'a Context,
+    lock: u64,
+    state: Mutex<State>,
+    /// Held while the prober is made, so that it is made once.
+    prober: Mutex<Option<Prober>>,
+}
+
+struct State {
+    gateways: BTreeMap<String, Gateway>,
+    generation: u64,
+    listeners: BTreeMap<String, (bool, Vec<Route>)>,
+    targets: BTreeMap<String, BTreeSet<String>>,
+}
+
+#[derive(Default)]
+struct Gateway {
+    networks: BTreeSet<String>,
+    control: Option<Arc<Control>>,
+}
+
+struct Prober {
+    networks: BTreeSet<String>,
+    control: Arc<Control>,
+}
+
+impl<'a, B: Exec + Apply> Fleet<'a, B> {
+    /// The gateways that run, under the lock with this id. Connections are made
+    /// when they are first needed.
+    pub fn new(backend: &'a B, context: &'a Context, lock: u64, observed: &ObservedState) -> Self {
+        let routes = observed
+            .store
+            .as_ref()
+            .and_then(|store| store.routes.clone())
+            .unwrap_or_default();
+        let gateways = observed
+            .instances
+            .iter()
+            .filter(|one| one.role == Role::Gateway && one.state == InstanceState::Running)
+            .map(|one| {
+                (
+                    one.name.clone(),
+                    Gateway {
+                        networks: one.networks.clone(),
+                        control: None,
+                    },
+                )
+            })
+            .collect();
+        // A generation counts under its lock; a newer lock starts from 1 again.
+        let generation = if routes.lock == lock {
+            routes.generation
+        } else {
+            0
+        };
+        Self {
+            backend,
+            context,
+            lock,
+            state: Mutex::new(State {
+                gateways,
+                generation,
+                listeners: routes.listeners,
+                targets: routes.targets,
+            }),
+            prober: Mutex::new(None),
+        }
+    }
+
+    /// A gateway was started.
+    pub async fn joined(&self, name: &str, networks: &[String]) {
+        let gateway = Gateway {
+            networks: networks.iter().cloned().collect(),
+            control: None,
+        };
+        self.state
+            .lock()
+            .await
+            .gateways
+            .insert(name.to_owned(), gateway);
+    }
+
+    /// A container is about to go; if it is a gateway, it is asked nothing more.
+    pub async fn left(&self, name: &str) {
+        self.state.lock().await.gateways.remove(name);
+    }
+
+    /// A container was attached to a network.
+    pub async fn attached(&self, name: &str, network: &str) {
+        if let Some(gateway) = self.state.lock().await.gateways.get_mut(name) {
+            gateway.networks.insert(network.to_owned());
+        }
+    }
+
+    /// Replaces the listeners; acknowledged by every gateway on return.
+    pub async fn set_listeners(&self, ports: &[PublishedPort]) -> Result<(), GatewayError> {
+        let mut state = self.state.lock().await;
+        state.listeners = ports
+            .iter()
+            .map(|port| (port.id.clone(), (port.http, port.routes.clone())))
+            .collect();
+        self.publish(&mut state).await
+    }
+
+    /// Sends requests to a replica too; acknowledged on return.
+    pub async fn add_target(&self, service: &str, alias: &str) -> Result<(), GatewayError> {
+        let mut state = self.state.lock().await;
+        state
+            .targets
+            .entry(service.to_owned())
+            .or_default()
+            .insert(alias.to_owned());
+        self.publish(&mut state).await
+    }
+
+    /// Sends no new request to a replica and waits until none is in flight or
+    /// the deadline passes; returns how many are left.
+    pub async fn remove_target(
+        &self,
+        service: &str,
+        alias: &str,
+        drain: Duration,
+    ) -> Result<u64, GatewayError> {
+        let controls = {
+            let mut state = self.state.lock().await;
+            if let Some(targets) = state.targets.get_mut(service) {
+                targets.remove(alias);
+                if targets.is_empty() {
+                    state.targets.remove(service);
+                }
+            }
+            self.publish(&mut state).await?;
+            self.connect(&mut state).await?
+        };
+        let deadline_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
+        let mut left = 0;
+        for control in controls {
+            let drain = protocol::Op::Drain {
+                target: alias.to_owned(),
+                deadline_ms,
+            };
+            left += control.call::<protocol::Drained>(drain).await?.in_flight;
+        }
+        Ok(left)
+    }
+
+    /// Resolves when the target answers, probed from a gateway on one of the
+    /// networks, or else from a prober that lives as long as this run.
+    pub async fn probe(
+        &self,
+        networks: &[String],
+        target: &str,
+        port: u16,
+        http: Option<&str>,
+        deadline: Duration,
+    ) -> Result<(), GatewayError> {
+        let control = self.probing(networks).await?;
+        let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        let probe = protocol::Op::Probe {
+            target: target.to_owned(),
+            port,
+            http: http.map(str::to_owned),
+            deadline_ms,
+        };
+        control.call::<protocol::Probed>(probe).await.map(drop)
+    }
+
+    /// Ends the connections and removes the prober.
+    pub async fn close(&self) {
+        for gateway in self.state.lock().await.gateways.values_mut() {
+            gateway.control = None;
+        }
+        if self.prober.lock().await.take().is_some() {
+            let remove = Action::RemoveContainer {
+                container: names::prober(&self.context.stack),
+            };
+            // Should this fail, the next run removes the leftover.
+            let _ = self.backend.apply(self.context, &remove).await;
+        }
+    }
+
+    async fn probing(&self, networks: &[String]) -> Result<Arc<Control>, GatewayError> {
+        {
+            let mut state = self.state.lock().await;
+            let near = |gateway: &Gateway| {
+                networks
+                    .iter()
+                    .any(|network| gateway.networks.contains(network))
+            };
+            let name = state
+                .gateways
+                .iter()
+                .find(|(_, gateway)| near(gateway))
+                .map(|(name, _)| name.clone());
+            if let Some(name) = name {
+                return self.connect_one(&mut state, &name).await;
+            }
+        }
+        let mut prober = self.prober.lock().await;
+        let name = names::prober(&self.context.stack);
+        let failed = |source| GatewayError::Connect {
+            gateway: name.clone(),
+            source,
+        };
+        if let Some(prober) = prober.as_mut() {
+            if let Some(network) = networks
+                .iter()
+                .find(|network| !prober.networks.contains(*network))
+            {
+                if prober
+                    .networks
+                    .is_disjoint(&networks.iter().cloned().collect())
+                {
+                    let attach = Action::ConnectNetwork {
+                        container: name.clone(),
+                        network: network.clone(),
+                        aliases: Vec::new(),
+                    };
+                    self.backend
+                        .apply(self.context, &attach)
+                        .await
+                        .map_err(failed)?;
+                    prober.networks.insert(network.clone());
+                }
+            }
+            return Ok(Arc::clone(&prober.control));
+        }
+        let remove = Action::RemoveContainer {
+            container: name.clone(),
+        };
+        self.backend
+            .apply(self.context, &remove)
+            .await
+            .map_err(failed)?;
+        let create = Action::CreateHelper {
+            name: name.clone(),
+            role: Role::Prober,
+            listens: Vec::new(),
+            networks: networks.to_vec(),
+        };
+        self.backend
+            .apply(self.context, &create)
+            .await
+            .map_err(failed)?;
+        let control = Arc::new(Control::open(self.backend, &name, true).await?);
+        *prober = Some(Prober {
+            networks: networks.iter().cloned().collect(),
+            control: Arc::clone(&control),
+        });
+        Ok(control)
+    }
+
+    async fn connect_one(
+        &self,
+        state: &mut State,
+        name: &str,
+    ) -> Result<Arc<Control>, GatewayError> {
+        if let Some(control) = state
+            .gateways
+            .get(name)
+            .and_then(|gateway| gateway.control.as_ref())
+        {
+            if !control.is_closed() {
+                return Ok(Arc::clone(control));
+            }
+        }
+        let control = Arc::new(Control::open(self.backend, name, false).await?);
+        if let Some(gateway) = state.gateways.get_mut(name) {
+            gateway.control = Some(Arc::clone(&control));
+        }
+        Ok(control)
+    }
+
+    async fn connect(&self, state: &mut State) -> Result<Vec<Arc<Control>>, GatewayError> {
+        let names: Vec<String> = state.gateways.keys().cloned().collect();
+        let mut controls = Vec::new();
+        for name in names {
+            controls.push(self.connect_one(state, &name).await?);
+        }
+        Ok(controls)
+    }
+
+    /// Gives the next generation to every gateway and waits for all of them.
+    async fn publish(&self, state: &mut State) -> Result<(), GatewayError> {
+        state.generation += 1;
+        let config = config(self.lock, state);
+        for control in self.connect(state).await? {
+            control
+                .call::<protocol::Applied>(protocol::Op::Apply {
+                    config: config.clone(),
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn config(lock: u64, state: &State) -> protocol::Config {
+    let route = |route: &Route| protocol::Route {
+        host: route.host.clone(),
+        path: route.path.clone(),
+        service: route.service.clone(),
+        port: route.port,
+    };
+    let listener = |(id, (http, routes)): (&String, &(bool, Vec<Route>))| protocol::Listener {
+        id: id.clone(),
+        protocol: if *http {
+            protocol::Protocol::Http
+        } else {
+            protocol::Protocol::Tcp
+        },
+        routes: routes.iter().map(route).collect(),
+    };
+    // A routed service without a replica is known too: its requests are answered
+    // with "no healthy upstream", not "no route".
+    let routed = state.listeners.values().flat_map(|(_, routes)| routes).map(|route| &route.service);
+    let names: BTreeSet<&String> = routed.chain(state.targets.keys()).collect();
+    let service = |name: &String| {
+        let target = |alias: &String| protocol::Target { id: alias.clone(), host: alias.clone(), weight: 1 };
+        let targets = state.targets.get(name).into_iter().flatten().map(target).collect();
+        (name.clone(), protocol::Service { targets })
+    };
+    protocol::Config {
+        version: 1,
+        lock,
+        generation: state.generation,
+        listeners: state.listeners.iter().map(listener).collect(),
+        services: names.into_iter().map(service).collect(),
+    }
+}

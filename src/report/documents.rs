@@ -1,0 +1,531 @@
+//! Answers as data: the JSON and YAML that scripts may rely on.
+//!
+//! Fields are added, never renamed. The schemas in `docs/reference/schema/` are
+//! generated from these types, and a test holds both equal.
+
+use serde::Serialize;
+
+use crate::capacity::report::CapacityReport;
+use crate::capacity::report::ResourceReport;
+use crate::capacity::report::ServiceRatio;
+use crate::plan::action::Note;
+use crate::plan::action::Plan;
+use crate::plan::action::Step;
+use crate::state::desired::DemandSource;
+
+/// Version of the documents.
+pub const VERSION: &str = "1";
+
+/// `status -o json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct StatusDocument {
+    /// Version of this format.
+    pub version: String,
+    /// Name of the stack.
+    pub stack: String,
+    /// Where it runs.
+    pub backend: String,
+    /// Number of the newest release; null when none is recorded.
+    pub release: Option<u64>,
+    /// A plan made now would be empty.
+    pub converged: bool,
+    /// M, C and R of the stack.
+    pub capacity: Capacities,
+    /// The services by name.
+    pub services: Vec<ServiceStatus>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// M, C and R of the stack.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Capacities {
+    /// In cores.
+    pub cpu: CpuTotal,
+    /// In bytes.
+    pub memory: MemoryTotal,
+}
+
+/// CPU of the stack in cores.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CpuTotal {
+    /// M.
+    pub demand: f64,
+    /// C.
+    pub capacity: f64,
+    /// R = M / C.
+    pub ratio: f64,
+}
+
+/// Memory of the stack in bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct MemoryTotal {
+    /// M.
+    pub demand: u64,
+    /// C.
+    pub capacity: u64,
+    /// R = M / C.
+    pub ratio: f64,
+}
+
+/// One service in `status`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// What it runs.
+    pub image: ImageStatus,
+    /// How many replicas.
+    pub replicas: Replicas,
+    /// Its share of the capacity.
+    pub ratio: Ratio,
+    /// What goes through its gateway; null where nothing is measured.
+    pub performance: Option<PerformanceStatus>,
+    /// Published ports, with the address of the host where one is set.
+    pub ports: Vec<String>,
+    /// Its containers by name.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// An image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ImageStatus {
+    /// Reference.
+    pub r#ref: String,
+    /// Image id of the running replicas; null when none runs.
+    pub id: Option<String>,
+    /// Digest in a registry, where it came from one.
+    pub repo_digest: Option<String>,
+}
+
+/// How many replicas.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Replicas {
+    /// Asked for.
+    pub desired: u32,
+    /// Running.
+    pub running: u32,
+    /// Serving.
+    pub ready: u32,
+}
+
+/// R of one service.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Ratio {
+    /// CPU.
+    pub cpu: f64,
+    /// Memory.
+    pub memory: f64,
+    /// The larger of both: `cpu` or `memory`.
+    pub dominant: String,
+}
+
+impl Ratio {
+    /// The larger ratio.
+    pub fn dominant_ratio(&self) -> f64 {
+        self.cpu.max(self.memory)
+    }
+
+    fn of(row: &ServiceRatio) -> Self {
+        Self {
+            cpu: thousandths(row.cpu_ratio_milli),
+            memory: thousandths(row.memory_ratio_milli),
+            dominant: row.dominant.clone(),
+        }
+    }
+}
+
+/// T, N and P of one service.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PerformanceStatus {
+    /// T in requests per second.
+    pub throughput_rps: f64,
+    /// N in milliseconds; null while nothing was measured.
+    pub latency_ms: Option<Latency>,
+    /// P = T / N, N being the 95th percentile.
+    pub power: Option<f64>,
+}
+
+/// Percentiles in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Latency {
+    /// Median.
+    pub p50: f64,
+    /// 95th percentile.
+    pub p95: f64,
+    /// 99th percentile.
+    pub p99: f64,
+}
+
+/// One container in `status`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct InstanceStatus {
+    /// Container name.
+    pub name: String,
+    /// `ready`, `starting`, `unhealthy`, `created`, `paused`, `restarting`, `exited`, `dead`.
+    pub state: String,
+    /// Cores in use; null unless measured.
+    pub cpu: Option<f64>,
+    /// Bytes in use; null unless measured.
+    pub memory: Option<u64>,
+    /// Times the engine restarted it.
+    pub restarts: u32,
+}
+
+/// `plan -o json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PlanDocument {
+    /// Version of this format.
+    pub version: String,
+    /// Name of the stack.
+    pub stack: String,
+    /// Digest of the observed state that the plan was made for.
+    pub basis: String,
+    /// One line per change, for people.
+    pub changes: Vec<String>,
+    /// The steps in order; no value of an environment, secret or config is in them.
+    pub steps: Vec<PlanStep>,
+    /// M, C and R after the change, and at its height.
+    pub capacity: CapacityDocument,
+    /// What the user should know.
+    pub notes: Vec<PlanNote>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PlanStep {
+    /// Its number.
+    pub id: u32,
+    /// Service, or empty.
+    pub service: String,
+    /// Kind of action, e.g. `create_instance`.
+    pub action: String,
+    /// What is done, in words.
+    pub what: String,
+    /// Why.
+    pub cause: String,
+    /// Steps that must have succeeded first, gates included.
+    pub needs: Vec<u32>,
+    /// Steps whose action must have succeeded first.
+    pub after: Vec<u32>,
+}
+
+/// One note of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PlanNote {
+    /// Whether it deserves attention.
+    pub warning: bool,
+    /// Service it is about, or empty.
+    pub service: String,
+    /// The words.
+    pub message: String,
+}
+
+impl From<&Note> for PlanNote {
+    fn from(note: &Note) -> Self {
+        Self {
+            warning: note.warning,
+            service: note.service.clone(),
+            message: note.message.clone(),
+        }
+    }
+}
+
+impl PlanDocument {
+    /// The plan with its changes and steps in words.
+    pub fn new(
+        plan: &Plan,
+        changes: Vec<String>,
+        words: impl Fn(&Step) -> (String, String),
+    ) -> Self {
+        let step = |step: &Step| {
+            let (what, cause) = words(step);
+            PlanStep {
+                id: step.id,
+                service: step.service.clone(),
+                action: kind(step),
+                what,
+                cause,
+                needs: step.needs.clone(),
+                after: step.after.clone(),
+            }
+        };
+        Self {
+            version: VERSION.to_owned(),
+            stack: plan.stack.clone(),
+            basis: plan.basis.clone(),
+            changes,
+            steps: plan.steps.iter().map(step).collect(),
+            capacity: CapacityDocument::new(&plan.stack, &plan.capacity),
+            notes: plan.notes.iter().map(PlanNote::from).collect(),
+        }
+    }
+}
+
+/// The tag of the action's serialised form.
+fn kind(step: &Step) -> String {
+    serde_json::to_value(&step.action)
+        .ok()
+        .and_then(|value| Some(value.get("action")?.as_str()?.to_owned()))
+        .unwrap_or_default()
+}
+
+/// `capacity -o json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CapacityDocument {
+    /// Version of this format.
+    pub version: String,
+    /// Name of the stack.
+    pub stack: String,
+    /// CPU in cores.
+    pub cpu: CpuCapacity,
+    /// Memory in bytes.
+    pub memory: MemoryCapacity,
+    /// One row per service, dominant ratio first.
+    pub services: Vec<ServiceCapacity>,
+    /// What may be done about a ratio above 1, best first.
+    pub remedies: Vec<String>,
+    /// Declared demand does not fit: deploy would refuse.
+    pub refused: bool,
+}
+
+/// CPU in cores.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CpuCapacity {
+    /// What the engine has.
+    pub total: f64,
+    /// Kept back for the host.
+    pub reserve: f64,
+    /// Taken by containers outside the stack.
+    pub foreign: f64,
+    /// C.
+    pub capacity: f64,
+    /// M of the steady state.
+    pub demand: f64,
+    /// The part of M that reservations declare.
+    pub declared: f64,
+    /// M at the height of the change.
+    pub surge: f64,
+    /// R = M / C.
+    pub ratio: f64,
+    /// R at the height of the change.
+    pub surge_ratio: f64,
+}
+
+/// Memory in bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct MemoryCapacity {
+    /// What the engine has.
+    pub total: u64,
+    /// Kept back for the host.
+    pub reserve: u64,
+    /// Taken by containers outside the stack.
+    pub foreign: u64,
+    /// C.
+    pub capacity: u64,
+    /// M of the steady state.
+    pub demand: u64,
+    /// The part of M that reservations declare.
+    pub declared: u64,
+    /// M at the height of the change.
+    pub surge: u64,
+    /// R = M / C.
+    pub ratio: f64,
+    /// R at the height of the change.
+    pub surge_ratio: f64,
+}
+
+/// One service's demand.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ServiceCapacity {
+    /// Its name.
+    pub name: String,
+    /// Replicas counted.
+    pub replicas: u32,
+    /// Cores of one replica.
+    pub cpu: f64,
+    /// `reservation`, `limit` or `assumed`.
+    pub cpu_source: String,
+    /// Bytes of one replica.
+    pub memory: u64,
+    /// `reservation`, `limit` or `assumed`.
+    pub memory_source: String,
+    /// R of the service.
+    pub ratio: Ratio,
+}
+
+impl CapacityDocument {
+    /// The figures of a check.
+    pub fn new(stack: &str, report: &CapacityReport) -> Self {
+        let (cpu, memory) = (&report.cpu, &report.memory);
+        Self {
+            version: VERSION.to_owned(),
+            stack: stack.to_owned(),
+            cpu: CpuCapacity {
+                total: thousandths(cpu.total),
+                reserve: thousandths(cpu.reserve),
+                foreign: thousandths(cpu.foreign),
+                capacity: thousandths(cpu.capacity),
+                demand: thousandths(cpu.demand),
+                declared: thousandths(cpu.declared),
+                surge: thousandths(cpu.surge),
+                ratio: ratio(cpu.demand, cpu.capacity),
+                surge_ratio: ratio(cpu.surge, cpu.capacity),
+            },
+            memory: MemoryCapacity {
+                total: memory.total,
+                reserve: memory.reserve,
+                foreign: memory.foreign,
+                capacity: memory.capacity,
+                demand: memory.demand,
+                declared: memory.declared,
+                surge: memory.surge,
+                ratio: ratio(memory.demand, memory.capacity),
+                surge_ratio: ratio(memory.surge, memory.capacity),
+            },
+            services: report.services.iter().map(service_capacity).collect(),
+            remedies: report.remedies.clone(),
+            refused: report.refused,
+        }
+    }
+}
+
+fn service_capacity(row: &ServiceRatio) -> ServiceCapacity {
+    ServiceCapacity {
+        name: row.service.clone(),
+        replicas: row.replicas,
+        cpu: thousandths(row.cpu_milli),
+        cpu_source: source(row.cpu_source).to_owned(),
+        memory: row.memory,
+        memory_source: source(row.memory_source).to_owned(),
+        ratio: Ratio::of(row),
+    }
+}
+
+impl Capacities {
+    /// The totals of a check.
+    pub fn new(report: &CapacityReport) -> Self {
+        let of = |it: &ResourceReport| ratio(it.demand, it.capacity);
+        Self {
+            cpu: CpuTotal {
+                demand: thousandths(report.cpu.demand),
+                capacity: thousandths(report.cpu.capacity),
+                ratio: of(&report.cpu),
+            },
+            memory: MemoryTotal {
+                demand: report.memory.demand,
+                capacity: report.memory.capacity,
+                ratio: of(&report.memory),
+            },
+        }
+    }
+}
+
+impl ServiceStatus {
+    /// Its share, from the row of a capacity check.
+    pub fn ratio(report: &CapacityReport, service: &str) -> Ratio {
+        report
+            .services
+            .iter()
+            .find(|row| row.service == service)
+            .map_or_else(Ratio::default, Ratio::of)
+    }
+}
+
+/// `build -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct BuildDocument {
+    /// Version of this format.
+    pub version: String,
+    /// Name of the stack.
+    pub stack: String,
+    /// One per service that is built.
+    pub images: Vec<BuiltImage>,
+}
+
+/// A built image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct BuiltImage {
+    /// Service.
+    pub service: String,
+    /// Its tag, named by the content of the build.
+    pub r#ref: String,
+    /// Image id.
+    pub id: String,
+    /// Whether a build ran; otherwise the image was there.
+    pub built: bool,
+    /// Whether it was pushed.
+    pub pushed: bool,
+}
+
+/// `doctor -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct DoctorDocument {
+    /// Version of this format.
+    pub version: String,
+    /// No check failed.
+    pub healthy: bool,
+    /// The checks in order.
+    pub checks: Vec<Check>,
+}
+
+/// One check of `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// `ok`, `warning`, `failed` or `skipped`.
+    pub outcome: String,
+    /// What was found.
+    pub finding: String,
+    /// The command that mends it; null where nothing needs mending.
+    pub mend: Option<String>,
+}
+
+/// Where a demand figure comes from, in a word.
+fn source(source: DemandSource) -> &'static str {
+    match source {
+        DemandSource::Reservation => "reservation",
+        DemandSource::Limit => "limit",
+        DemandSource::Assumed => "assumed",
+    }
+}
+
+/// Integers of a report as numbers of a document.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "thousandths of cores stay far below 2^52"
+)]
+fn thousandths(milli: u64) -> f64 {
+    milli as f64 / 1000.0
+}
+
+/// R with three digits; a demand on no capacity at all is shown as 999.
+fn ratio(demand: u64, capacity: u64) -> f64 {
+    if demand == 0 {
+        return 0.0;
+    }
+    thousandths(crate::capacity::ratio::milli(demand, capacity).min(999_000))
+}

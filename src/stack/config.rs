@@ -1,0 +1,339 @@
+//! The resolved document as `config` prints it: the same as Docker Compose's
+//! `config --format json`, and its lists.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde::Serializer;
+use serde::ser::SerializeMap;
+use serde::ser::SerializeSeq;
+
+use super::keys::Object;
+use super::keys::Print;
+use super::keys::STACK;
+use super::keys::Shape;
+use super::yaml::Map;
+use super::yaml::Node;
+use super::yaml::Value;
+
+/// A resolved stack, to print.
+#[derive(Clone, Debug)]
+pub struct Document {
+    tree: Node,
+    environment: BTreeMap<String, String>,
+    profiles: BTreeSet<String>,
+    /// Variables were not replaced.
+    raw: bool,
+}
+
+/// A value in printing order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Printed {
+    Null,
+    Bool(bool),
+    Int(i128),
+    Float(f64),
+    /// A CPU count, which the peer keeps in single precision.
+    Single(f32),
+    Text(String),
+    List(Vec<Printed>),
+    Map(Vec<(String, Printed)>),
+}
+
+impl Serialize for Printed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Int(value) => match (i64::try_from(*value), u64::try_from(*value)) {
+                (Ok(value), _) => serializer.serialize_i64(value),
+                (_, Ok(value)) => serializer.serialize_u64(value),
+                _ => serializer.serialize_str(&value.to_string()),
+            },
+            Self::Float(value) => whole_or_float(*value, serializer),
+            Self::Single(value) => {
+                if value.fract() == 0.0 {
+                    return whole_or_float(f64::from(*value), serializer);
+                }
+                serializer.serialize_f32(*value)
+            }
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::List(list) => {
+                let mut seq = serializer.serialize_seq(Some(list.len()))?;
+                for entry in list {
+                    seq.serialize_element(entry)?;
+                }
+                seq.end()
+            }
+            Self::Map(map) => {
+                let mut out = serializer.serialize_map(Some(map.len()))?;
+                for (key, value) in map {
+                    out.serialize_entry(key, value)?;
+                }
+                out.end()
+            }
+        }
+    }
+}
+
+/// Go prints a float without a fraction as a whole number.
+fn whole_or_float<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::Error> {
+    #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        return serializer.serialize_i64(value as i64);
+    }
+    serializer.serialize_f64(value)
+}
+
+impl Document {
+    /// Wraps a complete tree.
+    pub(crate) fn new(
+        tree: Node,
+        environment: BTreeMap<String, String>,
+        profiles: BTreeSet<String>,
+        raw: bool,
+    ) -> Self {
+        Self {
+            tree,
+            environment,
+            profiles,
+            raw,
+        }
+    }
+
+    /// The document as JSON, indented by two.
+    pub fn to_json(&self) -> String {
+        let mut printed = self.printed();
+        if let Printed::Map(map) = &mut printed {
+            map.sort_by(|one, other| one.0.cmp(&other.0));
+        }
+        self.escaped(serde_json::to_string_pretty(&printed).unwrap_or_default())
+    }
+
+    /// The document as YAML.
+    pub fn to_yaml(&self) -> String {
+        self.escaped(serde_yaml::to_string(&self.printed()).unwrap_or_default())
+    }
+
+    /// The output is a stack file again, so a `$` of a value is written `$$`.
+    fn escaped(&self, text: String) -> String {
+        if self.raw {
+            return text;
+        }
+        text.replace('$', "$$")
+    }
+
+    /// Names of the services.
+    pub fn services(&self) -> Vec<String> {
+        self.names("services")
+    }
+
+    /// Keys of the volumes.
+    pub fn volumes(&self) -> Vec<String> {
+        self.names("volumes")
+    }
+
+    /// Keys of the networks.
+    pub fn networks(&self) -> Vec<String> {
+        self.names("networks")
+    }
+
+    /// Images by service: what it runs, or the name its build gets.
+    pub fn images(&self) -> BTreeMap<String, String> {
+        let stack = self.tree.text_of("name").unwrap_or_default();
+        self.section("services")
+            .into_iter()
+            .flatten()
+            .map(|(name, entry)| {
+                let image = entry
+                    .node
+                    .text_of("image")
+                    .map_or_else(|| format!("{stack}-{name}"), str::to_owned);
+                (name.clone(), image)
+            })
+            .collect()
+    }
+
+    /// Every profile that the files name.
+    pub fn profiles(&self) -> &BTreeSet<String> {
+        &self.profiles
+    }
+
+    /// The variables that the files were interpolated with.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    fn section(&self, name: &str) -> Option<&Map> {
+        self.tree.get(name)?.as_map()
+    }
+
+    fn names(&self, section: &str) -> Vec<String> {
+        self.section(section)
+            .into_iter()
+            .flat_map(|map| map.keys().cloned())
+            .collect()
+    }
+
+    fn printed(&self) -> Printed {
+        let Some(map) = self.tree.as_map() else {
+            return Printed::Null;
+        };
+        let Printed::Map(mut entries) = object(map, &STACK) else {
+            return Printed::Null;
+        };
+        for (name, entry) in map {
+            if name.starts_with("x-") && STACK.key(name).is_none() {
+                entries.push((name.clone(), any(&entry.node)));
+            }
+        }
+        Printed::Map(entries)
+    }
+}
+
+/// A mapping of known keys in the order of the table.
+pub(crate) fn object(map: &Map, known: &Object) -> Printed {
+    let mut entries = Vec::new();
+    for key in known.keys {
+        let node = map.get(key.name).map(|entry| &entry.node);
+        let printed = match node {
+            None => None,
+            Some(node) => value(node, &key.shape),
+        };
+        let printed = match (key.print, printed) {
+            (Print::Never, _) => None,
+            (Print::OrNull, printed) => Some(printed.unwrap_or(Printed::Null)),
+            (Print::AsMap, None) => Some(empty_object(&key.shape)),
+            (Print::AsMap, printed) => printed,
+            (Print::AsList, printed) => printed.map(as_list),
+            (Print::WhenSet, printed) => printed.filter(|printed| *printed != Printed::Null),
+            (Print::UnlessEmpty, printed) => {
+                printed.filter(|printed| !is_empty(printed) && !is_zero(printed, &key.shape))
+            }
+        };
+        if let Some(printed) = printed {
+            entries.push((key.printed_as.to_owned(), printed));
+        }
+    }
+    Printed::Map(entries)
+}
+
+/// Units that are text in the document and zero all the same.
+fn is_zero(printed: &Printed, shape: &Shape) -> bool {
+    match (printed, shape) {
+        (Printed::Text(text), Shape::Bytes { .. }) => text == "0",
+        (Printed::Text(text), Shape::Duration) => text == "0s",
+        _ => false,
+    }
+}
+
+fn empty_object(shape: &Shape) -> Printed {
+    match shape {
+        Shape::Object(known) => object(&Map::new(), known),
+        _ => Printed::Map(Vec::new()),
+    }
+}
+
+/// Names with values as a list of `NAME=value`.
+fn as_list(printed: Printed) -> Printed {
+    let Printed::Map(entries) = printed else {
+        return printed;
+    };
+    Printed::List(
+        entries
+            .into_iter()
+            .map(|(name, value)| match value {
+                Printed::Text(text) => Printed::Text(format!("{name}={text}")),
+                _ => Printed::Text(name),
+            })
+            .collect(),
+    )
+}
+
+#[expect(clippy::float_cmp, reason = "zero is exact")]
+fn is_empty(printed: &Printed) -> bool {
+    match printed {
+        Printed::Null => true,
+        Printed::Bool(value) => !value,
+        Printed::Int(value) => *value == 0,
+        Printed::Float(value) => *value == 0.0,
+        Printed::Single(value) => *value == 0.0,
+        Printed::Text(text) => text.is_empty(),
+        Printed::List(list) => list.is_empty(),
+        Printed::Map(map) => map.is_empty(),
+    }
+}
+
+/// A value as its shape prints it.
+fn value(node: &Node, shape: &Shape) -> Option<Printed> {
+    Some(match (shape, &node.value) {
+        (_, Value::Null) => Printed::Null,
+        (Shape::Nullable(inner), _) => return value(node, inner),
+        (Shape::Object(known), Value::Map(map)) => object(map, known),
+        (Shape::Short { object: known, .. }, Value::Map(map)) => {
+            if known.name == "ulimit"
+                && let Some(single) = map.get("single")
+            {
+                return Some(any(&single.node));
+            }
+            object(map, known)
+        }
+        (Shape::Map { of, .. } | Shape::Named { of, .. }, Value::Map(map)) => Printed::Map(
+            map.iter()
+                .filter_map(|(name, entry)| Some((name.clone(), value(&entry.node, of)?)))
+                .collect(),
+        ),
+        (Shape::List { of, .. } | Shape::OneOrList { of, .. }, Value::List(list)) => {
+            Printed::List(list.iter().filter_map(|entry| value(entry, of)).collect())
+        }
+        (Shape::Ports, Value::List(list)) => Printed::List(
+            list.iter()
+                .map(|entry| match entry.as_map() {
+                    Some(map) => object(map, &super::keys::PORT),
+                    None => any(entry),
+                })
+                .collect(),
+        ),
+        (Shape::Hosts, Value::Map(map)) => {
+            let mut lines: Vec<String> = map
+                .iter()
+                .flat_map(|(name, entry)| {
+                    entry
+                        .node
+                        .as_list()
+                        .unwrap_or_default()
+                        .iter()
+                        .map(move |address| {
+                            format!("{name}={}", address.as_text().unwrap_or_default())
+                        })
+                })
+                .collect();
+            lines.sort();
+            Printed::List(lines.into_iter().map(Printed::Text).collect())
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the peer prints single precision"
+        )]
+        (Shape::Cpus, Value::Float(cpus)) => Printed::Single(*cpus as f32),
+        _ => any(node),
+    })
+}
+
+/// A value as it is.
+fn any(node: &Node) -> Printed {
+    match &node.value {
+        Value::Null => Printed::Null,
+        Value::Bool(value) => Printed::Bool(*value),
+        Value::Int(value) => Printed::Int(*value),
+        Value::Float(value) => Printed::Float(*value),
+        Value::Time(text) | Value::Text(text) => Printed::Text(text.clone()),
+        Value::List(list) => Printed::List(list.iter().map(any).collect()),
+        Value::Map(map) => Printed::Map(
+            map.iter()
+                .map(|(name, entry)| (name.clone(), any(&entry.node)))
+                .collect(),
+        ),
+    }
+}

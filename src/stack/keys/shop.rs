@@ -1,0 +1,166 @@
+//! Keys of `x-shop`: on the stack, on a service, and on a port.
+
+use super::COUNT;
+use super::Key;
+use super::Names;
+use super::Object;
+use super::Shape;
+use super::TEXTS;
+use super::Unique;
+
+const PORT_NUMBER: Shape = Shape::Int { min: 1, max: 65535 };
+
+/// A boolean today; its mapping is for the settings of the gateway to come.
+const GATEWAY: Shape = Shape::FlagOrMap;
+
+const VOLUMES: Shape = Shape::Map {
+    of: &Shape::Object(&ACCESS),
+    names: Names::Identifier,
+};
+
+pub(super) static STACK: Object = Object {
+    name: "x-shop of the stack",
+    extensions: true,
+    finish: None,
+    keys: &[
+        Key::new("backend", Shape::Choice(&["docker", "swarm", "kubernetes"])),
+        Key::new("capacity", Shape::Choice(&["declared", "strict"])),
+        Key::new("gateway", GATEWAY),
+        Key::new("secrets", Shape::Choice(&["volume", "memory"])),
+        Key::new("volumes", VOLUMES),
+        Key::new("lint", Shape::Object(&LINT)),
+        Key::new("hooks", Shape::Any).later(),
+        Key::new("rollout", Shape::Any).later(),
+        Key::new("mesh", Shape::Any).later(),
+        Key::new("reserve", Shape::Any).later(),
+    ],
+};
+
+static LINT: Object = Object {
+    name: "x-shop.lint",
+    extensions: false,
+    finish: None,
+    keys: &[Key::new("silence", TEXTS)],
+};
+
+pub(super) static SERVICE: Object = Object {
+    name: "x-shop of a service",
+    extensions: true,
+    finish: None,
+    keys: &[
+        Key::new("build", Shape::Object(&PREPARE)),
+        Key::new("class", Shape::Choice(&["latency", "batch", "stateful"])),
+        Key::new("ready", Shape::Object(&READY)),
+        Key::new("route", Shape::Object(&ROUTE)),
+        Key::new("gateway", GATEWAY),
+        Key::new("slo", Shape::Object(&SLO)),
+        Key::new("autoscale", Shape::Object(&AUTOSCALE)),
+        Key::new("volumes", VOLUMES),
+        Key::new("hooks", Shape::Any).later(),
+        Key::new("rollout", Shape::Any).later(),
+        Key::new("mesh", Shape::Any).later(),
+    ],
+};
+
+pub(super) static PORT: Object = Object {
+    name: "x-shop of a port",
+    extensions: false,
+    finish: None,
+    keys: &[Key::new("route", Shape::Object(&ROUTE))],
+};
+
+static PREPARE: Object = Object {
+    name: "x-shop.build",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new(
+            "prepare",
+            Shape::List {
+                of: &Shape::Words,
+                unique: Unique::Free,
+            },
+        ),
+        Key::new("inputs", TEXTS),
+    ],
+};
+
+static READY: Object = Object {
+    name: "x-shop.ready",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new("http", Shape::Text),
+        Key::new("tcp", PORT_NUMBER),
+        Key::new("port", PORT_NUMBER),
+        Key::new("timeout", Shape::Duration),
+    ],
+};
+
+static ROUTE: Object = Object {
+    name: "x-shop.route",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new("path", Shape::Text),
+        Key::new("host", Shape::Text),
+        Key::new("port", PORT_NUMBER),
+        Key::new("internal", Shape::Flag),
+    ],
+};
+
+static SLO: Object = Object {
+    name: "x-shop.slo",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new("latency_p50", Shape::Duration),
+        Key::new("latency_p95", Shape::Duration),
+        Key::new("latency_p99", Shape::Duration),
+        Key::new("error_rate", Shape::Share),
+    ],
+};
+
+static AUTOSCALE: Object = Object {
+    name: "x-shop.autoscale",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new("min", COUNT),
+        Key::new("max", COUNT),
+        Key::new(
+            "rps_per_replica",
+            Shape::Int {
+                min: 1,
+                max: u32::MAX as i64,
+            },
+        ),
+        Key::new("cpu", Shape::Share),
+        Key::new(
+            "schedules",
+            Shape::List {
+                of: &Shape::Object(&SCHEDULE),
+                unique: Unique::Free,
+            },
+        ),
+    ],
+};
+
+static SCHEDULE: Object = Object {
+    name: "schedule",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new("at", Shape::Text).needed(),
+        Key::new("for", Shape::Duration).needed(),
+        Key::new("replicas", COUNT).needed(),
+        Key::new("lead", Shape::Duration),
+    ],
+};
+
+static ACCESS: Object = Object {
+    name: "x-shop.volumes",
+    extensions: false,
+    finish: None,
+    keys: &[Key::new("access", Shape::Choice(&["shared", "single"])).needed()],
+};

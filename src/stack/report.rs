@@ -1,0 +1,251 @@
+//! Collecting findings while the stages run.
+//!
+//! A stage reports and goes on, so that one run names everything. What a
+//! finding points at stays a [`Span`] until the end.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use super::problem::Problem;
+use super::problem::Problems;
+use super::problem::Related;
+use super::problem::Severity;
+use super::source::Sources;
+use super::source::Span;
+
+/// The way to a value, kept on the call stack: `services.order.ports[0]`.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    parent: Option<&'a At<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Root,
+    Key(&'a str),
+    Index(usize),
+}
+
+impl<'a> At<'a> {
+    /// The document.
+    pub(crate) const ROOT: At<'static> = At {
+        parent: None,
+        step: Step::Root,
+    };
+
+    /// A key of this mapping.
+    pub(crate) fn key(&'a self, key: &'a str) -> At<'a> {
+        At {
+            parent: Some(self),
+            step: Step::Key(key),
+        }
+    }
+
+    /// An entry of this list.
+    pub(crate) fn index(&'a self, index: usize) -> At<'a> {
+        At {
+            parent: Some(self),
+            step: Step::Index(index),
+        }
+    }
+
+    /// The last key on the way.
+    pub(crate) fn name(&self) -> &str {
+        match (self.step, self.parent) {
+            (Step::Key(key), _) => key,
+            (_, Some(parent)) => parent.name(),
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(out)?;
+            if !matches!(parent.step, Step::Root) && matches!(self.step, Step::Key(_)) {
+                out.write_char('.')?;
+            }
+        }
+        match self.step {
+            Step::Root => Ok(()),
+            Step::Key(key) => out.write_str(key),
+            Step::Index(index) => write!(out, "[{index}]"),
+        }
+    }
+}
+
+/// One finding, before its text is looked up.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    severity: Severity,
+    name: &'static str,
+    message: String,
+    path: String,
+    span: Span,
+    related: Vec<(Span, String)>,
+    hint: Option<String>,
+}
+
+impl Finding {
+    /// Adds what to type.
+    pub(crate) fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds a second place.
+    pub(crate) fn related(&mut self, span: Span, note: impl Into<String>) -> &mut Self {
+        if span.file != 0 {
+            self.related.push((span, note.into()));
+        }
+        self
+    }
+}
+
+/// All findings so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Report {
+    list: Vec<Finding>,
+    /// The document is only printed, not deployed.
+    document_only: bool,
+}
+
+impl Report {
+    /// An empty report; see [`unfit`](Self::unfit) for `document_only`.
+    pub(crate) fn new(document_only: bool) -> Self {
+        Self {
+            list: Vec::new(),
+            document_only,
+        }
+    }
+
+    /// The file cannot be used because of this.
+    pub(crate) fn error(
+        &mut self,
+        name: &'static str,
+        span: Span,
+        at: &At<'_>,
+        message: impl Into<String>,
+    ) -> &mut Finding {
+        self.add(Severity::Error, name, span, at, message.into())
+    }
+
+    /// It works, but perhaps not as meant.
+    pub(crate) fn warning(
+        &mut self,
+        name: &'static str,
+        span: Span,
+        at: &At<'_>,
+        message: impl Into<String>,
+    ) -> &mut Finding {
+        self.add(Severity::Warning, name, span, at, message.into())
+    }
+
+    /// Something to consider.
+    pub(crate) fn advice(
+        &mut self,
+        name: &'static str,
+        span: Span,
+        at: &At<'_>,
+        message: impl Into<String>,
+    ) -> &mut Finding {
+        self.add(Severity::Advice, name, span, at, message.into())
+    }
+
+    /// A target would refuse this. It cannot be deployed, and can be printed.
+    pub(crate) fn unfit(
+        &mut self,
+        name: &'static str,
+        span: Span,
+        at: &At<'_>,
+        message: impl Into<String>,
+    ) -> &mut Finding {
+        let severity = if self.document_only {
+            Severity::Warning
+        } else {
+            Severity::Error
+        };
+        self.add(severity, name, span, at, message.into())
+    }
+
+    fn add(
+        &mut self,
+        severity: Severity,
+        name: &'static str,
+        span: Span,
+        at: &At<'_>,
+        message: String,
+    ) -> &mut Finding {
+        self.list.push(Finding {
+            severity,
+            name,
+            message,
+            path: at.to_string(),
+            span,
+            related: Vec::new(),
+            hint: None,
+        });
+        let last = self.list.len() - 1;
+        &mut self.list[last]
+    }
+
+    /// Whether anything forbids to go on.
+    pub(crate) fn failed(&self) -> bool {
+        self.list
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// Drops findings that the stack asked not to show. Errors stay.
+    pub(crate) fn silence(&mut self, names: &[String]) {
+        self.list.retain(|finding| {
+            finding.severity == Severity::Error || !names.iter().any(|name| name == finding.name)
+        });
+    }
+
+    /// The findings with their texts, in the order of the files. Values that
+    /// came twice through an alias are named once.
+    pub(crate) fn finish(mut self, sources: &Sources) -> Problems {
+        self.list
+            .sort_by(|a, b| (a.span, a.severity).cmp(&(b.span, b.severity)));
+        self.list
+            .dedup_by(|a, b| a.span == b.span && a.name == b.name && a.message == b.message);
+        let list = self
+            .list
+            .into_iter()
+            .map(|finding| Problem {
+                severity: finding.severity,
+                name: finding.name,
+                message: finding.message,
+                path: finding.path,
+                snippet: sources.snippet(finding.span),
+                related: finding
+                    .related
+                    .into_iter()
+                    .map(|(span, note)| Related {
+                        note,
+                        snippet: sources.snippet(span),
+                    })
+                    .collect(),
+                hint: finding.hint,
+            })
+            .collect();
+        Problems { list }
+    }
+}
+
+/// The nearest known name, when it is near enough to be meant.
+pub(crate) fn did_you_mean<'a>(
+    given: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let given = given.to_lowercase();
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&given, name), name))
+        .filter(|(distance, name)| *distance <= (name.len().max(given.len()) / 3).max(1))
+        .min()
+        .map(|(_, name)| name)
+}

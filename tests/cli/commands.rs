@@ -1,0 +1,216 @@
+//! Whole commands on a world in memory.
+
+use shopctl::backend::memory::World;
+
+use crate::support::Bench;
+
+const STACK: &str = "services:
+  goods:
+    image: goods:1
+    ports: [\"127.0.0.1:8001:8001\"]
+    deploy: { resources: { reservations: { cpus: '0.25', memory: 64M } } }
+  order:
+    image: order:1
+    environment: { GREETING: hello }
+    depends_on: [goods]
+    ports: [{ target: 8000, published: '8000', app_protocol: http }]
+    deploy: { replicas: 2 }
+";
+
+/// A world whose engine has four cores and the images of [`STACK`].
+fn bench() -> Bench {
+    let bench = Bench::new(STACK);
+    let mut world = World::default();
+    world.engine.name = "engine".to_owned();
+    world.engine.version = "20.10.24".to_owned();
+    world.engine.api = "1.41".to_owned();
+    world.engine.cpus = 4;
+    world.engine.memory = 8 << 30;
+    world.engine.cgroup = 1;
+    world.add_image("goods:1", "");
+    world.add_image("order:1", "");
+    *bench.memory.world() = world;
+    bench
+}
+
+#[test]
+fn config_in_its_forms() {
+    let bench = bench();
+    let json = bench.run(&["config", "-o", "json"]).json();
+    assert_eq!(json["services"]["order"]["image"], "order:1");
+    assert_eq!(
+        bench.run(&["config", "--services"]).stdout,
+        "goods\norder\n"
+    );
+    assert_eq!(
+        bench.run(&["config", "--images"]).stdout,
+        "goods:1\norder:1\n"
+    );
+    assert_eq!(bench.run(&["config", "-q"]).stdout, "");
+    insta::assert_snapshot!(bench.run(&["config"]));
+}
+
+#[test]
+fn config_merges_several_files_in_order() {
+    let bench = bench();
+    bench.write("more.yaml", "services:\n  order: { image: order:2 }\n");
+    let images = bench.run(&["-f", "stack.yaml", "config", "-f", "more.yaml", "--images"]);
+    assert_eq!(images.stdout, "goods:1\norder:2\n", "{images}");
+}
+
+#[test]
+fn shopctl_file_names_the_stack_file() {
+    let mut bench = Bench::empty();
+    bench.write("elsewhere.yaml", "services:\n  only: { image: x }\n");
+    bench.set("SHOPCTL_FILE", "elsewhere.yaml");
+    assert_eq!(bench.run(&["config", "--services"]).stdout, "only\n");
+}
+
+#[test]
+fn config_hash_changes_with_the_environment_alone() {
+    let bench = bench();
+    let before = bench.run(&["config", "--hash", "*"]).stdout;
+    bench.write("stack.yaml", &STACK.replace("hello", "good day"));
+    let after = bench.run(&["config", "--hash", "*"]).stdout;
+    let line = |text: &str, number: usize| text.lines().nth(number).map(str::to_owned);
+    assert_eq!(line(&before, 0), line(&after, 0), "goods is the same");
+    assert_ne!(line(&before, 1), line(&after, 1), "order is not");
+}
+
+#[test]
+fn plan_says_why_and_shows_no_value() {
+    let bench = bench();
+    insta::assert_snapshot!(bench.run(&["plan"]));
+    insta::assert_snapshot!(bench.run(&["plan", "-o", "markdown"]));
+    let json = bench.run(&["plan", "-o", "json"]);
+    assert!(!json.stdout.contains("hello"), "values stay out: {json}");
+    assert_eq!(bench.run(&["plan", "--check"]).code, 3);
+}
+
+#[test]
+fn capacity_in_its_forms() {
+    let bench = bench();
+    insta::assert_snapshot!(bench.run(&["capacity"]));
+    insta::assert_snapshot!(bench.run(&["capacity", "-o", "markdown"]));
+    insta::assert_snapshot!(bench.run(&["capacity", "-o", "yaml"]));
+}
+
+#[test]
+fn deploy_then_look_at_everything() {
+    let bench = bench();
+    let deployed = bench.run(&["deploy", "--progress", "none", "-o", "json"]);
+    assert_eq!(deployed.code, 0, "{deployed}");
+    let last = deployed.stdout.lines().last().expect("a last line");
+    assert!(last.contains("\"finished\""), "{last}");
+
+    insta::assert_snapshot!(bench.run(&["status"]));
+    assert_eq!(bench.run(&["status", "--check"]).code, 0);
+    assert_eq!(bench.run(&["plan", "--check"]).code, 0);
+
+    let exec = bench.run(&["exec", "order", "--", "/bin/say", "hello"]);
+    assert_eq!(
+        (exec.code, exec.stdout.as_str()),
+        (0, "/bin/say hello\n"),
+        "{exec}"
+    );
+
+    let again = bench.run(&["deploy", "--progress", "plain"]);
+    assert_eq!(again.code, 0, "{again}");
+    assert!(again.stderr.contains("nothing to do"), "{again}");
+
+    let down = bench.run(&["down", "--volumes", "--yes", "--progress", "none"]);
+    assert_eq!(down.code, 0, "{down}");
+}
+
+#[test]
+fn logs_are_merged_by_time_with_their_origin() {
+    let bench = bench();
+    assert_eq!(bench.run(&["deploy", "--progress", "none"]).code, 0);
+    let names: Vec<String> = bench.memory.world().containers.keys().cloned().collect();
+    let find = |start: &str| {
+        names
+            .iter()
+            .find(|name| name.starts_with(start))
+            .expect("a replica")
+    };
+    let line = |second: u32, text: &str| format!("2026-01-01T00:00:{second:02}.000000000Z {text}");
+    {
+        let mut world = bench.memory.world();
+        let logs = &mut world.logs;
+        logs.insert(
+            find("shop-order-1-").clone(),
+            vec![line(1, "first"), line(4, "fourth")],
+        );
+        logs.insert(find("shop-order-2-").clone(), vec![line(3, "third")]);
+        logs.insert(find("shop-goods-1-").clone(), vec![line(2, "second")]);
+    }
+    assert_eq!(
+        bench.run(&["logs"]).stdout,
+        "order-1 | first\ngoods-1 | second\norder-2 | third\norder-1 | fourth\n"
+    );
+    assert_eq!(bench.run(&["logs", "goods"]).stdout, "goods-1 | second\n");
+    assert_eq!(
+        bench.run(&["logs", "--tail", "1", "order"]).stdout,
+        "order-2 | third\norder-1 | fourth\n"
+    );
+}
+
+#[test]
+fn build_sends_nothing_the_second_time() {
+    let bench = Bench::new("services:\n  app: { build: . }\n  db: { image: db:1 }\n");
+    bench.write("Dockerfile", "FROM scratch\n");
+    let first = bench.run(&["build", "-o", "json"]);
+    assert_eq!(first.code, 0, "{first}");
+    let images = first.json()["images"].clone();
+    assert_eq!(
+        (&images[0]["service"], &images[0]["built"]),
+        (&"app".into(), &true.into())
+    );
+    assert_eq!(images.as_array().map(Vec::len), Some(1));
+    let second = bench.run(&["build", "-o", "json"]).json();
+    assert_eq!(second["images"][0]["built"], false);
+    assert_eq!(second["images"][0]["ref"], images[0]["ref"]);
+}
+
+#[test]
+fn doctor_names_what_is_missing_and_goes_on() {
+    let bench = Bench::empty();
+    *bench.memory.world() = World::default();
+    let ran = bench.run(&["doctor", "-o", "json"]);
+    let report = ran.json();
+    let checks = report["checks"].as_array().expect("checks");
+    let stack = checks
+        .iter()
+        .find(|it| it["name"] == "stack file")
+        .expect("a check");
+    assert_eq!(stack["outcome"], "warning");
+    assert!(
+        stack["mend"]
+            .as_str()
+            .is_some_and(|mend| mend.contains("shopctl init"))
+    );
+    assert!(
+        checks.iter().any(|it| it["name"] == "disk"),
+        "it went on: {ran}"
+    );
+}
+
+#[test]
+fn doctor_finds_a_port_that_a_foreign_container_holds() {
+    let bench = bench();
+    bench
+        .memory
+        .world()
+        .foreign
+        .push(shopctl::state::observed::Foreign {
+            name: "squatter".to_owned(),
+            host_ports: ["127.0.0.1:8000/tcp".to_owned()].into(),
+            ..Default::default()
+        });
+    let ran = bench.run(&["doctor"]);
+    assert_eq!(ran.code, 3, "{ran}");
+    assert!(
+        ran.stdout.contains("8000 is held by container squatter"),
+        "{ran}"
+    );
+}

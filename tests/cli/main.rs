@@ -1,0 +1,9 @@
+//! The command line on a world in memory: exit code, stdout and stderr of whole
+//! commands, compared as text.
+
+mod commands;
+mod docs;
+mod errors;
+mod help;
+mod support;
+mod templates;

@@ -1,0 +1,73 @@
+//! One writer at a time, and no lock outlives its run.
+
+mod support;
+
+use std::time::Duration;
+
+use support::TestStack;
+use support::eventually;
+
+const SLOW: &str = "\
+services:
+  app:
+    build: app
+    stop_grace_period: 1s
+    environment: { READY_AFTER_MS: \"3600000\" }
+    x-shop: { ready: { http: /readyz, port: 8000, timeout: 120s } }
+";
+
+/// Starts a deploy that will not become ready, and waits until it holds the lock.
+fn holder(stack: &TestStack) -> std::process::Child {
+    let child = stack
+        .command(&["deploy", "--progress", "none"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("shopctl starts");
+    let app = format!("{}-app-1-", stack.name);
+    eventually(Duration::from_secs(60), "the app was started", || {
+        stack.containers().into_iter().find(|(name, one)| {
+            name.starts_with(&app) && one.state.is_some_and(|it| it.to_string() == "running")
+        })
+    });
+    child
+}
+
+#[test]
+#[ignore = "engine"]
+fn a_second_deploy_is_told_who_holds_the_lock() {
+    let stack = TestStack::new(SLOW);
+    let mut first = holder(&stack);
+    let second = stack.code(60, &["deploy"]);
+    assert!(
+        second.stderr.contains("hint") && second.stderr.contains("--lock-wait"),
+        "{second}"
+    );
+
+    // kill -9: the lock frees itself, and the next run takes over.
+    first.kill().expect("it runs");
+    first.wait().expect("it ends");
+    stack.write("stack.yaml", &SLOW.replace("3600000", "0"));
+    stack.ok(&["deploy", "--lock-wait", "10s"]);
+    stack.ok(&["status", "--check"]);
+    assert_eq!(stack.replicas("app").len(), 1);
+}
+
+#[test]
+#[ignore = "engine"]
+fn ctrl_c_stops_at_a_safe_point_and_frees_the_lock() {
+    let stack = TestStack::new(SLOW);
+    let mut first = holder(&stack);
+    let interrupted = std::process::Command::new("kill")
+        .args(["-INT", &first.id().to_string()])
+        .status();
+    assert!(interrupted.expect("kill runs").success());
+    let ended = first.wait().expect("it ends");
+    assert_eq!(ended.code(), Some(130));
+    let lock = format!("{}-lock", stack.name);
+    eventually(Duration::from_secs(5), "the lock is gone", || {
+        (!stack.containers().contains_key(&lock)).then_some(())
+    });
+    stack.ok(&["down", "--volumes", "--yes"]);
+    assert_eq!(stack.leftovers(), Vec::<String>::new());
+}

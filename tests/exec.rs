@@ -1,0 +1,330 @@
+//! The executor over the world in memory: it converges, it keeps what serves,
+//! and no failure of any single call leaves a stack that a second run cannot mend.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use shopctl::backend::BackendError;
+use shopctl::backend::BuildImages;
+use shopctl::backend::Context;
+use shopctl::backend::Holder;
+use shopctl::backend::Observe as _;
+use shopctl::backend::Pending;
+use shopctl::backend::Query;
+use shopctl::backend::memory::Fault;
+use shopctl::backend::memory::Memory;
+use shopctl::backend::memory::World;
+use shopctl::event::Event;
+use shopctl::event::EventKind;
+use shopctl::exec::Emitter;
+use shopctl::exec::Mission;
+use shopctl::exec::ProvideHelper;
+use shopctl::exec::Verdict;
+use shopctl::exec::carry_out;
+use shopctl::plan::Options;
+use shopctl::plan::PlanInput;
+use shopctl::state::desired::Condition;
+use shopctl::state::desired::Dependency;
+use shopctl::state::desired::DesiredState;
+use shopctl::state::desired::ImageSource;
+use shopctl::state::desired::PublishedPort;
+use shopctl::state::desired::PullPolicy;
+use shopctl::state::desired::ReadyGate;
+use shopctl::state::desired::Route;
+use shopctl::state::desired::ServiceSpec;
+use shopctl::state::observed::ImageInfo;
+use shopctl::state::observed::ReleaseSummary;
+use shopctl::state::spec::Endpoint;
+use shopctl::state::spec::NetworkMode;
+use shopctl::state::spec::NetworkSpec;
+use tokio::sync::mpsc;
+use tokio::sync::watch;
+
+struct NoBuilds;
+
+impl BuildImages for NoBuilds {
+    fn build<'a>(&'a self, service: &'a str, _: mpsc::Sender<String>) -> Pending<'a, ImageInfo> {
+        Box::pin(async move {
+            Err(BackendError::NotFound {
+                what: service.to_owned(),
+            })
+        })
+    }
+}
+
+struct Present;
+
+impl ProvideHelper for Present {
+    fn provide<'a>(&'a self, _: &'a str) -> Pending<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+fn service(name: &str, version: &str, needs: &[&str]) -> ServiceSpec {
+    let mut service = ServiceSpec {
+        name: name.into(),
+        replicas: 2,
+        image: ImageSource::Pull {
+            reference: "app:1".into(),
+            policy: PullPolicy::Missing,
+        },
+        ready: ReadyGate::Probe {
+            port: 8000,
+            http: Some("/readyz".into()),
+            deadline_ms: 1000,
+        },
+        needs: needs
+            .iter()
+            .map(|other| Dependency {
+                service: (*other).into(),
+                condition: Condition::Healthy,
+                required: true,
+                restart: false,
+            })
+            .collect(),
+        ..ServiceSpec::default()
+    };
+    service.container.image = "app:1".into();
+    service
+        .container
+        .environment
+        .insert("VERSION".into(), Some(version.into()));
+    service.container.network = NetworkMode::Networks(BTreeMap::from([(
+        "default".into(),
+        Endpoint {
+            aliases: vec![name.into()],
+            ..Endpoint::default()
+        },
+    )]));
+    service
+}
+
+/// `order` behind a published port, and `goods`, which it needs.
+fn desired(version: &str) -> DesiredState {
+    let services = [
+        service("goods", "1", &[]),
+        service("order", version, &["goods"]),
+    ];
+    DesiredState {
+        stack: "shop".into(),
+        services: services
+            .into_iter()
+            .map(|one| (one.name.clone(), one))
+            .collect(),
+        networks: BTreeMap::from([(
+            "default".into(),
+            NetworkSpec {
+                name: "shop_default".into(),
+                ..NetworkSpec::default()
+            },
+        )]),
+        ports: vec![PublishedPort {
+            id: "*:8000/tcp".into(),
+            host_port: Some(8000),
+            http: true,
+            routes: vec![Route {
+                host: None,
+                path: "/".into(),
+                service: "order".into(),
+                port: 8000,
+            }],
+            host_ip: String::new(),
+            place: String::new(),
+        }],
+        cpu_overcommit_percent: 100,
+        ..DesiredState::default()
+    }
+}
+
+fn query() -> Query {
+    Query {
+        stack: "shop".into(),
+        images: BTreeSet::from(["app:1".into()]),
+        networks: BTreeSet::from(["shop_default".into()]),
+        foreign: true,
+        ..Query::default()
+    }
+}
+
+fn world() -> Memory {
+    let mut world = World::default();
+    world.add_image("app:1", "one");
+    world.engine.cpus = 8;
+    world.engine.memory = 16 << 30;
+    Memory::new(world)
+}
+
+/// Deploys; the verdict and the events.
+async fn deploy(memory: &Memory, desired: &DesiredState) -> (Verdict, Vec<Event>) {
+    let (sender, mut events) = mpsc::unbounded_channel();
+    let emitter = Emitter::new(sender, "run");
+    let plan = |observed: &_, pulled: &BTreeSet<String>| {
+        let options = Options {
+            pulled: pulled.clone(),
+            ..Options::default()
+        };
+        shopctl::plan::plan(&PlanInput {
+            desired,
+            observed,
+            options: &options,
+        })
+    };
+    let (_stop, stop) = watch::channel(false);
+    let mission = Mission {
+        query: &query(),
+        plan: &plan,
+        context: &Context {
+            stack: "shop".into(),
+            run: "run".into(),
+            helper_image: "helper:1".into(),
+            ..Context::default()
+        },
+        holder: &Holder {
+            who: "ana".into(),
+            host: "laptop".into(),
+            run: "run".into(),
+            since: 1,
+        },
+        lock_wait: Duration::ZERO,
+        helper: &Present,
+        builds: &NoBuilds,
+        secrets: &[],
+        timeout: None,
+        stop,
+        release: Some(ReleaseSummary::default()),
+        converge: true,
+    };
+    let verdict = carry_out(memory, &mission, &emitter).await;
+    drop(emitter);
+    let mut seen = Vec::new();
+    while let Some(event) = events.recv().await {
+        seen.push(event);
+    }
+    (verdict, seen)
+}
+
+async fn steps_left(memory: &Memory, desired: &DesiredState) -> usize {
+    let observed = memory.observe(&query()).await.expect("memory answers");
+    let options = Options::default();
+    let plan = shopctl::plan::plan(&PlanInput {
+        desired,
+        observed: &observed,
+        options: &options,
+    });
+    plan.expect("a plan").steps.len()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deploy_converges_and_the_second_has_nothing_to_do() {
+    let memory = world();
+    let (first, events) = deploy(&memory, &desired("1")).await;
+    assert!(
+        matches!(
+            first,
+            Verdict::Done {
+                release: Some(1),
+                ..
+            }
+        ),
+        "{first:?} {events:#?}"
+    );
+    assert_eq!(memory.world().answering("shop", "order"), 2);
+    assert_eq!(steps_left(&memory, &desired("1")).await, 0);
+    let calls = memory.world().faults.calls;
+    let (second, _) = deploy(&memory, &desired("1")).await;
+    assert!(
+        matches!(
+            second,
+            Verdict::Done {
+                release: None,
+                steps: 0
+            }
+        ),
+        "{second:?}"
+    );
+    // Taking and freeing the lock is all that a second run may do.
+    assert!(memory.world().faults.calls <= calls + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_replaces_one_service_and_no_other() {
+    let memory = world();
+    deploy(&memory, &desired("1")).await;
+    let (changed, events) = deploy(&memory, &desired("2")).await;
+    assert!(
+        matches!(
+            changed,
+            Verdict::Done {
+                release: Some(2),
+                ..
+            }
+        ),
+        "{changed:?}"
+    );
+    let touched: BTreeSet<String> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::StepFinished { service, .. } => Some(service.clone()),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        touched.contains("order") && !touched.contains("goods"),
+        "{touched:?}"
+    );
+    assert_eq!(memory.world().answering("shop", "order"), 2);
+}
+
+/// Fails each mutating call of a change in turn, before and after it took
+/// effect: what served still serves, and one more deploy converges.
+#[tokio::test(start_paused = true)]
+async fn no_failing_call_leaves_a_stack_that_cannot_be_mended() {
+    let whole = world();
+    deploy(&whole, &desired("1")).await;
+    let before = whole.world().faults.calls;
+    deploy(&whole, &desired("2")).await;
+    let calls = whole.world().faults.calls - before;
+    assert!(calls > 10, "only {calls} calls: nothing was changed");
+    let mut failed = 0;
+    for fault in [Fault::Refused, Fault::ReplyLost] {
+        for call in 1..=calls {
+            let memory = world();
+            deploy(&memory, &desired("1")).await;
+            {
+                let mut world = memory.world();
+                let at = world.faults.calls + call;
+                world.faults.at.insert(at, fault);
+            }
+            let (verdict, events) = deploy(&memory, &desired("2")).await;
+            if !matches!(verdict, Verdict::Done { .. }) {
+                failed += 1;
+            }
+            assert!(
+                memory.world().answering("shop", "order") >= 2,
+                "{fault:?} of call {call}: {verdict:?} {events:#?}"
+            );
+            memory.world().faults.at.clear();
+            let (mended, events) = deploy(&memory, &desired("2")).await;
+            assert!(
+                matches!(mended, Verdict::Done { .. }),
+                "{fault:?} of call {call}: {mended:?} {events:#?}"
+            );
+            assert_eq!(
+                steps_left(&memory, &desired("2")).await,
+                0,
+                "{fault:?} of call {call}"
+            );
+            assert_eq!(
+                memory.world().running("shop", "order"),
+                2,
+                "{fault:?} of call {call}"
+            );
+        }
+    }
+    println!(
+        "{calls} calls, {failed} of {} runs failed and were mended",
+        2 * calls
+    );
+    assert!(failed >= calls, "the faults did not bite");
+}
