@@ -18,7 +18,10 @@ use crate::plan::action::Plan;
 use crate::plan::report;
 
 /// Runs the command.
-pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &DeployArgs) -> Result<Exit, CliError> {
+pub(super) async fn run<B: Backend>(
+    world: &World<'_, B>,
+    args: &DeployArgs,
+) -> Result<Exit, CliError> {
     if args.dry_run {
         return super::plan::show(world, &args.services, &options(args, false), false).await;
     }
@@ -32,7 +35,10 @@ pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &DeployArgs) -> 
                 return Ok(Ending::nothing_to_do());
             }
             forbid_builds(&plan, args)?;
-            let limits = Limits { lock_wait: args.lock_wait, timeout: Some(args.timeout) };
+            let limits = Limits {
+                lock_wait: args.lock_wait,
+                timeout: Some(args.timeout),
+            };
             let verdict = change::execute(session, &project, &options, &limits).await;
             change::ending(verdict, &observed)
         })
@@ -80,7 +86,10 @@ async fn confirmed<B: Backend>(
         return Ok((observed, plan));
     }
     let names: Vec<String> = leaving.into_iter().collect();
-    world.console.err(&format!("These services left the file and would be removed: {}", names.join(", ")));
+    world.console.err(&format!(
+        "These services left the file and would be removed: {}",
+        names.join(", ")
+    ));
     if !yes(world) {
         options.prune = false;
         let (observed, plan) = change::look(session.backend, project, options).await?;
@@ -97,13 +106,20 @@ fn yes<B>(world: &World<'_, B>) -> bool {
 }
 
 fn forbid_builds(plan: &Plan, args: &DeployArgs) -> Result<(), CliError> {
-    let build = plan.steps.iter().find(|step| matches!(step.action, Action::BuildImage { .. }));
+    let build = plan
+        .steps
+        .iter()
+        .find(|step| matches!(step.action, Action::BuildImage { .. }));
     match build {
-        Some(step) if args.no_build => {
-            Err(CliError::new(Exit::ImageUnavailable, format!("the image of {} is not there, and --no-build forbids to build it", step.service))
-                .detail(report::changes(plan))
-                .hint(format!("shopctl build {}", step.service)))
-        }
+        Some(step) if args.no_build => Err(CliError::new(
+            Exit::ImageUnavailable,
+            format!(
+                "the image of {} is not there, and --no-build forbids to build it",
+                step.service
+            ),
+        )
+        .detail(report::changes(plan))
+        .hint(format!("shopctl build {}", step.service))),
         _ => Ok(()),
     }
 }

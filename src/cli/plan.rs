@@ -14,7 +14,10 @@ use crate::report::output;
 use crate::report::tables;
 
 /// Runs the command.
-pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &PlanArgs) -> Result<Exit, CliError> {
+pub(super) async fn run<B: Backend>(
+    world: &World<'_, B>,
+    args: &PlanArgs,
+) -> Result<Exit, CliError> {
     show(world, &args.services, &Options::default(), args.check).await
 }
 
@@ -30,6 +33,14 @@ pub(super) async fn show<B: Backend>(
     let plan = plan?;
     let words = |step: &Step| (report::what(step), report::cause(&step.cause));
     let document = PlanDocument::new(&plan, report::changes(&plan), words);
-    world.console.out(&output::render(world.settings.format, &document, tables::plan))?;
-    Ok(if check && !plan.steps.is_empty() { Exit::Pending } else { Exit::Done })
+    world.console.out(&output::render(
+        world.settings.format,
+        &document,
+        tables::plan,
+    ))?;
+    Ok(if check && !plan.steps.is_empty() {
+        Exit::Pending
+    } else {
+        Exit::Done
+    })
 }

@@ -339,11 +339,25 @@ fn config(lock: u64, state: &State) -> protocol::Config {
     };
     // A routed service without a replica is known too: its requests are answered
     // with "no healthy upstream", not "no route".
-    let routed = state.listeners.values().flat_map(|(_, routes)| routes).map(|route| &route.service);
+    let routed = state
+        .listeners
+        .values()
+        .flat_map(|(_, routes)| routes)
+        .map(|route| &route.service);
     let names: BTreeSet<&String> = routed.chain(state.targets.keys()).collect();
     let service = |name: &String| {
-        let target = |alias: &String| protocol::Target { id: alias.clone(), host: alias.clone(), weight: 1 };
-        let targets = state.targets.get(name).into_iter().flatten().map(target).collect();
+        let target = |alias: &String| protocol::Target {
+            id: alias.clone(),
+            host: alias.clone(),
+            weight: 1,
+        };
+        let targets = state
+            .targets
+            .get(name)
+            .into_iter()
+            .flatten()
+            .map(target)
+            .collect();
         (name.clone(), protocol::Service { targets })
     };
     protocol::Config {

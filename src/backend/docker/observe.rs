@@ -68,9 +68,7 @@ impl Docker {
         let (mut instances, mut foreign) = containers;
         instances.sort_by(|a, b| a.name.cmp(&b.name));
         foreign.sort_by(|a, b| a.name.cmp(&b.name));
-        let store = self
-            .store(query, files.map(|found| found.1), &instances)
-            .await?;
+        let store = self.store(files.map(|found| found.1), &instances).await?;
         Ok(ObservedState {
             engine,
             instances,
@@ -294,7 +292,6 @@ impl Docker {
     /// there; an unlikely one is asked now.
     async fn store(
         &self,
-        query: &Query,
         files: Option<Files>,
         instances: &[Instance],
     ) -> Result<Option<StoreSnapshot>, BackendError> {
@@ -315,8 +312,9 @@ impl Docker {
             .iter()
             .filter(|one| one.role == Role::Gateway && one.state == InstanceState::Running)
             .filter_map(|one| {
-                let name = one.name.clone();
-                files.get(&format!("stats/{name}.json")).map(Vec::as_slice)
+                files
+                    .get(&format!("stats/{}.json", one.name))
+                    .map(Vec::as_slice)
             })
             .collect();
         let routes = files.get("routes.json").map(Vec::as_slice);
