@@ -175,6 +175,12 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
         Ok(left)
     }
 
+    /// Makes sure that [`probe`](Self::probe) can begin at once: called before a
+    /// container starts, so that no gate waits for the prober itself.
+    pub async fn ready_to_probe(&self, networks: &[String]) -> Result<(), GatewayError> {
+        self.probing(networks).await.map(drop)
+    }
+
     /// Resolves when the target answers, probed from a gateway on one of the
     /// networks, or else from a prober that lives as long as this run.
     pub async fn probe(
