@@ -326,6 +326,7 @@ const ROWS: &[Row] = &[
             "clap",
             "clap_complete",
             "clap_mangen",
+            "rustix",
             "tokio",
             "shop_gateway",
             "bytes",

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use proptest::prelude::*;
 use shopctl::stack::LoadRequest;
 use shopctl::stack::Loaded;
 use shopctl::stack::load;
@@ -265,6 +266,21 @@ services:
 }
 
 #[test]
+fn a_later_problem_can_show_the_line_of_a_port() {
+    let folder = Folder::new(&[(
+        "compose.yaml",
+        "services:\n  a: {image: \"a:1\", ports: [\"80:80\"]}\n",
+    )]);
+    let loaded = loaded(&folder.request());
+    let snippet = loaded.snippet(&loaded.stack.services["a"].ports[0].place);
+    assert_eq!(snippet.place.to_string(), "compose.yaml:2:29");
+    assert_eq!(
+        snippet.line.as_deref(),
+        Some("  a: {image: \"a:1\", ports: [\"80:80\"]}")
+    );
+}
+
+#[test]
 fn a_shop_says_what_the_specification_has_no_word_for() {
     let folder = Folder::new(&[(
         "stack.yaml",
@@ -320,7 +336,7 @@ x-shop: { backend: docker, capacity: strict, secrets: memory, volumes: { data: {
         Some(Ready::Http {
             path: "/readyz".to_owned(),
             port: 8000,
-            timeout: Some(Duration::from_secs(60)),
+            timeout: Some(Duration::from_mins(1)),
         })
     );
     let slo = shop.slo.as_ref().unwrap();
@@ -328,7 +344,7 @@ x-shop: { backend: docker, capacity: strict, secrets: memory, volumes: { data: {
     assert_eq!(slo.error_rate, Some(Ratio(1000)));
     let autoscale = shop.autoscale.as_ref().unwrap();
     assert_eq!((autoscale.min, autoscale.max), (Some(2), Some(10)));
-    assert_eq!(autoscale.schedules[0].length, Duration::from_secs(7200));
+    assert_eq!(autoscale.schedules[0].length, Duration::from_hours(2));
     assert_eq!(
         order.route_of(&order.ports[0]).unwrap().path.as_deref(),
         Some("/api/orders")
@@ -491,4 +507,127 @@ fn changed_values_change_the_hash_and_replicas_do_not() {
     };
     assert_ne!(hash("user: a"), hash("user: b"));
     assert_eq!(hash("deploy: {replicas: 1}"), hash("deploy: {replicas: 2}"));
+}
+
+/// Real keys with values of every kind, right and wrong.
+fn any_service() -> impl Strategy<Value = String> {
+    let keys = prop::sample::select(vec![
+        "image",
+        "build",
+        "command",
+        "entrypoint",
+        "environment",
+        "env_file",
+        "ports",
+        "expose",
+        "volumes",
+        "networks",
+        "depends_on",
+        "healthcheck",
+        "deploy",
+        "restart",
+        "labels",
+        "user",
+        "tmpfs",
+        "cap_drop",
+        "stop_grace_period",
+        "extra_hosts",
+        "init",
+        "profiles",
+        "secrets",
+        "configs",
+        "ulimits",
+        "devices",
+        "logging",
+        "scale",
+        "mem_limit",
+        "cpus",
+        "network_mode",
+        "x-shop",
+        "extends",
+        "gpus",
+        "develop",
+        "pull_policy",
+        "blkio_config",
+        "dns",
+        "links",
+        "container_name",
+        "nonsense",
+    ]);
+    let values = prop::sample::select(vec![
+        "x",
+        "\"\"",
+        "null",
+        "1",
+        "-1",
+        "1.5",
+        "true",
+        "no",
+        "[]",
+        "{}",
+        "[a, b]",
+        "[a, a]",
+        "{a: b}",
+        "{a: null}",
+        "{a: {b: c}}",
+        "[{a: b}]",
+        "[[a]]",
+        "\"8080:80\"",
+        "[\"1-2:3-4\"]",
+        "[80, \"a:b\"]",
+        "[{target: 1, published: 2}]",
+        "[{type: bind}]",
+        "[\"a:b:c:d\"]",
+        "{context: .}",
+        "service:a",
+        "{resources: {limits: {cpus: x}, reservations: {devices: [{count: all}]}}}",
+        "2026-11-11",
+        "{test: [CMD], interval: 1s}",
+        "{condition: x}",
+        "{a: {condition: service_started}}",
+        "${A",
+        "${A:-b}",
+        "!reset null",
+        "!override [x]",
+        "\"a b 'c\"",
+        "{ready: {http: /, port: 1}, route: {}}",
+        "{service: a}",
+        "{file: /, service: a}",
+        "[{path: /none}]",
+        "[{source: a, mode: 0440}]",
+        "{nofile: 1, nproc: {soft: 1}}",
+        "{driver: a, options: {b: 1}}",
+        "💥",
+    ]);
+    prop::collection::btree_map(keys, values, 0..6).prop_map(|keys| {
+        let keys: Vec<String> = keys
+            .iter()
+            .map(|(key, value)| format!("{key}: {value}"))
+            .collect();
+        format!("{{{}}}", keys.join(", "))
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_stack_makes_the_loader_panic(a in any_service(), b in any_service(), over in any_service()) {
+        let folder = Folder::new(&[("over.yaml", &format!("services: {{a: {over}}}\n"))]);
+        let request = LoadRequest {
+            files: vec!["-".into(), "over.yaml".into()],
+            stdin: Some(format!("services: {{a: {a}, b: {b}}}\n")),
+            ..folder.request()
+        };
+        match load(&request) {
+            Ok(loaded) => {
+                prop_assert!(loaded.document.to_json().contains("services"));
+                prop_assert!(loaded.document.hash("a").is_some() || !loaded.stack.services.contains_key("a"));
+            }
+            Err(problems) => {
+                prop_assert!(problems.errors().count() > 0);
+                for problem in problems.errors() {
+                    prop_assert!(!problem.place().file.is_empty(), "no place: {problem}");
+                }
+            }
+        }
+    }
 }

@@ -114,9 +114,12 @@ impl CliError {
 
     /// Writes it to stderr.
     pub fn print(&self, console: &Console) {
-        for report in &self.reports {
-            console.err(&report.render(console));
-        }
+        let reports: Vec<String> = self
+            .reports
+            .iter()
+            .map(|report| report.render(console))
+            .collect();
+        console.err(&reports.join("\n"));
     }
 }
 

@@ -175,13 +175,13 @@ fn progress(globals: &Globals, environment: &Environment, terminals: Terminals) 
     if globals.quiet {
         return Mode::None;
     }
-    match globals.progress {
-        ProgressArg::Plain => Mode::Plain,
-        ProgressArg::Tty if terminals.stderr => Mode::Tty,
-        ProgressArg::Auto if terminals.stderr && !dumb => Mode::Tty,
-        ProgressArg::None => Mode::None,
-        ProgressArg::Tty | ProgressArg::Auto => Mode::Plain,
-    }
+    let live = match globals.progress {
+        ProgressArg::None => return Mode::None,
+        ProgressArg::Plain => false,
+        ProgressArg::Tty => terminals.stderr,
+        ProgressArg::Auto => terminals.stderr && !dumb,
+    };
+    if live { Mode::Tty } else { Mode::Plain }
 }
 
 /// `SHOPCTL_FILE` goes before `COMPOSE_FILE`, which the loader reads itself.

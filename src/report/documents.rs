@@ -518,16 +518,13 @@ fn source(source: DemandSource) -> &'static str {
     }
 }
 
-/// Integers of a report as numbers of a document.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "thousandths of cores stay far below 2^52"
-)]
 /// R in thousandths that stands for a demand on no capacity at all.
 const NO_CAPACITY: u64 = 999_000;
 
+/// Integers of a report as numbers of a document.
 fn thousandths(milli: u64) -> f64 {
-    milli as f64 / 1000.0
+    // Thousandths of all cores of a machine fit 32 bits by far.
+    f64::from(u32::try_from(milli).unwrap_or(u32::MAX)) / 1000.0
 }
 
 /// R with three digits; a demand on no capacity at all is shown as 999.
@@ -535,5 +532,5 @@ fn ratio(demand: u64, capacity: u64) -> f64 {
     if demand == 0 {
         return 0.0;
     }
-    thousandths(crate::capacity::ratio::milli(demand, capacity).min(999_000))
+    thousandths(crate::capacity::ratio::milli(demand, capacity).min(NO_CAPACITY))
 }

@@ -190,6 +190,7 @@ fn bar() -> ProgressBar {
 fn words(line: &Line, width: usize) -> String {
     let mark = match line.mark {
         Mark::Working => "…",
+        Mark::Waiting => " ",
         Mark::Done => "✓",
         Mark::Failed => "✗",
     };

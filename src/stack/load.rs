@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 
+use super::Place;
 use super::Problem;
 use super::Problems;
 use super::Stack;
@@ -25,6 +26,7 @@ use super::decode;
 use super::interpolate;
 use super::lint;
 use super::path;
+use super::problem::Snippet;
 use super::report::At;
 use super::report::Report;
 use super::select;
@@ -98,6 +100,15 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The resolved document, for `config`.
     pub document: Document,
+    sources: Sources,
+}
+
+impl Loaded {
+    /// The line at a place of the model, for a problem that shows up later: a
+    /// port that is taken, an image that is missing.
+    pub fn snippet(&self, place: &Place) -> Snippet {
+        self.sources.snippet_at(place)
+    }
 }
 
 /// Loads a stack: reads, interpolates, merges, checks.
@@ -126,6 +137,7 @@ pub fn load(request: &LoadRequest) -> Result<Loaded, Problems> {
             stack,
             warnings: problems.list,
             document,
+            sources,
         }),
         _ => Err(problems),
     }

@@ -90,6 +90,17 @@ impl TestStack {
         Ran::new(arguments, output, started.elapsed())
     }
 
+    /// Runs shopctl with these variables.
+    pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        let started = Instant::now();
+        let output = self
+            .command(arguments)
+            .envs(variables.iter().copied())
+            .output()
+            .expect("shopctl starts");
+        Ran::new(arguments, output, started.elapsed())
+    }
+
     /// Runs shopctl, which must succeed.
     #[track_caller]
     pub fn ok(&self, arguments: &[&str]) -> Ran {
