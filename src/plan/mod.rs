@@ -11,6 +11,7 @@
 pub mod action;
 pub mod check;
 mod deploy;
+mod doors;
 mod down;
 mod draft;
 mod gateway;
