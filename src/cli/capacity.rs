@@ -13,7 +13,10 @@ use crate::report::output;
 use crate::report::tables;
 
 /// Runs the command.
-pub(super) async fn run<B: Backend>(world: &World<'_, B>, _args: &CapacityArgs) -> Result<Exit, CliError> {
+pub(super) async fn run<B: Backend>(
+    world: &World<'_, B>,
+    _args: &CapacityArgs,
+) -> Result<Exit, CliError> {
     let project = world.load(&[])?;
     let (_, plan) = change::look(world.backend, &project, &Options::default()).await?;
     // What does not fit is the answer here, not a failure.
@@ -23,6 +26,10 @@ pub(super) async fn run<B: Backend>(world: &World<'_, B>, _args: &CapacityArgs) 
         Err(refusal) => return Err(refusal.into()),
     };
     let document = CapacityDocument::new(&project.desired.stack, &report);
-    world.console.out(&output::render(world.settings.format, &document, tables::capacities))?;
+    world.console.out(&output::render(
+        world.settings.format,
+        &document,
+        tables::capacities,
+    ))?;
     Ok(Exit::Done)
 }

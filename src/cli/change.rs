@@ -143,7 +143,12 @@ impl Ending {
     }
 
     fn new(exit: Exit, outcome: &'static str, detail: String, hint: &str) -> Self {
-        Self { exit, outcome, detail, hint: hint.to_owned() }
+        Self {
+            exit,
+            outcome,
+            detail,
+            hint: hint.to_owned(),
+        }
     }
 }
 
@@ -158,20 +163,34 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
             Ending::new(Exit::Done, "done", detail, "")
         }
         Verdict::Stopped { left } => {
-            let detail = format!("stopped at a safe point with {left} steps left; {}", serves(before));
+            let detail = format!(
+                "stopped at a safe point with {left} steps left; {}",
+                serves(before)
+            );
             Ending::new(Exit::Interrupted, "interrupted", detail, again)
         }
         Verdict::TimedOut { left } => {
-            let detail = format!("the time limit passed with {left} steps left; {}", serves(before));
+            let detail = format!(
+                "the time limit passed with {left} steps left; {}",
+                serves(before)
+            );
             Ending::new(Exit::Deadline, "deadline", detail, again)
         }
         Verdict::NotConverged(plan) => {
-            let detail = format!("plans do not become empty; {} steps are still asked for", plan.steps.len());
+            let detail = format!(
+                "plans do not become empty; {} steps are still asked for",
+                plan.steps.len()
+            );
             Ending::new(Exit::Deadline, "not_converged", detail, "shopctl plan")
         }
         Verdict::Failed(failure) => {
             let (exit, hint) = exit_of(&failure);
-            Ending::new(exit, "failed", format!("{}; {}", failure.message, serves(before)), hint)
+            Ending::new(
+                exit,
+                "failed",
+                format!("{}; {}", failure.message, serves(before)),
+                hint,
+            )
         }
         Verdict::Refused(refusal) => return Err(refusal.into()),
         Verdict::Backend(error) => return Err(error.into()),
@@ -181,17 +200,25 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
 /// Exit code of a failed step: images fail before anything was changed.
 fn exit_of(failure: &Failure) -> (Exit, &'static str) {
     match &failure.error {
-        StepError::Backend(BackendError::Build { .. }) => (Exit::BuildFailed, "mend the build, then: shopctl deploy"),
+        StepError::Backend(BackendError::Build { .. }) => {
+            (Exit::BuildFailed, "mend the build, then: shopctl deploy")
+        }
         StepError::Backend(BackendError::ImageMissing { .. }) => (
             Exit::ImageUnavailable,
             "check the name, sign in with `docker login` if the registry needs it, or add build: to the service",
         ),
-        StepError::Backend(BackendError::Unreachable { .. }) => (Exit::Unreachable, "shopctl doctor"),
-        StepError::Backend(BackendError::LockLost) => (Exit::Locked, "shopctl status"),
-        StepError::Backend(BackendError::PortTaken { .. }) => {
-            (Exit::Failed, "free the port, or publish another one, then: shopctl deploy")
+        StepError::Backend(BackendError::Unreachable { .. }) => {
+            (Exit::Unreachable, "shopctl doctor")
         }
-        _ => (Exit::Failed, "shopctl logs, then mend the service and: shopctl deploy"),
+        StepError::Backend(BackendError::LockLost) => (Exit::Locked, "shopctl status"),
+        StepError::Backend(BackendError::PortTaken { .. }) => (
+            Exit::Failed,
+            "free the port, or publish another one, then: shopctl deploy",
+        ),
+        _ => (
+            Exit::Failed,
+            "shopctl logs, then mend the service and: shopctl deploy",
+        ),
     }
 }
 

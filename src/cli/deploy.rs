@@ -1,6 +1,7 @@
 //! `deploy`: load, observe, plan, show or confirm, execute.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use super::args::DeployArgs;
 use super::change;
@@ -9,6 +10,7 @@ use super::change::Limits;
 use super::change::Session;
 use super::error::CliError;
 use super::exit::Exit;
+use super::planfile;
 use super::project::Project;
 use super::world::World;
 use crate::backend::Backend;
@@ -18,13 +20,20 @@ use crate::plan::action::Plan;
 use crate::plan::report;
 
 /// Runs the command.
-pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &DeployArgs) -> Result<Exit, CliError> {
+pub(super) async fn run<B: Backend>(
+    world: &World<'_, B>,
+    args: &DeployArgs,
+) -> Result<Exit, CliError> {
     if args.dry_run {
-        return super::plan::show(world, &args.services, &options(args, false), false).await;
+        super::plan::show(world, &args.services, &options(args, false)).await?;
+        return Ok(Exit::Done);
     }
     world
         .act(async |session| {
-            let mut project = world.load(&args.services)?;
+            let mut project = match &args.plan {
+                Some(file) => reviewed(world, file).await?,
+                None => world.load(&args.services)?,
+            };
             prepare(session, &mut project, args).await?;
             let mut options = options(args, world.settings.yes);
             let (observed, plan) = confirmed(world, session, &project, &mut options).await?;
@@ -32,11 +41,23 @@ pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &DeployArgs) -> 
                 return Ok(Ending::nothing_to_do());
             }
             forbid_builds(&plan, args)?;
-            let limits = Limits { lock_wait: args.lock_wait, timeout: Some(args.timeout) };
+            let limits = Limits {
+                lock_wait: args.lock_wait,
+                timeout: Some(args.timeout),
+            };
             let verdict = change::execute(session, &project, &options, &limits).await;
             change::ending(verdict, &observed)
         })
         .await
+}
+
+/// The project of a plan file, whose plan must still be the one made now.
+async fn reviewed<B: Backend>(world: &World<'_, B>, file: &Path) -> Result<Project, CliError> {
+    let filed = planfile::read(&world.settings.load.working_dir.join(file))?;
+    let project = world.load(&filed.only)?;
+    let (_, plan) = change::look(world.backend, &project, &Options::default()).await?;
+    planfile::compare(&filed, &planfile::document(&plan?, &filed.only))?;
+    Ok(project)
 }
 
 fn options(args: &DeployArgs, yes: bool) -> Options {
@@ -80,7 +101,10 @@ async fn confirmed<B: Backend>(
         return Ok((observed, plan));
     }
     let names: Vec<String> = leaving.into_iter().collect();
-    world.console.err(&format!("These services left the file and would be removed: {}", names.join(", ")));
+    world.console.err(&format!(
+        "These services left the file and would be removed: {}",
+        names.join(", ")
+    ));
     if !yes(world) {
         options.prune = false;
         let (observed, plan) = change::look(session.backend, project, options).await?;
@@ -97,13 +121,20 @@ fn yes<B>(world: &World<'_, B>) -> bool {
 }
 
 fn forbid_builds(plan: &Plan, args: &DeployArgs) -> Result<(), CliError> {
-    let build = plan.steps.iter().find(|step| matches!(step.action, Action::BuildImage { .. }));
+    let build = plan
+        .steps
+        .iter()
+        .find(|step| matches!(step.action, Action::BuildImage { .. }));
     match build {
-        Some(step) if args.no_build => {
-            Err(CliError::new(Exit::ImageUnavailable, format!("the image of {} is not there, and --no-build forbids to build it", step.service))
-                .detail(report::changes(plan))
-                .hint(format!("shopctl build {}", step.service)))
-        }
+        Some(step) if args.no_build => Err(CliError::new(
+            Exit::ImageUnavailable,
+            format!(
+                "the image of {} is not there, and --no-build forbids to build it",
+                step.service
+            ),
+        )
+        .detail(report::changes(plan))
+        .hint(format!("shopctl build {}", step.service))),
         _ => Ok(()),
     }
 }

@@ -14,17 +14,28 @@ use crate::plan::Goal;
 use crate::plan::Options;
 
 /// Runs the command.
-pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &DownArgs) -> Result<Exit, CliError> {
+pub(super) async fn run<B: Backend>(
+    world: &World<'_, B>,
+    args: &DownArgs,
+) -> Result<Exit, CliError> {
     world
         .act(async |session| {
             let mut project = world.load(&[])?;
             project.skip_prepare()?;
-            let options = Options { goal: Goal::Down { volumes: args.volumes }, ..Options::default() };
+            let options = Options {
+                goal: Goal::Down {
+                    volumes: args.volumes,
+                },
+                ..Options::default()
+            };
             let (observed, plan) = change::look(session.backend, &project, &options).await?;
             if plan?.steps.is_empty() {
                 return Ok(Ending::nothing_to_do());
             }
-            let limits = Limits { lock_wait: Duration::ZERO, timeout: None };
+            let limits = Limits {
+                lock_wait: Duration::ZERO,
+                timeout: None,
+            };
             let verdict = change::execute(session, &project, &options, &limits).await;
             change::ending(verdict, &observed)
         })

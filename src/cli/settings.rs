@@ -172,12 +172,14 @@ pub fn gather(
 
 fn progress(globals: &Globals, environment: &Environment, terminals: Terminals) -> Mode {
     let dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
+    if globals.quiet {
+        return Mode::None;
+    }
     match globals.progress {
-        _ if globals.quiet => Mode::None,
-        ProgressArg::None => Mode::None,
         ProgressArg::Plain => Mode::Plain,
         ProgressArg::Tty if terminals.stderr => Mode::Tty,
         ProgressArg::Auto if terminals.stderr && !dumb => Mode::Tty,
+        ProgressArg::None => Mode::None,
         ProgressArg::Tty | ProgressArg::Auto => Mode::Plain,
     }
 }

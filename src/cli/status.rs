@@ -8,9 +8,9 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::world::World;
 use crate::backend::Backend;
-use crate::plan::Options;
 use crate::capacity::report::CapacityReport;
 use crate::plan;
+use crate::plan::Options;
 use crate::plan::PlanInput;
 use crate::plan::action::Refusal;
 use crate::report;
@@ -24,11 +24,18 @@ use crate::state::observed::ObservedState;
 const REDRAW: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Runs the command.
-pub(super) async fn run<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<Exit, CliError> {
+pub(super) async fn run<B: Backend>(
+    world: &World<'_, B>,
+    args: &StatusArgs,
+) -> Result<Exit, CliError> {
     loop {
         let converged = once(world, args).await?;
         if !args.watch {
-            return Ok(if args.check && !converged { Exit::Pending } else { Exit::Done });
+            return Ok(if args.check && !converged {
+                Exit::Pending
+            } else {
+                Exit::Done
+            });
         }
         tokio::select! {
             () = tokio::time::sleep(REDRAW) => {}
@@ -52,8 +59,16 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
         Err(Refusal::Capacity(report)) => *report,
         Err(Refusal::Preflight(_)) => CapacityReport::default(),
     };
-    let usage = if args.usage { usage(world, &observed).await? } else { BTreeMap::new() };
-    let input = PlanInput { desired: &project.desired, observed: &observed, options: &options };
+    let usage = if args.usage {
+        usage(world, &observed).await?
+    } else {
+        BTreeMap::new()
+    };
+    let input = PlanInput {
+        desired: &project.desired,
+        observed: &observed,
+        options: &options,
+    };
     let facts = Facts {
         capacity: &capacity,
         wanted: &plan::wanted(&input),
@@ -62,7 +77,11 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
         notes: Vec::new(),
     };
     let document = report::status::document(&project.desired, &observed, facts);
-    world.console.out(&output::render(world.settings.format, &document, tables::status))?;
+    world.console.out(&output::render(
+        world.settings.format,
+        &document,
+        tables::status,
+    ))?;
     Ok(converged)
 }
 
@@ -78,5 +97,8 @@ async fn usage<B: Backend>(
         .map(|one| one.name.clone())
         .collect();
     let measured = world.backend.usage(&running).await?;
-    Ok(measured.into_iter().map(|(name, used)| (name, (used.cpu, used.memory))).collect())
+    Ok(measured
+        .into_iter()
+        .map(|(name, used)| (name, (used.cpu, used.memory)))
+        .collect())
 }

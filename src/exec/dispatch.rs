@@ -132,7 +132,8 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         runner.fleet.close().await;
         return Ended::Failed(Box::new(Failure {
             step: id,
-            error, message,
+            error,
+            message,
             output,
             succeeded: succeeded.into_iter().collect(),
         }));

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shop_gateway::protocol;
@@ -30,6 +32,8 @@ pub struct Fleet<'a, B> {
     state: Mutex<State>,
     /// Held while the prober is made, so that it is made once.
     prober: Mutex<Option<Prober>>,
+    /// A prober was asked for, so there may be one to remove.
+    probes: AtomicBool,
 }
 
 struct State {
@@ -90,6 +94,7 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
                 targets: routes.targets,
             }),
             prober: Mutex::new(None),
+            probes: AtomicBool::new(false),
         }
     }
 
@@ -196,7 +201,8 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
         for gateway in self.state.lock().await.gateways.values_mut() {
             gateway.control = None;
         }
-        if self.prober.lock().await.take().is_some() {
+        drop(self.prober.lock().await.take());
+        if self.probes.load(Ordering::Relaxed) {
             let remove = Action::RemoveContainer {
                 container: names::prober(&self.context.stack),
             };
@@ -258,6 +264,7 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
             .apply(self.context, &remove)
             .await
             .map_err(failed)?;
+        self.probes.store(true, Ordering::Relaxed);
         let create = Action::CreateHelper {
             name: name.clone(),
             role: Role::Prober,
@@ -339,11 +346,25 @@ fn config(lock: u64, state: &State) -> protocol::Config {
     };
     // A routed service without a replica is known too: its requests are answered
     // with "no healthy upstream", not "no route".
-    let routed = state.listeners.values().flat_map(|(_, routes)| routes).map(|route| &route.service);
+    let routed = state
+        .listeners
+        .values()
+        .flat_map(|(_, routes)| routes)
+        .map(|route| &route.service);
     let names: BTreeSet<&String> = routed.chain(state.targets.keys()).collect();
     let service = |name: &String| {
-        let target = |alias: &String| protocol::Target { id: alias.clone(), host: alias.clone(), weight: 1 };
-        let targets = state.targets.get(name).into_iter().flatten().map(target).collect();
+        let target = |alias: &String| protocol::Target {
+            id: alias.clone(),
+            host: alias.clone(),
+            weight: 1,
+        };
+        let targets = state
+            .targets
+            .get(name)
+            .into_iter()
+            .flatten()
+            .map(target)
+            .collect();
         (name.clone(), protocol::Service { targets })
     };
     protocol::Config {

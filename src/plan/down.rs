@@ -27,6 +27,7 @@ pub(super) fn plan(input: &PlanInput<'_>, volumes: bool) -> Plan {
     if whole {
         // The doors close first: a gateway lets its requests finish when it stops.
         for one in &observed.instances {
+            // A prober is left over from a run that was killed.
             if matches!(one.role, Role::Gateway | Role::Keeper | Role::Prober) {
                 doors.push(retire(&mut draft, one, &[]));
             }

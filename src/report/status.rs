@@ -37,7 +37,11 @@ pub struct Facts<'a> {
 }
 
 /// The status of a stack, services in the order of their names.
-pub fn document(desired: &DesiredState, observed: &ObservedState, facts: Facts<'_>) -> StatusDocument {
+pub fn document(
+    desired: &DesiredState,
+    observed: &ObservedState,
+    facts: Facts<'_>,
+) -> StatusDocument {
     let services = desired
         .services
         .values()
@@ -48,7 +52,11 @@ pub fn document(desired: &DesiredState, observed: &ObservedState, facts: Facts<'
         version: VERSION.to_owned(),
         stack: desired.stack.clone(),
         backend: "docker".to_owned(),
-        release: observed.store.as_ref().and_then(|store| store.release.as_ref()).map(|release| release.number),
+        release: observed
+            .store
+            .as_ref()
+            .and_then(|store| store.release.as_ref())
+            .map(|release| release.number),
         converged: facts.converged,
         capacity: Capacities::new(facts.capacity),
         services,
@@ -56,7 +64,12 @@ pub fn document(desired: &DesiredState, observed: &ObservedState, facts: Facts<'
     }
 }
 
-fn one(desired: &DesiredState, service: &ServiceSpec, observed: &ObservedState, facts: &Facts<'_>) -> ServiceStatus {
+fn one(
+    desired: &DesiredState,
+    service: &ServiceSpec,
+    observed: &ObservedState,
+    facts: &Facts<'_>,
+) -> ServiceStatus {
     let instances: Vec<&Instance> = observed
         .instances
         .iter()
@@ -67,8 +80,14 @@ fn one(desired: &DesiredState, service: &ServiceSpec, observed: &ObservedState, 
     };
     let image = observed.images.get(&service.container.image);
     let store = observed.store.as_ref();
-    let targets = store.and_then(|store| store.routes.as_ref()).and_then(|routes| routes.targets.get(&service.name));
-    let routed = desired.ports.iter().any(|port| port.routes.iter().any(|route| route.service == service.name));
+    let targets = store
+        .and_then(|store| store.routes.as_ref())
+        .and_then(|routes| routes.targets.get(&service.name));
+    let routed = desired.ports.iter().any(|port| {
+        port.routes
+            .iter()
+            .any(|route| route.service == service.name)
+    });
     let ready = |it: &Instance| {
         it.state == InstanceState::Running
             && match service.ready {
@@ -85,14 +104,23 @@ fn one(desired: &DesiredState, service: &ServiceSpec, observed: &ObservedState, 
             repo_digest: image.and_then(|image| image.repo_digests.first().cloned()),
         },
         replicas: Replicas {
-            desired: facts.wanted.get(&service.name).copied().unwrap_or(service.replicas),
+            desired: facts
+                .wanted
+                .get(&service.name)
+                .copied()
+                .unwrap_or(service.replicas),
             running: count(&|it| it.state == InstanceState::Running),
             ready: count(&ready),
         },
         ratio: ServiceStatus::ratio(facts.capacity, &service.name),
-        performance: store.and_then(|store| store.performance.get(&service.name)).map(performance),
+        performance: store
+            .and_then(|store| store.performance.get(&service.name))
+            .map(performance),
         ports: ports(desired, &service.name),
-        instances: instances.iter().map(|it| instance(it, ready(it), facts.usage)).collect(),
+        instances: instances
+            .iter()
+            .map(|it| instance(it, ready(it), facts.usage))
+            .collect(),
     }
 }
 
@@ -103,8 +131,15 @@ fn ports(desired: &DesiredState, service: &str) -> Vec<String> {
         .iter()
         .filter(|port| port.routes.iter().any(|route| route.service == service))
         .filter_map(|port| port.host_port);
-    let own = desired.services.get(service).into_iter().flat_map(|service| &service.container.ports);
-    routed.chain(own.filter_map(|port| port.host_port)).map(|port| port.to_string()).collect()
+    let own = desired
+        .services
+        .get(service)
+        .into_iter()
+        .flat_map(|service| &service.container.ports);
+    routed
+        .chain(own.filter_map(|port| port.host_port))
+        .map(|port| port.to_string())
+        .collect()
 }
 
 fn instance(it: &Instance, ready: bool, usage: &BTreeMap<String, (f64, u64)>) -> InstanceStatus {
@@ -134,7 +169,12 @@ fn instance(it: &Instance, ready: bool, usage: &BTreeMap<String, (f64, u64)>) ->
 fn performance(numbers: &Performance) -> PerformanceStatus {
     PerformanceStatus {
         throughput_rps: numbers.throughput_rps,
-        latency_ms: numbers.latency_ms.map(|(p50, p95, p99)| Latency { p50, p95, p99 }),
-        power: numbers.latency_ms.filter(|(p50, ..)| *p50 > 0.0).map(|(p50, ..)| numbers.throughput_rps / p50),
+        latency_ms: numbers
+            .latency_ms
+            .map(|(p50, p95, p99)| Latency { p50, p95, p99 }),
+        power: numbers
+            .latency_ms
+            .filter(|(p50, ..)| *p50 > 0.0)
+            .map(|(p50, ..)| numbers.throughput_rps / p50),
     }
 }

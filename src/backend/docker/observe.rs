@@ -68,9 +68,7 @@ impl Docker {
         let (mut instances, mut foreign) = containers;
         instances.sort_by(|a, b| a.name.cmp(&b.name));
         foreign.sort_by(|a, b| a.name.cmp(&b.name));
-        let store = self
-            .store(query, files.map(|found| found.1), &instances)
-            .await?;
+        let store = self.store(files.map(|found| found.1), &instances).await?;
         Ok(ObservedState {
             engine,
             instances,
@@ -294,7 +292,6 @@ impl Docker {
     /// there; an unlikely one is asked now.
     async fn store(
         &self,
-        query: &Query,
         files: Option<Files>,
         instances: &[Instance],
     ) -> Result<Option<StoreSnapshot>, BackendError> {

@@ -53,11 +53,7 @@ impl Docker {
     }
 }
 
-fn command(
-    name: &str,
-    role: Role,
-    listens: &[Listen],
-) -> Result<Vec<String>, BackendError> {
+fn command(name: &str, role: Role, listens: &[Listen]) -> Result<Vec<String>, BackendError> {
     let mut command: Vec<String> = match role {
         Role::Gateway => {
             // Its own container name: what `gateway control` is told too.
