@@ -264,11 +264,11 @@ pub trait Images: Send + Sync {
     /// Looks up an image.
     fn image<'a>(&'a self, reference: &'a str) -> Pending<'a, Option<ImageInfo>>;
     /// Builds an image.
-    fn build<'a>(
-        &'a self,
+    fn build(
+        &self,
         request: BuildRequest,
         progress: mpsc::Sender<String>,
-    ) -> Pending<'a, ImageInfo>;
+    ) -> Pending<'_, ImageInfo>;
     /// Pulls an image, with the credentials of the Docker configuration.
     fn pull<'a>(
         &'a self,
@@ -279,7 +279,7 @@ pub trait Images: Send + Sync {
     /// Pushes an image, with the credentials of the Docker configuration.
     fn push<'a>(&'a self, reference: &'a str, progress: mpsc::Sender<String>) -> Pending<'a, ()>;
     /// Loads a docker archive.
-    fn load<'a>(&'a self, archive: bytes::Bytes) -> Pending<'a, ()>;
+    fn load(&self, archive: bytes::Bytes) -> Pending<'_, ()>;
 }
 
 /// Builds the image of a service; the way of building belongs to `build`.

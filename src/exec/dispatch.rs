@@ -21,6 +21,7 @@ use super::redact;
 use super::steps::Runner;
 use crate::backend::Backend;
 use crate::backend::BackendError;
+use crate::backend::Change;
 use crate::backend::LogQuery;
 use crate::event::EventKind;
 use crate::plan::action::Action;
@@ -38,11 +39,22 @@ const LOG_LINES: u64 = 20;
 type Running<'a> =
     FuturesUnordered<Pin<Box<dyn Future<Output = (StepId, Result<(), StepError>)> + Send + 'a>>>;
 
+/// How far a run came.
+#[derive(Default)]
+struct Progress {
+    succeeded: BTreeSet<StepId>,
+    failed: Option<(StepId, StepError)>,
+    /// The user asked to stop.
+    halted: bool,
+    /// The time limit passed.
+    expired: bool,
+}
+
 /// Runs a plan. Never panics on a failing backend, never leaves its lock check
 /// out, and returns only when nothing of it is in flight any more.
 pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> Ended {
     let changes = broadcast::Sender::new(EVENTS);
-    let mut watched = match backend.watch(&job.context.stack).await {
+    let watched = match backend.watch(&job.context.stack).await {
         Ok(watched) => watched,
         Err(error) => {
             return Ended::Failed(Box::new(Failure {
@@ -54,17 +66,45 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
             }));
         }
     };
-    let (acted, mut acting) = mpsc::unbounded_channel();
+    let (acted, acting) = mpsc::unbounded_channel();
     let runner = Runner::new(backend, job, emitter, changes.clone(), acted);
+    let progress = drive(&runner, emitter, job, watched, &changes, acting).await;
+    let left = job.plan.steps.len() - progress.succeeded.len();
+    let failed = match progress.failed {
+        Some((id, error)) => Some(report_failure(backend, job, emitter, id, error).await),
+        None => None,
+    };
+    if left > 0 {
+        take_back(backend, job, emitter, &progress.succeeded).await;
+    }
+    runner.fleet.close().await;
+    if let Some(mut failure) = failed {
+        failure.succeeded = progress.succeeded.into_iter().collect();
+        Ended::Failed(Box::new(failure))
+    } else if progress.expired {
+        Ended::TimedOut { left }
+    } else if progress.halted && left > 0 {
+        Ended::Stopped { left }
+    } else {
+        Ended::Done
+    }
+}
+
+/// Releases steps and waits for them until nothing is in flight.
+async fn drive<B: Backend>(
+    runner: &Runner<'_, B>,
+    emitter: &Emitter,
+    job: &Job<'_>,
+    mut watched: mpsc::Receiver<Change>,
+    changes: &broadcast::Sender<Change>,
+    mut acting: mpsc::UnboundedReceiver<StepId>,
+) -> Progress {
     let steps: BTreeMap<StepId, &Step> =
         job.plan.steps.iter().map(|step| (step.id, step)).collect();
+    let mut progress = Progress::default();
     let mut queue = Queue::new(job.plan);
     let mut running: Running<'_> = FuturesUnordered::new();
-    let mut succeeded: BTreeSet<StepId> = BTreeSet::new();
-    let mut failed: Option<(StepId, StepError)> = None;
-    let mut stop = job.stop.clone();
-    let mut stopped = false;
-    let mut timed_out = false;
+    let mut halt = job.stop.clone();
     let mut watching = true;
     let deadline = job.timeout.map(|timeout| Instant::now() + timeout);
     let expired = async {
@@ -77,22 +117,22 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     loop {
         while let Some(id) = queue.take() {
             if let Some(step) = steps.get(&id) {
-                running.push(Box::pin(one(&runner, emitter, job, step)));
+                running.push(Box::pin(one(runner, emitter, job, step)));
             }
         }
         if running.is_empty() {
-            break;
+            return progress;
         }
         tokio::select! {
             Some((id, result)) = running.next() => match result {
                 Ok(()) => {
-                    succeeded.insert(id);
+                    progress.succeeded.insert(id);
                     queue.succeeded(id);
                 }
                 Err(StepError::Stopped { .. }) => queue.close(),
                 Err(error) => {
                     queue.close();
-                    failed.get_or_insert((id, error));
+                    progress.failed.get_or_insert((id, error));
                 }
             },
             Some(id) = acting.recv() => queue.acted(id),
@@ -100,56 +140,46 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
                 Some(change) => { let _ = changes.send(change); }
                 None => watching = false,
             },
-            _ = stop.wait_for(|stop| *stop), if !stopped => {
-                stopped = true;
+            _ = halt.wait_for(|halt| *halt), if !progress.halted => {
+                progress.halted = true;
                 queue.close();
             }
-            () = &mut expired, if !timed_out => {
-                timed_out = true;
+            () = &mut expired, if !progress.expired => {
+                progress.expired = true;
                 queue.close();
                 // Gates end with their own deadline or here, whichever is first.
                 running.clear();
             }
         }
     }
-    let left = queue.left();
-    if let Some((id, error)) = failed {
-        let output = match steps.get(&id) {
-            Some(step) => last_words(backend, job, step, &error).await,
-            None => Vec::new(),
-        };
-        let message = redact(&chain(&error), job.secrets);
-        if let Some(step) = steps.get(&id) {
-            emitter.emit(EventKind::StepFailed {
-                step: id,
-                service: step.service.clone(),
-                what: report::what(step),
-                error: message.clone(),
-                output: output.clone(),
-            });
-        }
-        take_back(backend, job, emitter, &succeeded).await;
-        runner.fleet.close().await;
-        return Ended::Failed(Box::new(Failure {
+}
+
+/// Tells what failed, with what it said last.
+async fn report_failure<B: Backend>(
+    backend: &B,
+    job: &Job<'_>,
+    emitter: &Emitter,
+    id: StepId,
+    error: StepError,
+) -> Failure {
+    let message = redact(&chain(&error), job.secrets);
+    let mut output = Vec::new();
+    if let Some(step) = job.plan.steps.iter().find(|step| step.id == id) {
+        output = last_words(backend, job, step, &error).await;
+        emitter.emit(EventKind::StepFailed {
             step: id,
-            error,
-            message,
-            output,
-            succeeded: succeeded.into_iter().collect(),
-        }));
+            service: step.service.clone(),
+            what: report::what(step),
+            error: message.clone(),
+            output: output.clone(),
+        });
     }
-    if timed_out || stopped {
-        take_back(backend, job, emitter, &succeeded).await;
-    }
-    runner.fleet.close().await;
-    if timed_out {
-        Ended::TimedOut { left }
-    } else if stopped && (left > 0 || succeeded.len() < steps.len()) {
-        Ended::Stopped {
-            left: steps.len() - succeeded.len(),
-        }
-    } else {
-        Ended::Done
+    Failure {
+        step: id,
+        error,
+        message,
+        output,
+        succeeded: Vec::new(),
     }
 }
 
@@ -167,7 +197,7 @@ async fn one<B: Backend>(
         what: what.clone(),
         cause: step.cause.clone(),
     });
-    let result = runner.perform(step).await;
+    let result = Box::pin(runner.perform(step)).await;
     if result.is_ok() {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let service = step.service.clone();

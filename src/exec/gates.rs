@@ -21,7 +21,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// After so many deaths a restart policy is taken for a crash loop.
 const DEATHS: u32 = 3;
 /// A gate without a deadline of its own.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// One container that is waited for.
 pub(super) struct Gatekeeper<'a, B> {

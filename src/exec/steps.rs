@@ -67,11 +67,11 @@ impl<'a, B: Backend> Runner<'a, B> {
 
     /// Does the step and waits for its gate.
     pub(super) async fn perform(&self, step: &Step) -> Result<(), StepError> {
-        let mut stop = self.job.stop.clone();
+        let mut halt = self.job.stop.clone();
         if step.delay_ms > 0 {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(step.delay_ms)) => {}
-                _ = stop.wait_for(|stop| *stop) => return Err(StepError::Stopped { container: String::new() }),
+                _ = halt.wait_for(|halt| *halt) => return Err(StepError::Stopped { container: String::new() }),
             }
         }
         if let Gate::Ready {
@@ -105,15 +105,16 @@ impl<'a, B: Backend> Runner<'a, B> {
         };
         tokio::select! {
             opened = gatekeeper.wait(ready, Duration::from_millis(*monitor_ms), changes) => opened,
-            _ = stop.wait_for(|stop| *stop) => Err(StepError::Stopped { container: container.clone() }),
+            _ = halt.wait_for(|halt| *halt) => Err(StepError::Stopped { container: container.clone() }),
         }
     }
 
     async fn act(&self, step: &Step) -> Result<(), StepError> {
         let _permit = match &step.action {
             Action::BuildImage { .. } | Action::PullImage { .. } => self.images.acquire().await,
-            Action::StopContainer { .. } => self.stops.acquire().await,
-            Action::RemoveTarget { .. } => self.stops.acquire().await,
+            Action::StopContainer { .. } | Action::RemoveTarget { .. } => {
+                self.stops.acquire().await
+            }
             _ => self.calls.acquire().await,
         };
         if !self.job.lock.held() {
@@ -151,7 +152,7 @@ impl<'a, B: Backend> Runner<'a, B> {
                 }
             }
             Action::RecordScale { overrides } => {
-                release::record_scale(self.backend, stack, overrides).await?
+                release::record_scale(self.backend, stack, overrides).await?;
             }
             Action::CreateHelper {
                 name,

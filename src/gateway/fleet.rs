@@ -244,22 +244,20 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
             if let Some(network) = networks
                 .iter()
                 .find(|network| !prober.networks.contains(*network))
-            {
-                if prober
+                && prober
                     .networks
                     .is_disjoint(&networks.iter().cloned().collect())
-                {
-                    let attach = Action::ConnectNetwork {
-                        container: name.clone(),
-                        network: network.clone(),
-                        aliases: Vec::new(),
-                    };
-                    self.backend
-                        .apply(self.context, &attach)
-                        .await
-                        .map_err(failed)?;
-                    prober.networks.insert(network.clone());
-                }
+            {
+                let attach = Action::ConnectNetwork {
+                    container: name.clone(),
+                    network: network.clone(),
+                    aliases: Vec::new(),
+                };
+                self.backend
+                    .apply(self.context, &attach)
+                    .await
+                    .map_err(failed)?;
+                prober.networks.insert(network.clone());
             }
             return Ok(Arc::clone(&prober.control));
         }
@@ -298,10 +296,9 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
             .gateways
             .get(name)
             .and_then(|gateway| gateway.control.as_ref())
+            && !control.is_closed()
         {
-            if !control.is_closed() {
-                return Ok(Arc::clone(control));
-            }
+            return Ok(Arc::clone(control));
         }
         let control = Arc::new(Control::open(self.backend, name, false).await?);
         if let Some(gateway) = state.gateways.get_mut(name) {

@@ -46,6 +46,10 @@ pub(super) async fn all(folder: Option<PathBuf>) -> HashMap<String, DockerCreden
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
+#[expect(
+    clippy::zero_sized_map_values,
+    reason = "only the names matter; serde has no set that skips values"
+)]
 struct Config {
     auths: HashMap<String, serde::de::IgnoredAny>,
     cred_helpers: HashMap<String, serde::de::IgnoredAny>,

@@ -313,6 +313,7 @@ fn ulimits(spec: &ContainerSpec) -> Vec<ResourcesUlimits> {
 
 /// Mounts in the three forms that the engine has for them.
 #[derive(Default)]
+#[expect(clippy::struct_field_names, reason = "the engine's own names")]
 struct Mounts {
     binds: Vec<String>,
     mounts: Vec<bollard::models::Mount>,
