@@ -7,7 +7,13 @@ use crate::stack::report::Report;
 use crate::stack::source::Span;
 
 /// Reports a fault of the parser in plain words.
-pub(super) fn explain(error: &Error, span: Span, text: &str, report: &mut Report) {
+pub(super) fn explain(
+    error: &Error,
+    span: Span,
+    text: &str,
+    tag_and_comma: bool,
+    report: &mut Report,
+) {
     let context = error.context_mark().map(|mark| {
         let number = |count: u64| u32::try_from(count + 1).unwrap_or(u32::MAX);
         Span {
@@ -25,6 +31,11 @@ pub(super) fn explain(error: &Error, span: Span, text: &str, report: &mut Report
         )
     } else {
         words(error.problem())
+    };
+    let hint = if tag_and_comma {
+        Some("put a space between a tag and the comma behind it: `!reset ,`")
+    } else {
+        hint
     };
     // At the end of the file there is nothing to see; where it began there is.
     let at_end = text.lines().count() < span.line as usize;

@@ -7,6 +7,7 @@
 mod fault;
 mod reader;
 mod scalar;
+mod shield;
 
 use std::collections::BTreeMap;
 

@@ -15,6 +15,7 @@ use super::Node;
 use super::Tag;
 use super::Value;
 use super::scalar;
+use super::shield::shield;
 use crate::stack::report::At;
 use crate::stack::report::Report;
 use crate::stack::source::Span;
@@ -29,12 +30,27 @@ const MAX_DEPTH: usize = 128;
 /// Reads every document of a text. What is wrong goes to the report; the
 /// documents before the first fault are returned.
 pub(crate) fn read(text: &str, file: u32, report: &mut Report) -> Vec<Node> {
-    let mut input = text.as_bytes();
+    let Some(shielded) = shield(text) else {
+        report
+            .error(
+                "yaml",
+                Span::file(file),
+                &At::ROOT,
+                "a comma follows a tag without a space",
+            )
+            .hint("put a space between a tag and the comma behind it");
+        return Vec::new();
+    };
+    let mut input = shielded.text.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
     let mut reader = Reader {
         parser,
         text,
+        comma: shielded.comma,
+        last_line: shielded
+            .line_added
+            .then(|| u64::try_from(text.lines().count()).unwrap_or(u64::MAX)),
         file,
         report,
         anchors: BTreeMap::new(),
@@ -59,6 +75,10 @@ struct Stop;
 struct Reader<'r> {
     parser: Parser<&'r mut &'r [u8]>,
     text: &'r str,
+    /// What stands in for a comma.
+    comma: Option<char>,
+    /// The number of lines, when the last one had no line break.
+    last_line: Option<u64>,
     file: u32,
     report: &'r mut Report,
     /// Finished anchors with the number of their nodes.
@@ -72,7 +92,13 @@ impl Reader<'_> {
     fn next(&mut self) -> Result<Event, Stop> {
         self.parser.parse().map_err(|error| {
             let mark = error.problem_mark().unwrap_or_default();
-            super::fault::explain(&error, self.span(mark, mark), self.text, self.report);
+            super::fault::explain(
+                &error,
+                self.span(mark, mark),
+                self.text,
+                self.comma.is_some(),
+                self.report,
+            );
             Stop
         })
     }
@@ -113,6 +139,12 @@ impl Reader<'_> {
                 ..
             } => {
                 let plain = matches!(style, ScalarStyle::Plain);
+                let mut value = self.restored(value);
+                let tag = tag.map(|tag| self.restored(tag));
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                if block && self.last_line == Some(event.end_mark.line) && value.ends_with('\n') {
+                    value.pop();
+                }
                 let mut node = Node::new(self.scalar(tag.as_deref(), value, plain, span), span);
                 node.tag = merge_tag(tag.as_deref());
                 self.keep(anchor, &node, 1);
@@ -145,6 +177,14 @@ impl Reader<'_> {
                 Ok((node, size))
             }
             _ => self.stop("yaml", span, "unexpected end of a YAML node"),
+        }
+    }
+
+    /// A text with its commas put back.
+    fn restored(&self, text: String) -> String {
+        match self.comma {
+            Some(comma) => text.replace(comma, ","),
+            None => text,
         }
     }
 
@@ -451,8 +491,32 @@ mod tests {
             ("a: [1\n", "yaml f:1:4"),
             ("a: !!int x\n", "yaml f:1:4"),
             ("a: b\n c: d\n", "yaml f:2:3"),
+            ("{a: !reset, b: c}\n", "unknown-tag f:1:5, yaml f:1:14"),
+            ("\"\\", "yaml f:1:1"),
         ] {
             assert_eq!(tree(text).1, wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_line_may_end_without_a_break() {
+        for (text, wanted) in [
+            ("a: |\n  one\n  two", "one\ntwo"),
+            ("a: |\n  one\n  two\n", "one\ntwo\n"),
+            ("a: |+\n  one", "one"),
+            ("a: >\n  one\n  two", "one two"),
+            ("a: >-\n  one\n", "one"),
+            ("a: \"q\"", "q"),
+            ("a: \"one !x, two\"", "one !x, two"),
+            ("a: say - !x, two", "say - !x, two"),
+        ] {
+            let (root, problems) = tree(text);
+            assert_eq!(problems, "", "{text}");
+            assert_eq!(
+                root.as_ref().and_then(|root| root.text_of("a")),
+                Some(wanted),
+                "{text}"
+            );
         }
     }
 

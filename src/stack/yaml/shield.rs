@@ -1,0 +1,134 @@
+//! Keeps texts away from the parser on which it would panic, without changing
+//! what they mean.
+//!
+//! libyaml-safer 0.3 panics at the end of a text without a line break, and on
+//! a tag that a comma follows (`{ports: !reset, …}`), which yaml.v3 takes for a
+//! part of the tag. A release build cannot catch a panic, so such texts must
+//! not reach it. Test: the noise in `reader.rs`.
+
+use std::borrow::Cow;
+
+/// Characters that a tag may hold: one that the text does not hold stands in
+/// for the comma.
+const STAND_INS: [char; 14] = [
+    '~', ';', '@', '=', '+', '$', '(', ')', '*', '\'', '?', '&', '_', '/',
+];
+
+/// A text that can be parsed.
+pub(super) struct Shielded<'t> {
+    /// The text; every character is in the place of its original.
+    pub(super) text: Cow<'t, str>,
+    /// What stands in for a comma, everywhere in the text.
+    pub(super) comma: Option<char>,
+    /// A line break was added at the end.
+    pub(super) line_added: bool,
+}
+
+/// Shields a text. `None`: it has commas behind tags, and every character that
+/// could stand in for them.
+pub(super) fn shield(text: &str) -> Option<Shielded<'_>> {
+    let commas = commas_behind_tags(text);
+    let line_added = !text.is_empty() && !text.ends_with('\n');
+    if commas.is_empty() && !line_added {
+        return Some(Shielded {
+            text: Cow::Borrowed(text),
+            comma: None,
+            line_added,
+        });
+    }
+    let mut shielded = String::with_capacity(text.len() + 1);
+    let mut comma = None;
+    let mut rest = 0;
+    if !commas.is_empty() {
+        let stand_in = STAND_INS
+            .into_iter()
+            .find(|stand_in| !text.contains(*stand_in))?;
+        comma = Some(stand_in);
+        for index in commas {
+            shielded.push_str(&text[rest..index]);
+            shielded.push(stand_in);
+            rest = index + 1;
+        }
+    }
+    shielded.push_str(&text[rest..]);
+    if line_added {
+        shielded.push('\n');
+    }
+    Some(Shielded {
+        text: Cow::Owned(shielded),
+        comma,
+        line_added,
+    })
+}
+
+/// Line breaks of YAML 1.1; the parser knows no later ones.
+const BREAKS: [char; 5] = ['\r', '\n', '\u{85}', '\u{2028}', '\u{2029}'];
+
+/// The commas that follow a tag without a space. Some of them may stand in
+/// quotes or comments: there they are only put back.
+fn commas_behind_tags(text: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut inside_tag = false;
+    for (index, character) in text.char_indices() {
+        match character {
+            '!' => inside_tag = inside_tag || begins_token(&text[..index]),
+            ',' if inside_tag => found.push(index),
+            ' ' | '\t' | '\r' | '\n' | '[' | ']' | '{' | '}' | '"' => inside_tag = false,
+            other if !other.is_ascii() => inside_tag = false,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Whether a tag may begin behind this text: after an indicator, the end of
+/// another node, an anchor, or at the begin of a line.
+fn begins_token(before: &str) -> bool {
+    let trimmed = before.trim_end_matches([' ', '\t']);
+    if trimmed.is_empty()
+        || trimmed.ends_with(BREAKS)
+        || trimmed.ends_with(['[', ']', '{', '}', ',', ':', '-', '?', '"', '\''])
+    {
+        return true;
+    }
+    if trimmed.len() == before.len() {
+        return false;
+    }
+    // `&anchor !tag`
+    let word = trimmed
+        .rfind(|character: char| BREAKS.contains(&character) || " \t[{,".contains(character))
+        .map_or(trimmed, |index| &trimmed[index..]);
+    let word = word.trim_start_matches(|character: char| {
+        !character.is_ascii_graphic() || "[{,".contains(character)
+    });
+    word.starts_with('&')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_commas_behind_tags_are_replaced() {
+        for (text, wanted) in [
+            ("{a: !reset, b: c}\n", "{a: !reset~ b: c}\n"),
+            ("[!x, !y,z]\n", "[!x~ !y~z]\n"),
+            ("{a: {}!t,}\n", "{a: {}!t~}\n"),
+            ("[&a !x, b]\n", "[&a !x~ b]\n"),
+            ("{a: ~, b: !x, c}\n", "{a: ~, b: !x; c}\n"),
+            ("[a!, b !, c]\n", "[a!, b !, c]\n"),
+            ("a: !reset [b, c]\n", "a: !reset [b, c]\n"),
+            ("a: b", "a: b\n"),
+            ("", ""),
+        ] {
+            assert_eq!(
+                shield(text)
+                    .map(|shielded| shielded.text.into_owned())
+                    .as_deref(),
+                Some(wanted)
+            );
+        }
+        let all: String = STAND_INS.into_iter().collect();
+        assert!(shield(&format!("[!x, \"{all}\"]\n")).is_none());
+    }
+}
