@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use tokio::sync::mpsc;
 
 use super::context::Files;
+use super::identity;
 use super::recipe::Recipe;
 use crate::backend::BackendError;
 use crate::backend::BuildImages;
@@ -46,9 +47,18 @@ impl<'a, I: Images> Builder<'a, I> {
             source: error.into(),
         };
         let files = Files::find(recipe).map_err(unreadable)?;
+        let (context, content) = files.archive(service).map_err(unreadable)?;
+        // The tag promises a content: one that changed since must not get it.
+        if identity::name(recipe, &files.dockerfile, &content) != *tag {
+            return Err(BackendError::Build {
+                tag: tag.clone(),
+                reason: "its files changed after the plan was made".to_owned(),
+                output: Vec::new(),
+            });
+        }
         Ok(BuildRequest {
             tag: tag.clone(),
-            context: files.archive(service).map_err(unreadable)?,
+            context,
             dockerfile: files.dockerfile,
             args: recipe.args.clone(),
             target: recipe.target.clone(),

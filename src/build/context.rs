@@ -62,13 +62,9 @@ impl Files {
         }
         let (dockerfile, extra) =
             dockerfile(recipe).map_err(|(path, error)| unreadable(&path, error))?;
-        let ignore_path = root.join(".dockerignore");
-        let rules = match fs::read_to_string(&ignore_path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(unreadable(&ignore_path, error)),
-        };
-        let always = vec![dockerfile.clone(), ".dockerignore".to_owned()];
+        let (rules, rules_file) =
+            ignore_rules(recipe).map_err(|(path, error)| unreadable(&path, error))?;
+        let always = vec![dockerfile.clone(), rules_file];
         let ignore = IgnoreFile::parse(&rules, always).map_err(|pattern| BuildError::Pattern {
             service: recipe.service.clone(),
             pattern,
@@ -114,47 +110,39 @@ impl Files {
             let content = entry
                 .content()
                 .map_err(|source| entry.unreadable(service, source))?;
-            let kind = match entry.kind {
-                Kind::File => 'f',
-                Kind::Folder => 'd',
-                Kind::Link => 'l',
-            };
-            digest.update(format!(
-                "{kind} {:o} {} {}\0",
-                entry.mode,
-                entry.name,
-                content.len()
-            ));
-            digest.update(content);
+            entry.count_in(&mut digest, &content);
         }
-        Ok(digest
-            .finalize()
-            .iter()
-            .fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            }))
+        Ok(text(digest))
     }
 
     /// The context as a tar archive without times and owners, so that the same
-    /// files make the same archive.
-    pub(super) fn archive(&self, service: &str) -> Result<bytes::Bytes, BuildError> {
+    /// files make the same archive; and the digest of exactly what is in it.
+    pub(super) fn archive(&self, service: &str) -> Result<(bytes::Bytes, String), BuildError> {
+        let mut digest = Sha256::new();
         let mut archive = tar::Builder::new(Vec::new());
         for entry in &self.entries {
-            entry
-                .append(&mut archive)
-                .map_err(|source| entry.unreadable(service, source))?;
+            let unreadable = |source| entry.unreadable(service, source);
+            let content = entry.content().map_err(unreadable)?;
+            entry.count_in(&mut digest, &content);
+            entry.append(&mut archive, &content).map_err(unreadable)?;
         }
         let unfinished = |source| BuildError::Unreadable {
             service: service.to_owned(),
             path: PathBuf::from("context"),
             source,
         };
-        archive
-            .into_inner()
-            .map(bytes::Bytes::from)
-            .map_err(unfinished)
+        let archive = archive.into_inner().map_err(unfinished)?;
+        Ok((archive.into(), text(digest)))
     }
+}
+
+fn text(digest: Sha256) -> String {
+    let mut text = String::new();
+    for byte in digest.finalize() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 impl Entry {
@@ -169,8 +157,18 @@ impl Entry {
         }
     }
 
-    fn append(&self, archive: &mut tar::Builder<Vec<u8>>) -> io::Result<()> {
-        let content = self.content()?;
+    fn count_in(&self, digest: &mut Sha256, content: &[u8]) {
+        let kind = match self.kind {
+            Kind::File => 'f',
+            Kind::Folder => 'd',
+            Kind::Link => 'l',
+        };
+        let (mode, name, size) = (self.mode, &self.name, content.len());
+        digest.update(format!("{kind} {mode:o} {name} {size}\0"));
+        digest.update(content);
+    }
+
+    fn append(&self, archive: &mut tar::Builder<Vec<u8>>, content: &[u8]) -> io::Result<()> {
         let mut header = tar::Header::new_gnu();
         header.set_mode(self.mode);
         header.set_uid(0);
@@ -184,13 +182,13 @@ impl Entry {
             }
             Kind::Link => {
                 header.set_entry_type(tar::EntryType::Symlink);
-                let target = String::from_utf8_lossy(&content).into_owned();
+                let target = String::from_utf8_lossy(content).into_owned();
                 archive.append_link(&mut header, &self.name, target)
             }
             Kind::File => {
                 header.set_entry_type(tar::EntryType::Regular);
                 header.set_size(content.len() as u64);
-                archive.append_data(&mut header, &self.name, content.as_slice())
+                archive.append_data(&mut header, &self.name, content)
             }
         }
     }
@@ -206,6 +204,22 @@ impl Entry {
             source,
         }
     }
+}
+
+/// The ignore rules and the file's name: `<Dockerfile>.dockerignore` goes before
+/// `.dockerignore`.
+fn ignore_rules(recipe: &Recipe) -> Result<(String, String), (PathBuf, io::Error)> {
+    let general = ".dockerignore".to_owned();
+    let own = format!("{}{general}", recipe.dockerfile.display());
+    for name in [own, general.clone()] {
+        let path = recipe.context.join(&name);
+        match fs::read_to_string(&path) {
+            Ok(text) => return Ok((text, name)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err((path, error)),
+        }
+    }
+    Ok((String::new(), general))
 }
 
 /// Name of the Dockerfile in the archive, and its entry where the walk of the
@@ -248,8 +262,11 @@ fn entry(name: String, path: PathBuf, metadata: &fs::Metadata, kind: Kind) -> En
         } else {
             0
         },
+        // A content can change while its time of modification is kept, but not
+        // its time of change.
         changed: (
-            i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+            nanos(metadata.mtime(), metadata.mtime_nsec())
+                .max(nanos(metadata.ctime(), metadata.ctime_nsec())),
             // A folder's time changes with files that the context may not even hold.
             if kind == Kind::Folder {
                 0
@@ -258,6 +275,10 @@ fn entry(name: String, path: PathBuf, metadata: &fs::Metadata, kind: Kind) -> En
             },
         ),
     }
+}
+
+fn nanos(secs: i64, nanos: i64) -> i128 {
+    i128::from(secs) * 1_000_000_000 + i128::from(nanos)
 }
 
 fn walk(
@@ -282,7 +303,7 @@ fn walk(
         } else {
             continue; // Sockets and pipes have no place in an image.
         };
-        let ignored = ignore.ignores(&path, kind == Kind::Folder);
+        let ignored = ignore.ignores(&path);
         if !ignored {
             let mut one = entry(path.to_string_lossy().into_owned(), full, &metadata, kind);
             if kind == Kind::Folder {

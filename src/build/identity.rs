@@ -38,14 +38,17 @@ pub fn tag(recipe: &Recipe, cache: &Path) -> Result<Option<String>, BuildError> 
             digest
         }
     };
+    Ok(Some(name(recipe, &files.dockerfile, &content)))
+}
+
+/// The tag for a context with this digest.
+pub(super) fn name(recipe: &Recipe, dockerfile: &str, content: &str) -> String {
     // A map of strings cannot fail to serialise.
     let settings = serde_json::to_string(recipe).unwrap_or_default();
-    let digest = hex(format!("{FORMAT}\n{content}\n{}\n{settings}", files.dockerfile).as_bytes());
-    let name = format!("{}-{}", recipe.stack, recipe.service);
-    Ok(Some(format!(
-        "{name}:{}",
-        digest.get(..12).unwrap_or_default()
-    )))
+    let digest = hex(format!("{FORMAT}\n{content}\n{dockerfile}\n{settings}").as_bytes());
+    // Service names may have capitals, image names must not.
+    let name = format!("{}-{}", recipe.stack, recipe.service).to_lowercase();
+    format!("{name}:{}", digest.get(..12).unwrap_or_default())
 }
 
 #[cfg(test)]

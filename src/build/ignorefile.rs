@@ -1,22 +1,25 @@
 //! `.dockerignore`: which files of a folder are part of its build context.
 //!
-//! Docker's patterns are not Git's: each is anchored at the context's root, so
-//! every pattern gets a leading slash before the `ignore` crate reads it. The last
-//! pattern that matches a path, or a folder above it, decides.
+//! Docker's rules are not Git's: every pattern is anchored at the context's root, and
+//! the last pattern that covers a path, or a folder above it, decides, so `!src` takes
+//! back what an earlier `**/*.rs` left out.
 
 use std::path::Path;
 
-use ignore::gitignore::Gitignore;
-use ignore::gitignore::GitignoreBuilder;
+use super::pattern::Pattern;
 
 /// The rules of one context.
 pub(super) struct IgnoreFile {
-    rules: Gitignore,
+    rules: Vec<Rule>,
     /// Paths that are part of the context whatever the rules say.
     always: Vec<String>,
-    /// Literal beginnings of the exceptions (`!pattern`), to know which ignored
-    /// folders may still hold something.
-    exceptions: Vec<String>,
+}
+
+struct Rule {
+    pattern: Pattern,
+    /// The pattern up to its first wildcard.
+    literal: String,
+    takes_back: bool,
 }
 
 impl IgnoreFile {
@@ -25,56 +28,52 @@ impl IgnoreFile {
     /// # Errors
     /// The pattern that cannot be read.
     pub(super) fn parse(text: &str, always: Vec<String>) -> Result<Self, String> {
-        let mut builder = GitignoreBuilder::new("");
-        let mut exceptions = Vec::new();
+        let mut rules = Vec::new();
         let text = text.trim_start_matches('\u{feff}');
-        for line in text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        {
-            let (not, pattern) = match line.strip_prefix('!') {
-                Some(rest) => ("!", rest.trim()),
-                None => ("", line),
+        // A comment starts in the first column.
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let line = line.trim();
+            let (takes_back, pattern) = match line.strip_prefix('!') {
+                Some(rest) => (true, rest.trim()),
+                None => (false, line),
             };
-            let pattern = clean(pattern);
-            if pattern.is_empty() {
+            let text = clean(pattern);
+            if text.is_empty() {
                 continue;
             }
-            if !not.is_empty() {
-                let literal = pattern
-                    .split(['*', '?', '[', '\\'])
-                    .next()
-                    .unwrap_or_default();
-                exceptions.push(literal.to_owned());
-            }
-            builder
-                .add_line(None, &format!("{not}/{pattern}"))
-                .map_err(|_| line.to_owned())?;
+            let literal = text.split(['*', '?', '[', '\\']).next();
+            rules.push(Rule {
+                pattern: Pattern::new(&text).ok_or_else(|| line.to_owned())?,
+                literal: literal.unwrap_or_default().to_owned(),
+                takes_back,
+            });
         }
-        let rules = builder.build().map_err(|error| error.to_string())?;
-        Ok(Self {
-            rules,
-            always,
-            exceptions,
-        })
+        Ok(Self { rules, always })
     }
 
     /// Whether a path, relative to the context, is left out.
-    pub(super) fn ignores(&self, path: &Path, is_folder: bool) -> bool {
-        if self.always.iter().any(|always| Path::new(always) == path) {
+    pub(super) fn ignores(&self, path: &Path) -> bool {
+        let path = path.to_string_lossy();
+        if self.always.iter().any(|always| *always == path) {
             return false;
         }
-        self.rules
-            .matched_path_or_any_parents(path, is_folder)
-            .is_ignore()
+        let mut ignored = false;
+        for rule in &self.rules {
+            if rule.takes_back == ignored && rule.pattern.covers(&path) {
+                ignored = !rule.takes_back;
+            }
+        }
+        ignored
     }
 
-    /// Whether an ignored folder may still hold something that is not.
+    /// Whether an ignored folder may still hold something that is not. An exception
+    /// with wildcards is looked for as `BuildKit` does it.
     pub(super) fn may_hold(&self, folder: &Path) -> bool {
         let folder = format!("{}/", folder.display());
         let below = |literal: &str| literal.starts_with(&folder) || folder.starts_with(literal);
-        self.exceptions.iter().any(|literal| below(literal))
+        self.rules
+            .iter()
+            .any(|rule| rule.takes_back && below(&rule.literal))
             || self.always.iter().any(|path| path.starts_with(&folder))
     }
 }
@@ -112,7 +111,7 @@ mod tests {
         ];
         let file = IgnoreFile::parse(rules, vec!["Dockerfile".into()]).expect("rules");
         all.into_iter()
-            .filter(|path| !file.ignores(Path::new(path), false))
+            .filter(|path| !file.ignores(Path::new(path)))
             .collect()
     }
 
@@ -157,6 +156,28 @@ mod tests {
             kept("# comment\n\n /target/ \n./src//deep"),
             ["Dockerfile", "a.log", "src/a.rs", "src/a.log"]
         );
+    }
+
+    #[test]
+    fn a_later_exception_takes_back_what_a_deeper_pattern_left_out() {
+        assert_eq!(
+            kept("**/*.log\n!src"),
+            [
+                "Dockerfile",
+                "src/a.rs",
+                "src/a.log",
+                "src/deep/b.log",
+                "target/image/x",
+                "target/y"
+            ]
+        );
+        assert_eq!(kept("**\n!target/y"), ["Dockerfile", "target/y"]);
+    }
+
+    #[test]
+    fn a_bad_pattern_is_named() {
+        let error = IgnoreFile::parse("a\n[b", Vec::new()).err();
+        assert_eq!(error.as_deref(), Some("[b"));
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! "nothing changed" is known before the engine is asked anything. The builder
 //! itself is the backend's ([`crate::backend::Images`]).
 //!
-//! In reading order: [`recipe`] what a build is, `ignorefile` which files a context
-//! has, `context` the files themselves, [`identity`] the digest, [`prepare`] the
+//! In reading order: [`recipe`] what a build is, `pattern` and `ignorefile` which files a
+//! context has, `context` the files themselves, [`identity`] the digest, [`prepare`] the
 //! commands before it, [`builder`] the build, `memo` what the last look found.
 
 pub mod builder;
@@ -13,6 +13,7 @@ mod context;
 pub mod identity;
 mod ignorefile;
 mod memo;
+mod pattern;
 pub mod prepare;
 pub mod recipe;
 

@@ -38,7 +38,7 @@ pub(crate) async fn output(world: &World, container: &str, command: &[&str]) -> 
             .collect(),
         ..ExecRequest::default()
     };
-    let (reader, writer) = tokio::io::simplex(1 << 16);
+    let (reader, writer) = tokio::io::duplex(1 << 16);
     let run = world.docker.exec(
         &request,
         None,
@@ -339,8 +339,8 @@ async fn networks_volumes_and_images_that_are_asked_for_are_looked_up() {
     let query = Query {
         stack: world.stack.clone(),
         images: [world.context.helper_image.clone(), "none:1".to_owned()].into(),
-        networks: [other.name("net"), "none".to_owned()].into(),
-        volumes: [other.name("vol"), "none".to_owned()].into(),
+        networks: [other.name("net"), world.name("absent")].into(),
+        volumes: [other.name("vol"), world.name("absent")].into(),
         foreign: false,
     };
     let found = world.docker.observe(&query).await.unwrap();

@@ -11,9 +11,11 @@ use shopctl::backend::Context;
 use shopctl::backend::Holder;
 use shopctl::backend::Lease as _;
 use shopctl::backend::Lock;
+use shopctl::backend::Watch as _;
 use shopctl::backend::docker::Docker;
 use shopctl::backend::docker::Settings;
 use shopctl::state::names;
+use shopctl::state::observed::InstanceState;
 
 use crate::world::World;
 
@@ -97,12 +99,17 @@ async fn a_killed_holder_frees_the_lock_at_once() {
     let world = World::new().await;
     let mut child = child(&world.context);
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !matches!(take(&world, "probe").await.err(), Some(BackendError::Locked(found))
-        if found.run == "child")
-    {
+    // Asking for the lock here could take it from under the child.
+    let held = async || {
+        let found = world.docker.state(&names::lock(&world.stack)).await;
+        found.is_ok_and(|it| it.state == InstanceState::Running)
+    };
+    while !held().await {
         assert!(Instant::now() < deadline, "the child never took the lock");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let refused = take(&world, "early").await.err();
+    assert!(matches!(refused, Some(BackendError::Locked(found)) if found.run == "child"));
     child.kill().unwrap();
     child.wait().unwrap();
     let killed = Instant::now();

@@ -182,7 +182,7 @@ async fn commands_give_their_output_and_exit_code() {
     assert_eq!(code.unwrap(), 3);
     request.command = ["/shopctl", "echo"].map(ToOwned::to_owned).into();
     request.stdin = true;
-    let (reader, writer) = tokio::io::simplex(1024);
+    let (reader, writer) = tokio::io::duplex(1024);
     let input: &'static [u8] = b"typed";
     let run = world
         .docker
@@ -216,7 +216,7 @@ async fn a_terminal_has_one_stream() {
         tty: true,
         ..ExecRequest::default()
     };
-    let (mut reader, writer) = tokio::io::simplex(1024);
+    let (mut reader, writer) = tokio::io::duplex(1024);
     let sink = Box::new(tokio::io::sink());
     let run = world.docker.exec(&request, None, Box::new(writer), sink);
     let mut text = String::new();

@@ -312,8 +312,9 @@ impl Docker {
             .iter()
             .filter(|one| one.role == Role::Gateway && one.state == InstanceState::Running)
             .filter_map(|one| {
-                let name = one.name.clone();
-                files.get(&format!("stats/{name}.json")).map(Vec::as_slice)
+                files
+                    .get(&format!("stats/{}.json", one.name))
+                    .map(Vec::as_slice)
             })
             .collect();
         let routes = files.get("routes.json").map(Vec::as_slice);
