@@ -1,16 +1,13 @@
 //! `config`: the resolved stack file, or lists from it.
 
-use std::collections::BTreeMap;
-
 use super::args::ConfigArgs;
 use super::desk::Desk;
 use super::desk::known;
 use super::error::CliError;
 use super::exit::Exit;
-use super::project::Project;
 use crate::report::Format;
-use crate::stack::config::Document;
-use crate::state::digest;
+use crate::report::tables;
+use crate::stack::Loaded;
 
 /// Prints it.
 pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> {
@@ -23,7 +20,7 @@ pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> 
         ));
     }
     if let Some(service) = &args.hash {
-        return hash(desk, service);
+        return hash(desk, &loaded, service);
     }
     let document = &loaded.document;
     let list = if args.services {
@@ -40,7 +37,18 @@ pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> 
         let line = |(name, value): (&String, &String)| format!("{name}={value}");
         Some(document.environment().iter().map(line).collect())
     } else if args.variables {
-        Some(variables(document))
+        let rows = document.variables().iter().map(|used| {
+            let or_none = |text: &Option<String>| text.clone().unwrap_or_default();
+            [
+                used.name.clone(),
+                used.required.to_string(),
+                or_none(&used.default),
+                or_none(&used.alternate),
+            ]
+        });
+        let rows: Vec<[String; 4]> = rows.collect();
+        desk.answer(&document.variables(), |_| tables::variables(&rows))?;
+        return Ok(Exit::Done);
     } else {
         None
     };
@@ -62,35 +70,16 @@ pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> 
     Ok(Exit::Done)
 }
 
-/// Names of the variables, as far as the document knows them.
-fn variables(document: &Document) -> Vec<String> {
-    document.environment().keys().cloned().collect()
-}
-
-/// `SERVICE DIGEST`, the digest being that of the service's container.
-fn hash(desk: &Desk<'_>, service: &str) -> Result<Exit, CliError> {
-    let loaded = desk.load(&[])?;
-    let only: Vec<String> = match service {
-        "*" => Vec::new(),
+/// `SERVICE HASH`, Docker Compose's own.
+fn hash(desk: &Desk<'_>, loaded: &Loaded, services: &str) -> Result<Exit, CliError> {
+    let wanted: Vec<String> = match services {
+        "*" => loaded.document.services(),
         names => names.split(',').map(str::to_owned).collect(),
     };
-    known(&loaded, &only)?;
-    let project = Project::new(
-        loaded.stack,
-        &desk.settings.load.environment,
-        &desk.settings.cache,
-        &only,
-    )?;
-    let files: BTreeMap<String, String> = project
-        .desired
-        .files
-        .iter()
-        .map(|(name, set)| (name.clone(), digest::file_set(set)))
-        .collect();
-    for service in project.desired.services.values() {
-        if only.is_empty() || only.contains(&service.name) {
-            let digest = digest::revision(&service.container, &files);
-            desk.console.out(&format!("{} {digest}", service.name))?;
+    known(loaded, &wanted)?;
+    for service in wanted {
+        if let Some(hash) = loaded.document.hash(&service) {
+            desk.console.out(&format!("{service} {hash}"))?;
         }
     }
     Ok(Exit::Done)

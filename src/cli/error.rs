@@ -279,7 +279,7 @@ impl From<BackendError> for CliError {
         };
         match &error {
             BackendError::Unreachable { target, .. } if target.starts_with("unix://") => {
-                failure.hint("shopctl doctor; it names what is missing and the command that mends it")
+                failure.hint("shopctl doctor")
             }
             BackendError::Unreachable { .. } => {
                 failure.hint("check DOCKER_HOST and --context, then: shopctl doctor")

@@ -381,6 +381,15 @@ pub fn doctor(document: &DoctorDocument) -> View {
         .lines(&mends)
 }
 
+/// `config --variables`: name, whether it must be set, default, alternate value.
+pub fn variables(rows: &[[String; 4]]) -> View {
+    let rows = rows.iter().map(|row| row.to_vec()).collect();
+    View::default().table(
+        &["NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE"],
+        rows,
+    )
+}
+
 /// Bytes as people write them, with one digit after the point where it says
 /// something.
 pub fn bytes(bytes: u64) -> String {

@@ -77,6 +77,19 @@ fn config_hash_changes_with_the_environment_alone() {
 }
 
 #[test]
+fn config_lists_the_variables_of_the_file() {
+    let bench = Bench::new(
+        "services:\n  a: { image: \"x:${TAG:-1}\", environment: { K: \"${KEY:?set it}\" } }\n",
+    );
+    assert_eq!(bench.run(&["config", "-q"]).code, 20, "KEY is not set");
+    let mut bench = bench;
+    bench.set("KEY", "secret");
+    insta::assert_snapshot!(bench.run(&["config", "--variables"]));
+    let raw = bench.run(&["config", "--no-interpolate", "-o", "json"]).json();
+    assert_eq!(raw["services"]["a"]["image"], "x:${TAG:-1}");
+}
+
+#[test]
 fn plan_says_why_and_shows_no_value() {
     let bench = bench();
     insta::assert_snapshot!(bench.run(&["plan"]));
