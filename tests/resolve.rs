@@ -330,10 +330,8 @@ configs:
 ";
     let stack = stack(text);
     let key = PathBuf::from("/keys/web.key");
-    assert_eq!(
-        resolve::files(&stack).into_iter().collect::<Vec<_>>(),
-        [key.clone()]
-    );
+    let files: Vec<PathBuf> = resolve::files(&stack).into_iter().collect();
+    assert_eq!(files, std::slice::from_ref(&key));
     let problems = resolve::resolve(&stack, &Inputs::default()).expect_err("no key");
     assert!(problems.to_string().contains("/keys/web.key"), "{problems}");
     let inputs = Inputs {

@@ -75,7 +75,7 @@ mod tests {
             demand: Demand {
                 cpu_milli: 500,
                 cpu_source: DemandSource::Limit,
-                memory: 1 << 20,
+                memory: 64 << 20,
                 memory_source: DemandSource::Limit,
             },
             ..ServiceSpec::default()
@@ -85,7 +85,9 @@ mod tests {
         assert_eq!((live.memory, live.nano_cpus, live.pids), (None, None, None));
         assert_eq!(live.memory_reservation, None);
         service.demand.memory_source = DemandSource::Reservation;
-        assert_eq!(container(&service).live.memory_reservation, Some(1 << 20));
+        assert_eq!(container(&service).live.memory_reservation, Some(64 << 20));
+        service.demand.memory = 1 << 20;
+        assert_eq!(container(&service).live.memory_reservation, Some(6 << 20));
         service.container.live.cpu_shares = Some(7);
         assert_eq!(container(&service).live.cpu_shares, Some(7));
     }

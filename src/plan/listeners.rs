@@ -64,7 +64,9 @@ pub(super) fn last(
         && known
             .keys()
             .any(|id| ports.iter().all(|port| port.id != *id));
-    if changed.is_empty() && (!gone || ports.is_empty()) {
+    // The first listeners, where new ports called for them, name no port that is gone.
+    let told = ports.iter().any(|port| !known.contains_key(&port.id));
+    if changed.is_empty() && (!gone || told || ports.is_empty()) {
         return None;
     }
     let mut needs = gateways.all();

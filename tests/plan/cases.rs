@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use shopctl::backend::memory::Behaviour;
+use shopctl::backend::memory::Container;
 use shopctl::backend::memory::World;
 use shopctl::plan::Goal;
 use shopctl::plan::Options;
@@ -17,7 +18,9 @@ use shopctl::plan::check;
 use shopctl::plan::report;
 use shopctl::state::observed::Foreign;
 use shopctl::state::observed::Health;
+use shopctl::state::observed::Instance;
 use shopctl::state::observed::InstanceState;
+use shopctl::state::observed::Role;
 
 use crate::sketch::STACK;
 use crate::sketch::Sketch;
@@ -294,31 +297,12 @@ fn happen(world: &mut World, line: &str) {
             };
             world.behaviours.insert((*service).to_owned(), behaviour);
         }
-        ["prober"] => {
-            let mut one = shopctl::backend::memory::Container::default();
-            one.instance.name = format!("{STACK}-prober");
-            one.instance.role = shopctl::state::observed::Role::Prober;
-            one.instance.state = InstanceState::Running;
-            one.instance.ours = true;
-            one.stack = STACK.to_owned();
-            world.containers.insert(one.instance.name.clone(), one);
-        }
+        ["prober"] => prober(world),
         ["compose", service, slot, rest @ ..] => {
             let port = rest.first().copied().unwrap_or_default();
             world.add_compose_container(STACK, service, slot.parse().unwrap(), port);
         }
-        ["foreign", name, port, rest @ ..] => {
-            let number = |at: usize| rest.get(at).map_or(0, |text| text.parse().unwrap());
-            world.foreign.push(Foreign {
-                name: (*name).to_owned(),
-                project: None,
-                cpu_milli: number(0),
-                memory: number(1) << 20,
-                host_ports: std::iter::once((*port).to_owned())
-                    .filter(|port| port != "-")
-                    .collect(),
-            });
-        }
+        ["foreign", name, port, rest @ ..] => foreign(world, name, port, rest),
         ["scale", service, count] => {
             record_scale(world, service, count.parse().unwrap());
         }
@@ -329,6 +313,39 @@ fn happen(world: &mut World, line: &str) {
         }
         other => panic!("{other:?} cannot happen"),
     }
+}
+
+/// A container outside the stack, with its port (`-` for none), CPU and memory.
+fn foreign(world: &mut World, name: &str, port: &str, rest: &[&str]) {
+    let number = |at: usize| rest.get(at).map_or(0, |text| text.parse().unwrap());
+    world.foreign.push(Foreign {
+        name: name.to_owned(),
+        project: None,
+        cpu_milli: number(0),
+        memory: number(1) << 20,
+        host_ports: std::iter::once(port.to_owned())
+            .filter(|port| port != "-")
+            .collect(),
+    });
+}
+
+/// A prober that a killed run left behind.
+fn prober(world: &mut World) {
+    let instance = Instance {
+        name: format!("{STACK}-prober"),
+        role: Role::Prober,
+        state: InstanceState::Running,
+        ours: true,
+        ..Instance::default()
+    };
+    let container = Container {
+        stack: STACK.to_owned(),
+        instance,
+        ..Container::default()
+    };
+    world
+        .containers
+        .insert(container.instance.name.clone(), container);
 }
 
 fn record_scale(world: &mut World, service: &str, replicas: u32) {
