@@ -30,13 +30,12 @@ pub fn tag(recipe: &Recipe, cache: &Path) -> Result<Option<String>, BuildError> 
         recipe.context.display(),
         recipe.dockerfile.display()
     );
-    let content = match memo::recall(cache, &key, &fingerprint) {
-        Some(digest) => digest,
-        None => {
-            let digest = files.digest(&recipe.service)?;
-            memo::remember(cache, &key, &fingerprint, &digest, files.youngest());
-            digest
-        }
+    let content = if let Some(digest) = memo::recall(cache, &key, &fingerprint) {
+        digest
+    } else {
+        let digest = files.digest(&recipe.service)?;
+        memo::remember(cache, &key, &fingerprint, &digest, files.youngest());
+        digest
     };
     Ok(Some(name(recipe, &files.dockerfile, &content)))
 }

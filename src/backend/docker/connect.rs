@@ -105,7 +105,7 @@ async fn ping(
     let answer = tokio::time::timeout(PING_LIMIT, client.request(request))
         .await
         .map_err(|_| unreachable(target, "no answer within 20 s"))?
-        .map_err(|error| unreachable(target, explained(error)))?;
+        .map_err(|error| unreachable(target, explained(&error)))?;
     if !answer.status().is_success() {
         let status = answer.status();
         return Err(unreachable(
@@ -117,16 +117,18 @@ async fn ping(
 }
 
 /// Names the usual mistake behind an answer that is no HTTP.
-fn explained(error: hyper_util::client::legacy::Error) -> Box<dyn std::error::Error + Send + Sync> {
+fn explained(
+    error: &hyper_util::client::legacy::Error,
+) -> Box<dyn std::error::Error + Send + Sync> {
     if error.is_connect() {
         // The cause says it all; the wrapper only says "client error (Connect)".
-        let mut cause: &(dyn std::error::Error + 'static) = &error;
+        let mut cause: &(dyn std::error::Error + 'static) = error;
         while let Some(inner) = cause.source() {
             cause = inner;
         }
         return cause.to_string().into();
     }
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     let mut last = String::new();
     while let Some(inner) = cause {
         last = inner.to_string();

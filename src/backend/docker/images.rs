@@ -26,11 +26,11 @@ impl Images for Docker {
         Box::pin(self.find_image(reference))
     }
 
-    fn build<'a>(
-        &'a self,
+    fn build(
+        &self,
         request: BuildRequest,
         progress: mpsc::Sender<String>,
-    ) -> Pending<'a, ImageInfo> {
+    ) -> Pending<'_, ImageInfo> {
         Box::pin(self.build_image(request, progress))
     }
 
@@ -47,7 +47,7 @@ impl Images for Docker {
         Box::pin(self.push_image(reference, progress))
     }
 
-    fn load<'a>(&'a self, archive: Bytes) -> Pending<'a, ()> {
+    fn load(&self, archive: Bytes) -> Pending<'_, ()> {
         Box::pin(async move {
             let body = bollard::body_full(archive);
             self.api()

@@ -1,5 +1,7 @@
 //! Log lines of one container.
 
+use std::fmt::Write as _;
+
 use bollard::query_parameters::InspectContainerOptions;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -51,7 +53,8 @@ fn path(container: &str, query: &LogQuery) -> String {
     );
     for (name, time) in [("since", query.since), ("until", query.until)] {
         if let Some(time) = time {
-            path.push_str(&format!("&{name}={time}"));
+            // Writing to a string cannot fail.
+            let _ = write!(path, "&{name}={time}");
         }
     }
     path

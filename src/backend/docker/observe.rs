@@ -40,7 +40,7 @@ use crate::state::observed::Role;
 use crate::state::observed::StoreSnapshot;
 use crate::state::records;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 impl Observe for Docker {
     fn observe<'a>(&'a self, query: &'a Query) -> Pending<'a, ObservedState> {

@@ -23,9 +23,9 @@ use crate::plan::action::InstanceSpec;
 use crate::state::names;
 
 /// A start that hangs for so long will not happen.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_mins(2);
 /// What a stop may take beyond its grace period.
-const STOP_SLACK: Duration = Duration::from_secs(60);
+const STOP_SLACK: Duration = Duration::from_mins(1);
 /// The engine's own grace period, where nobody set one.
 const DEFAULT_GRACE_SECS: i64 = 10;
 
