@@ -11,6 +11,7 @@
 mod support;
 
 mod build;
+mod connect;
 mod containers;
 mod faults;
 mod lock;
