@@ -18,6 +18,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use shopctl::stack::LoadRequest;
+use shopctl::stack::Loaded;
+use shopctl::stack::config::hash_of;
 use shopctl::stack::load;
 
 /// How one case compares.
@@ -121,6 +123,7 @@ fn case(path: &Path, inside: &Path) -> Outcome {
             let printed: Value = serde_json::from_str(&text).unwrap();
             let mut lines = Vec::new();
             differences("", &expected, &printed, &mut lines);
+            hashes(path, inside, &loaded, &mut lines);
             if lines.is_empty() {
                 Outcome::Same
             } else {
@@ -169,6 +172,37 @@ fn request(case: &Value, inside: &Path) -> LoadRequest {
         }
     }
     request
+}
+
+/// Configuration hashes. They were recorded in `/tmp/cc/<case>`, since paths are
+/// part of them; and the peer leaves `env_file` out of account when it prints
+/// them, and not when it starts containers.
+fn hashes(path: &Path, inside: &Path, loaded: &Loaded, lines: &mut Vec<String>) {
+    let Ok(text) = fs::read_to_string(path.join("expected-hash")) else {
+        return;
+    };
+    let recorded_in = format!("/tmp/cc/{}", path.file_name().unwrap().to_string_lossy());
+    for line in text.lines() {
+        let Some((service, expected)) = line.split_once(' ') else {
+            continue;
+        };
+        let uses_env_file = loaded
+            .stack
+            .services
+            .get(service)
+            .is_none_or(|service| !service.env_files.is_empty());
+        if uses_env_file {
+            continue;
+        }
+        let input = loaded.document.hash_input(service).unwrap();
+        let input = input.replace(&*inside.to_string_lossy(), &recorded_in);
+        let digest = hash_of(&input);
+        if digest != expected {
+            lines.push(format!(
+                "hash of {service}: {expected} and ours {digest} of {input}"
+            ));
+        }
+    }
 }
 
 /// Where two documents differ, one line each.

@@ -120,6 +120,6 @@ fn the_article_deploys_as_it_stands() {
     stack.ok(&["plan", "--check"]);
     stack.ok(&["scale", "order_service=2"]);
     assert_eq!(get(8000, "/").expect("it serves").0, 200);
-    stack.ok(&["down", "--yes"]);
+    stack.ok(&["down", "--volumes", "--yes"]);
     assert_eq!(stack.leftovers(), Vec::<String>::new());
 }

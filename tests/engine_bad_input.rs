@@ -120,7 +120,7 @@ fn broken_stack_files_name_the_place_and_change_nothing() {
         ),
         (
             "services:\n  a: { image: x, depends_on: [b] }\n  b: { image: x, depends_on: [a] }\n",
-            "cycle",
+            "wait for each other",
         ),
         ("services:\n\tapp: {}\n", "stack.yaml:2"),
         ("services: [a]\n", "stack.yaml:1"),
@@ -133,7 +133,6 @@ fn broken_stack_files_name_the_place_and_change_nothing() {
             "services:\n  a: { image: x, ports: [\"8000:1\"] }\n  b: { image: x, ports: [\"8000:2\"] }\n",
             "8000",
         ),
-        ("services:\n  app: { build: ./absent }\n", "absent"),
         (
             "services:\n  app: { image: \"${UNSET:?set it}\" }\n",
             "set it",
@@ -149,6 +148,9 @@ fn broken_stack_files_name_the_place_and_change_nothing() {
         let ran = stack.code(20, &["deploy"]);
         says(&ran, &[word, "stack.yaml"]);
     }
+    // The file is right, what it names is not there: the build's own code.
+    stack.write("stack.yaml", "services:\n  app: { build: ./absent }\n");
+    says(&stack.code(21, &["deploy"]), &["absent", "hint"]);
     std::fs::remove_file(stack.path().join("stack.yaml")).expect("removed");
     let ran = stack.code(20, &["deploy"]);
     says(&ran, &["hint"]);

@@ -26,9 +26,10 @@ fn holder(stack: &TestStack) -> std::process::Child {
         .expect("shopctl starts");
     let app = format!("{}-app-1-", stack.name);
     eventually(Duration::from_secs(60), "the app was started", || {
-        stack.containers().into_iter().find(|(name, one)| {
-            name.starts_with(&app) && one.state.is_some_and(|it| it.to_string() == "running")
-        })
+        stack
+            .containers()
+            .into_iter()
+            .find(|(name, state)| name.starts_with(&app) && state.ends_with("running"))
     });
     child
 }
@@ -38,6 +39,10 @@ fn holder(stack: &TestStack) -> std::process::Child {
 fn a_second_deploy_is_told_who_holds_the_lock() {
     let stack = TestStack::new(SLOW);
     let mut first = holder(&stack);
+    stack.write(
+        "stack.yaml",
+        &SLOW.replace("environment: {", "environment: { VERSION: \"2\","),
+    );
     let second = stack.code(60, &["deploy"]);
     assert!(
         second.stderr.contains("hint") && second.stderr.contains("--lock-wait"),

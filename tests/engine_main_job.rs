@@ -185,7 +185,7 @@ services:
     stop_grace_period: 1s
     ports: ["127.0.0.1:{port}:8000"]
     deploy: {{ replicas: 2 }}
-    x-shop: {{ ready: {{ tcp: true, port: 8000 }} }}
+    x-shop: {{ ready: {{ tcp: 8000 }} }}
 "#
     ));
     stack.ok(&["deploy"]);

@@ -15,6 +15,10 @@ const SHARES_MIN: u64 = 2;
 /// Largest CPU weight of the engine.
 const SHARES_MAX: u64 = 262_144;
 
+/// Smallest memory reservation of the engine; a smaller demand still counts as
+/// declared, it is only the kernel's hint that is rounded up.
+const RESERVATION_MIN: i64 = 6 << 20;
+
 /// The service's container with weights and reservations filled in. What the
 /// file sets itself stays.
 pub fn container(service: &ServiceSpec) -> ContainerSpec {
@@ -27,6 +31,10 @@ pub fn container(service: &ServiceSpec) -> ContainerSpec {
             .memory_reservation
             .or_else(|| i64::try_from(demand.memory).ok());
     }
+    spec.live.memory_reservation = spec
+        .live
+        .memory_reservation
+        .map(|bytes| bytes.max(RESERVATION_MIN));
     spec.oom_score_adj = spec.oom_score_adj.or(oom_score_adj(service.class));
     spec
 }

@@ -80,11 +80,12 @@ pub struct Globals {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Files {
     /// Stack file, `-` for stdin; may be repeated, merged in order
-    /// [default: SHOPCTL_FILE, COMPOSE_FILE, else stack.yaml, compose.yaml, … here or above]
     #[arg(
         short = 'f',
         long = "file",
         value_name = "FILE",
+        help = "Stack file, `-` for stdin; may be repeated, merged in order \
+                [default: SHOPCTL_FILE, COMPOSE_FILE, else stack.yaml, compose.yaml, … here or above]",
         help_heading = "Global options"
     )]
     pub files: Vec<PathBuf>,
@@ -177,7 +178,7 @@ pub struct DeployArgs {
     #[arg(long)]
     pub dry_run: bool,
     /// Carry out this plan (from `plan --out`), and refuse when the world has moved
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["services", "dry_run"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["services", "dry_run", "prune", "reset_scale", "pull", "overcommit"])]
     pub plan: Option<PathBuf>,
     /// Build nothing: the images have to be there
     #[arg(long)]

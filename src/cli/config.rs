@@ -14,7 +14,7 @@ use crate::state::digest;
 
 /// Prints it.
 pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> {
-    let loaded = desk.load_with(|request| {
+    let loaded = desk.load_with(true, |request| {
         request.raw = args.no_interpolate;
     })?;
     if args.resolve_image_digests {

@@ -1,6 +1,7 @@
 //! `deploy`: load, observe, plan, show or confirm, execute.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use super::args::DeployArgs;
 use super::change;
@@ -9,6 +10,7 @@ use super::change::Limits;
 use super::change::Session;
 use super::error::CliError;
 use super::exit::Exit;
+use super::planfile;
 use super::project::Project;
 use super::world::World;
 use crate::backend::Backend;
@@ -23,11 +25,15 @@ pub(super) async fn run<B: Backend>(
     args: &DeployArgs,
 ) -> Result<Exit, CliError> {
     if args.dry_run {
-        return super::plan::show(world, &args.services, &options(args, false), false).await;
+        super::plan::show(world, &args.services, &options(args, false)).await?;
+        return Ok(Exit::Done);
     }
     world
         .act(async |session| {
-            let mut project = world.load(&args.services)?;
+            let mut project = match &args.plan {
+                Some(file) => reviewed(world, file).await?,
+                None => world.load(&args.services)?,
+            };
             prepare(session, &mut project, args).await?;
             let mut options = options(args, world.settings.yes);
             let (observed, plan) = confirmed(world, session, &project, &mut options).await?;
@@ -43,6 +49,15 @@ pub(super) async fn run<B: Backend>(
             change::ending(verdict, &observed)
         })
         .await
+}
+
+/// The project of a plan file, whose plan must still be the one made now.
+async fn reviewed<B: Backend>(world: &World<'_, B>, file: &Path) -> Result<Project, CliError> {
+    let filed = planfile::read(&world.settings.load.working_dir.join(file))?;
+    let project = world.load(&filed.only)?;
+    let (_, plan) = change::look(world.backend, &project, &Options::default()).await?;
+    planfile::compare(&filed, &planfile::document(&plan?, &filed.only))?;
+    Ok(project)
 }
 
 fn options(args: &DeployArgs, yes: bool) -> Options {

@@ -28,21 +28,22 @@ impl Desk<'_> {
     /// Loads the stack and prints what is worth a warning; the named services
     /// have to exist.
     pub(super) fn load(&self, services: &[String]) -> Result<Loaded, CliError> {
-        let loaded = self.load_with(|_| {})?;
+        let loaded = self.load_with(self.settings.verbose, |_| {})?;
         known(&loaded, services)?;
         Ok(loaded)
     }
 
-    /// Loads the stack by a changed request.
+    /// Loads the stack by a changed request, with or without advice.
     pub(super) fn load_with(
         &self,
+        advice: bool,
         change: impl FnOnce(&mut LoadRequest),
     ) -> Result<Loaded, CliError> {
         let mut request = self.settings.load.clone();
         change(&mut request);
         let loaded = stack::load(&request)?;
         if !self.settings.quiet {
-            error::print_findings(self.console, &loaded.warnings);
+            error::print_findings(self.console, &loaded.warnings, advice);
         }
         Ok(loaded)
     }

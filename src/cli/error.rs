@@ -114,9 +114,12 @@ impl CliError {
 
     /// Writes it to stderr.
     pub fn print(&self, console: &Console) {
-        for report in &self.reports {
-            console.err(&report.render(console));
-        }
+        let reports: Vec<String> = self
+            .reports
+            .iter()
+            .map(|report| report.render(console))
+            .collect();
+        console.err(&reports.join("\n"));
     }
 }
 
@@ -133,7 +136,7 @@ impl Report {
             let _ = writeln!(text, "{}", self.snippet.trim_end());
         }
         for line in &self.detail {
-            let _ = writeln!(text, "  {line}");
+            let _ = writeln!(text, "{}", format!("  {line}").trim_end());
         }
         for cause in &self.causes {
             let _ = writeln!(text, "cause: {cause}");
@@ -198,9 +201,12 @@ fn report(problem: &Problem) -> Report {
     }
 }
 
-/// Prints what the loader found without failing.
-pub fn print_findings(console: &Console, findings: &[Problem]) {
+/// Prints what the loader found without failing; advice is for those who ask.
+pub fn print_findings(console: &Console, findings: &[Problem], advice: bool) {
     for problem in findings {
+        if problem.severity == Severity::Advice && !advice {
+            continue;
+        }
         let label = match problem.severity {
             Severity::Error => console.paint(Paint::Red, "error:"),
             Severity::Warning => console.paint(Paint::Yellow, "warning:"),

@@ -21,6 +21,7 @@ mod gateway;
 mod init;
 mod logs;
 mod plan;
+mod planfile;
 mod project;
 mod restart;
 mod scale;
@@ -89,9 +90,10 @@ pub fn main() -> std::process::ExitCode {
     let code = match parse(&invocation, &console) {
         Ok(cli) => match cli.command {
             // The data plane brings its own runtime.
-            Command::Gateway(command) => gateway::run(command, &console)
-                .map(Exit::code)
-                .unwrap_or_else(|error| fail(&console, &error)),
+            Command::Gateway(command) => match gateway::run(command, &console) {
+                Ok(exit) => exit.code(),
+                Err(error) => fail(&console, &error),
+            },
             _ => start(&invocation, &cli, console),
         },
         Err(code) => code,

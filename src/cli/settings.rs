@@ -172,14 +172,16 @@ pub fn gather(
 
 fn progress(globals: &Globals, environment: &Environment, terminals: Terminals) -> Mode {
     let dumb = environment.get("TERM").is_some_and(|it| it == "dumb");
-    match globals.progress {
-        _ if globals.quiet => Mode::None,
-        ProgressArg::None => Mode::None,
-        ProgressArg::Plain => Mode::Plain,
-        ProgressArg::Tty if terminals.stderr => Mode::Tty,
-        ProgressArg::Auto if terminals.stderr && !dumb => Mode::Tty,
-        ProgressArg::Tty | ProgressArg::Auto => Mode::Plain,
+    if globals.quiet {
+        return Mode::None;
     }
+    let live = match globals.progress {
+        ProgressArg::None => return Mode::None,
+        ProgressArg::Plain => false,
+        ProgressArg::Tty => terminals.stderr,
+        ProgressArg::Auto => terminals.stderr && !dumb,
+    };
+    if live { Mode::Tty } else { Mode::Plain }
 }
 
 /// `SHOPCTL_FILE` goes before `COMPOSE_FILE`, which the loader reads itself.

@@ -29,17 +29,17 @@ use crate::report::console::Console;
 use crate::stack;
 
 /// What a command works with.
-pub struct World<'a, B> {
+pub(super) struct World<'a, B> {
     /// Where it happens.
-    pub backend: &'a B,
+    pub(super) backend: &'a B,
     /// Flags and environment.
-    pub settings: &'a Settings,
+    pub(super) settings: &'a Settings,
     /// Where it is shown.
-    pub console: &'a Console,
+    pub(super) console: &'a Console,
     /// The program whose binary helpers run: our own.
-    pub binary: PathBuf,
+    pub(super) binary: PathBuf,
     /// stdin is a terminal, so a question may be asked.
-    pub asks: bool,
+    pub(super) asks: bool,
 }
 
 /// Puts our own image on an engine.
@@ -59,7 +59,7 @@ impl<B: Backend> World<'_, B> {
     pub(super) fn load(&self, services: &[String]) -> Result<Project, CliError> {
         let loaded = stack::load(&self.settings.load)?;
         if !self.settings.quiet {
-            print_findings(self.console, &loaded.warnings);
+            print_findings(self.console, &loaded.warnings, self.settings.verbose);
         }
         for name in services {
             if !loaded.stack.services.contains_key(name) {
@@ -75,7 +75,7 @@ impl<B: Backend> World<'_, B> {
             services,
         )?;
         if !self.settings.quiet {
-            print_findings(self.console, &project.warnings);
+            print_findings(self.console, &project.warnings, self.settings.verbose);
         }
         Ok(project)
     }
@@ -143,7 +143,7 @@ impl<B: Backend> World<'_, B> {
                     exit_code: ending.exit.code(),
                 },
                 Err(error) => EventKind::Finished {
-                    outcome: "failed".to_owned(),
+                    outcome: error.exit.outcome().to_owned(),
                     detail: error.summary(),
                     exit_code: error.exit.code(),
                 },

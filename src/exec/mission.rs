@@ -160,6 +160,14 @@ async fn under_lock<B: Backend>(
             steps: plan.steps.len(),
             changes,
         });
+        for note in plan.notes.iter().filter(|note| round == 1 && note.warning) {
+            let message = if note.service.is_empty() {
+                note.message.clone()
+            } else {
+                format!("{}: {}", note.service, note.message)
+            };
+            emitter.emit(EventKind::Warning { message });
+        }
         let job = Job {
             plan: &plan,
             observed: &observed,

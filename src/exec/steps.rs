@@ -21,6 +21,7 @@ use crate::plan::action::Gate;
 use crate::plan::action::Step;
 use crate::plan::action::StepId;
 use crate::release;
+use crate::state::desired::ReadyGate;
 use crate::state::observed::Role;
 
 /// Mutating engine calls in flight at a time; the engine gains little beyond.
@@ -72,6 +73,14 @@ impl<'a, B: Backend> Runner<'a, B> {
                 () = tokio::time::sleep(Duration::from_millis(step.delay_ms)) => {}
                 _ = stop.wait_for(|stop| *stop) => return Err(StepError::Stopped { container: String::new() }),
             }
+        }
+        if let Gate::Ready {
+            networks,
+            ready: ReadyGate::Probe { .. },
+            ..
+        } = &step.gate
+        {
+            self.fleet.ready_to_probe(networks).await?;
         }
         let changes = self.changes.subscribe();
         self.act(step).await?;

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shop_gateway::protocol;
@@ -30,6 +32,8 @@ pub struct Fleet<'a, B> {
     state: Mutex<State>,
     /// Held while the prober is made, so that it is made once.
     prober: Mutex<Option<Prober>>,
+    /// A prober was asked for, so there may be one to remove.
+    probes: AtomicBool,
 }
 
 struct State {
@@ -90,6 +94,7 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
                 targets: routes.targets,
             }),
             prober: Mutex::new(None),
+            probes: AtomicBool::new(false),
         }
     }
 
@@ -170,6 +175,12 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
         Ok(left)
     }
 
+    /// Makes sure that [`probe`](Self::probe) can begin at once: called before a
+    /// container starts, so that no gate waits for the prober itself.
+    pub async fn ready_to_probe(&self, networks: &[String]) -> Result<(), GatewayError> {
+        self.probing(networks).await.map(drop)
+    }
+
     /// Resolves when the target answers, probed from a gateway on one of the
     /// networks, or else from a prober that lives as long as this run.
     pub async fn probe(
@@ -196,7 +207,8 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
         for gateway in self.state.lock().await.gateways.values_mut() {
             gateway.control = None;
         }
-        if self.prober.lock().await.take().is_some() {
+        drop(self.prober.lock().await.take());
+        if self.probes.load(Ordering::Relaxed) {
             let remove = Action::RemoveContainer {
                 container: names::prober(&self.context.stack),
             };
@@ -258,6 +270,7 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
             .apply(self.context, &remove)
             .await
             .map_err(failed)?;
+        self.probes.store(true, Ordering::Relaxed);
         let create = Action::CreateHelper {
             name: name.clone(),
             role: Role::Prober,

@@ -275,6 +275,7 @@ pub enum Gate {
 
 /// Why a step is needed; reaches the user's screen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case", tag = "kind", content = "detail")]
 pub enum Cause {
     /// It does not exist yet.

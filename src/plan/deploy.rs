@@ -81,7 +81,7 @@ fn record_scale(stage: &mut Stage<'_, '_>) {
     if !overrides.is_empty() {
         let action = Action::RecordScale { overrides };
         // A record goes through whoever holds the store.
-        let needs = stage.gateways.ready.clone();
+        let needs = stage.gateways.all();
         stage.draft.step("", action, Cause::Asked, &needs);
     }
 }
@@ -121,7 +121,7 @@ fn stale_targets(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
             if stays || stage.untargeted.contains(alias) {
                 continue;
             }
-            let mut needs = stage.gateways.ready.clone();
+            let mut needs = stage.gateways.all();
             needs.extend(listeners);
             let action = Action::RemoveTarget {
                 service: service.clone(),

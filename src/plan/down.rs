@@ -27,7 +27,8 @@ pub(super) fn plan(input: &PlanInput<'_>, volumes: bool) -> Plan {
     if whole {
         // The doors close first: a gateway lets its requests finish when it stops.
         for one in &observed.instances {
-            if matches!(one.role, Role::Gateway | Role::Keeper) {
+            // A prober is left over from a run that was killed.
+            if matches!(one.role, Role::Gateway | Role::Keeper | Role::Prober) {
                 doors.push(retire(&mut draft, one, &[]));
             }
         }
@@ -97,14 +98,22 @@ fn services(input: &PlanInput<'_>, draft: &mut Draft, doors: &[StepId]) -> Vec<S
     removed.into_values().flatten().collect()
 }
 
+/// Networks of the stack, also those that Docker Compose made before the stack was
+/// adopted, unless something of its own is still in them.
 fn networks(input: &PlanInput<'_>, draft: &mut Draft, gone: &[StepId]) {
-    let observed = input.observed;
+    let (desired, observed) = (input.desired, input.observed);
+    let external: BTreeSet<&str> = desired
+        .networks
+        .values()
+        .filter(|spec| spec.external)
+        .map(|spec| spec.name.as_str())
+        .collect();
     for (name, network) in &observed.networks {
         let used = observed
             .instances
             .iter()
             .any(|one| !one.ours && one.networks.contains(name));
-        if network.ours && network.of_stack && !used {
+        if network.of_stack && !used && !external.contains(name.as_str()) {
             let action = Action::RemoveNetwork { name: name.clone() };
             draft.step("", action, Cause::Asked, gone);
         }

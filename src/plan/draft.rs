@@ -101,6 +101,14 @@ impl Draft {
         });
     }
 
+    /// Tells the user something about a service, unless that was said already.
+    pub(super) fn note_once(&mut self, service: &str, message: String) {
+        let said = |note: &Note| note.service == service && note.message == message;
+        if !self.notes.iter().any(said) {
+            self.note(false, service, message);
+        }
+    }
+
     /// The steps in an order in which each needs only earlier ones, numbered from
     /// 1, and the notes. Steps that need nothing else need all images, so a failing
     /// build changes nothing.

@@ -10,6 +10,7 @@ use super::action::Action;
 use super::action::Cause;
 use super::action::Listen;
 use super::action::StepId;
+use super::doors::Gateways;
 use super::draft::Draft;
 use super::ground::Ground;
 use super::keeper;
@@ -26,50 +27,14 @@ use crate::state::ports::Bound;
 /// First port a gateway listens on inside its container.
 const FIRST_INSIDE: u16 = 10_001;
 
-/// What the services' steps need to know of the gateways.
-#[derive(Debug, Default)]
-pub(super) struct Gateways {
-    /// A gateway runs, or will.
-    pub(super) exist: bool,
-    /// Steps before targets may be added or removed.
-    pub(super) ready: Vec<StepId>,
-    /// Steps that bring a gateway which can probe.
-    pub(super) probing: Vec<StepId>,
-    /// Steps that publish ports which containers of the stack hold, with their names.
-    waiting: Vec<(StepId, BTreeSet<String>)>,
-}
-
-impl Gateways {
-    /// The gateways as they are, where a plan changes nothing about them.
-    pub(super) fn running(view: &View<'_>) -> Self {
-        Self {
-            exist: helpers(view, Role::Gateway).any(|one| one.state == InstanceState::Running),
-            ..Self::default()
-        }
-    }
-
-    /// Whether a gateway can only be made once this container has stopped.
-    pub(super) fn waits_for(&self, found: &Instance) -> bool {
-        self.waiting
-            .iter()
-            .any(|(_, holders)| holders.contains(&found.name))
-    }
-
-    /// A step stops this container: what waits for its ports waits for that.
-    pub(super) fn freed(&self, draft: &mut Draft, found: &Instance, stop: StepId) {
-        for (step, holders) in &self.waiting {
-            if holders.contains(&found.name) {
-                draft.need(*step, &[stop]);
-            }
-        }
-    }
-}
-
 /// Makes, mends, replaces and removes helpers.
 pub(super) fn draft(view: &View<'_>, draft: &mut Draft, ground: &Ground) -> Gateways {
     let ports = active_ports(view);
     let mut gateways = Gateways::default();
-    let mut listening = BTreeSet::new();
+    let is_new = |port: &&PublishedPort| {
+        helpers(view, Role::Gateway).all(|one| !one.listens.contains_key(&port.id))
+    };
+    let new: Vec<&PublishedPort> = ports.iter().copied().filter(is_new).collect();
     let mut leaving = Vec::new();
     for one in helpers(view, Role::Gateway) {
         let kept: Vec<&PublishedPort> = ports
@@ -77,44 +42,84 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft, ground: &Ground) -> Gate
             .copied()
             .filter(|port| one.listens.contains_key(&port.id))
             .collect();
-        listening.extend(kept.iter().map(|port| port.id.clone()));
         if kept.is_empty() && view.input.desired.only.is_empty() {
             leaving.push(one);
         } else {
             keep(view, draft, ground, &mut gateways, one, &kept);
+            gateways.exist = true;
         }
     }
-    let new: Vec<&PublishedPort> = ports
-        .iter()
-        .copied()
-        .filter(|port| !listening.contains(&port.id))
-        .collect();
+    // One that holds a port under another address goes before the new one comes.
+    let (first, last): (Vec<&Instance>, Vec<&Instance>) = leaving.into_iter().partition(|one| {
+        bounds(one.listens.keys())
+            .iter()
+            .any(|held| clash(held, &new))
+    });
+    for one in first {
+        let text = format!(
+            "{} is replaced; its ports will not answer for a moment",
+            one.name
+        );
+        draft.note(true, "", text);
+        let gone = retire(draft, one, &Cause::Replaced, &[]);
+        gateways.released.push((gone, bounds(one.listens.keys())));
+    }
     if !new.is_empty() {
-        let name = free_name(view);
-        let step = create(view, draft, ground, &name, &new, Cause::Missing, &[]);
-        gateways.ready.push(step);
-        let holders = adopted_holders(view, &new);
-        if holders.is_empty() {
-            gateways.probing.push(step);
-        } else {
-            let ids: Vec<&str> = new.iter().map(|port| port.id.as_str()).collect();
-            let text = format!(
-                "{} moves from {} to the gateway; it will not answer for a moment",
-                ids.join(", "),
-                holders.iter().cloned().collect::<Vec<_>>().join(", ")
-            );
-            draft.note(true, "", text);
-            gateways.waiting.push((step, holders));
-        }
+        open(view, draft, ground, &mut gateways, &new);
     }
-    gateways.exist = !listening.is_empty() || !new.is_empty();
     keeper::draft(view, draft, ground, &ports, &mut gateways);
-    for one in leaving {
-        let needs = gateways.ready.clone();
-        retire(draft, one, &Cause::NotInFile, &needs);
+    for one in last {
+        let gone = retire(draft, one, &Cause::NotInFile, &gateways.all());
+        gateways.released.push((gone, bounds(one.listens.keys())));
     }
     listeners::first(view, draft, &ports, &mut gateways);
     gateways
+}
+
+/// Makes the gateway of new ports.
+fn open(
+    view: &View<'_>,
+    draft: &mut Draft,
+    ground: &Ground,
+    gateways: &mut Gateways,
+    new: &[&PublishedPort],
+) {
+    let wanted: Vec<Bound> = new.iter().filter_map(|port| bound(port)).collect();
+    let needs = gateways.released(&wanted);
+    let name = free_name(view);
+    let step = create(view, draft, ground, &name, new, Cause::Missing, &needs);
+    let holders = holders(view, new);
+    if holders.is_empty() {
+        gateways.ready.push(step);
+        gateways.probing.push(step);
+    } else {
+        let ids: Vec<&str> = new.iter().map(|port| port.id.as_str()).collect();
+        let text = format!(
+            "the gateway takes {} over from {}; nothing answers there for a moment",
+            ids.join(", "),
+            holders.iter().cloned().collect::<Vec<_>>().join(", ")
+        );
+        draft.note(true, "", text);
+        gateways.handover = !gateways.exist;
+        gateways.waiting.push((step, holders));
+    }
+    gateways.exist = true;
+}
+
+fn bound(port: &PublishedPort) -> Option<Bound> {
+    Some(Bound::new(&port.host_ip, port.host_port?, "tcp"))
+}
+
+/// The ids of listeners as ports of the host.
+fn bounds<'i>(ids: impl Iterator<Item = &'i String>) -> Vec<Bound> {
+    ids.filter_map(|id| Bound::parse(id)).collect()
+}
+
+fn clash(held: &Bound, ports: &[&PublishedPort]) -> bool {
+    ports
+        .iter()
+        .filter_map(|port| bound(port))
+        .any(|port| port.clashes(held))
 }
 
 /// Ports that belong to a gateway in this plan: all, or with named services those
@@ -138,7 +143,7 @@ pub(super) fn active_ports<'a>(view: &View<'a>) -> Vec<&'a PublishedPort> {
             let published =
                 helpers(view, Role::Gateway).any(|gateway| gateway.listens.contains_key(&port.id));
             // An adopted container that is not to be replaced keeps its port.
-            let kept = adopted_holders(view, &[*port]).iter().any(|name| {
+            let kept = holders(view, &[*port]).iter().any(|name| {
                 let instances = &view.input.observed.instances;
                 instances
                     .iter()
@@ -149,18 +154,13 @@ pub(super) fn active_ports<'a>(view: &View<'a>) -> Vec<&'a PublishedPort> {
         .collect()
 }
 
-/// Names of running containers of the stack's services, made by Docker Compose,
-/// that hold one of these ports.
-fn adopted_holders(view: &View<'_>, ports: &[&PublishedPort]) -> BTreeSet<String> {
-    let wanted: Vec<Bound> = ports
-        .iter()
-        .filter_map(|port| Some(Bound::new(&port.host_ip, port.host_port?, "tcp")))
-        .collect();
+/// Names of running containers of the stack's services that hold one of these ports
+/// themselves: adopted ones, or ones of ours whose port moves to the gateway.
+fn holders(view: &View<'_>, ports: &[&PublishedPort]) -> BTreeSet<String> {
     let holds = |one: &Instance| {
-        one.host_ports
+        bounds(one.host_ports.iter())
             .iter()
-            .filter_map(|text| Bound::parse(text))
-            .any(|held| wanted.iter().any(|port| port.clashes(&held)))
+            .any(|held| clash(held, ports))
     };
     let desired = &view.input.desired.services;
     view.input
@@ -208,6 +208,8 @@ fn keep(
             ),
         );
         let removed = retire(draft, one, &Cause::Replaced, &[]);
+        let held = bounds(one.listens.keys());
+        gateways.released.push((removed, held));
         let cause = Cause::Changed(vec!["published ports changed".to_owned()]);
         let step = create(view, draft, ground, &one.name, kept, cause, &[removed]);
         gateways.ready.push(step);

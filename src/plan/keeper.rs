@@ -3,9 +3,9 @@
 use super::action::Action;
 use super::action::Cause;
 use super::action::StepId;
+use super::doors::Gateways;
 use super::draft::Draft;
 use super::gateway;
-use super::gateway::Gateways;
 use super::gateway::Mended;
 use super::ground::Ground;
 use super::view::View;
@@ -30,7 +30,7 @@ pub(super) fn draft(
     if !ports.is_empty() || gateway_stays {
         for one in found {
             let cause = Cause::NeededBy("the gateway, which holds the store now".to_owned());
-            let needs = gateways.ready.clone();
+            let needs = gateways.all();
             gateway::retire(draft, one, &cause, &needs);
         }
         return;

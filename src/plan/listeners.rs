@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::action::Action;
 use super::action::Cause;
 use super::action::StepId;
+use super::doors::Gateways;
 use super::draft::Draft;
 use super::gateway;
-use super::gateway::Gateways;
 use super::view::View;
 use crate::state::desired::PublishedPort;
 use crate::state::desired::Route;
@@ -38,7 +38,7 @@ pub(super) fn first(
     } else {
         Cause::RoutesChanged
     };
-    let needs = gateways.ready.clone();
+    let needs = gateways.ready();
     let step = draft.step("", Action::SetListeners { listeners }, cause, &needs);
     gateways.ready.push(step);
 }
@@ -67,7 +67,7 @@ pub(super) fn last(
     if changed.is_empty() && (!gone || ports.is_empty()) {
         return None;
     }
-    let mut needs = gateways.ready.clone();
+    let mut needs = gateways.all();
     for route in changed.iter().flat_map(|port| &port.routes) {
         needs.extend(serving.get(&route.service).into_iter().flatten());
     }

@@ -1,16 +1,26 @@
 //! What to do: a pure function from what should be and what is to a plan.
 //!
 //! Nothing here reads a clock, draws a random number, asks a question or logs.
-//! The same input gives the same plan, byte for byte. In reading order: [`input`]
-//! what the planner is given, `view` the comparison per service, `scale` how many
-//! replicas, `preflight` what is in the way, `capacity` whether it fits and with
-//! what surge, `images`, `ground` and `gateway` what services stand on, `service`
-//! and `rollout` the services themselves, `down` and `restart` the other goals,
-//! [`report`] the words, [`check`] the proof that a plan is safe.
+//! The same input gives the same plan, byte for byte. In reading order:
+//!
+//! * [`input`], [`action`]: what the planner is given, and what it gives
+//! * `view`, `scale`, `order`: the comparison per service and slot, how many replicas,
+//!   and which service after which
+//! * `preflight`, `pace`: what is in the way, how fast what may change
+//! * `draft`, `stage`: the plan in the making
+//! * `images`, `ground`: what services stand on
+//! * `gateway`, `doors`, `reach`, `listeners`, `keeper`: ports and routes
+//! * `service`, `replica`, `retire`, `rollout`: replicas that come, go, and change
+//! * `leave`: what left the file
+//! * `deploy`, `restart`, `down`: the goals
+//! * [`report`], [`check`]: the words, and the proof that a plan is safe
+//!
+//! Test: `cargo nextest run -p shopctl --test plan`; cases are text in `tests/plan/cases`.
 
 pub mod action;
 pub mod check;
 mod deploy;
+mod doors;
 mod down;
 mod draft;
 mod gateway;

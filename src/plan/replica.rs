@@ -20,6 +20,7 @@ use crate::state::desired::ReadyGate;
 use crate::state::labels;
 use crate::state::names;
 use crate::state::observed::Instance;
+use crate::state::ports::Bound;
 
 /// How a replica is made.
 #[derive(Debug, Clone)]
@@ -55,6 +56,17 @@ pub(super) struct Made {
     pub(super) serving: StepId,
 }
 
+impl Made {
+    /// The step after which another container may go; see [`Stage::proved`].
+    pub(super) fn proved(&self, stage: &Stage<'_, '_>) -> StepId {
+        if stage.gateways.handover {
+            self.started
+        } else {
+            self.serving
+        }
+    }
+}
+
 /// Creates and starts a replica, and lets it serve.
 pub(super) fn make(
     stage: &mut Stage<'_, '_>,
@@ -76,6 +88,14 @@ pub(super) fn make(
     }
     let mut needs = make.start_needs;
     needs.push(created);
+    let own: Vec<Bound> = one
+        .service
+        .container
+        .ports
+        .iter()
+        .filter_map(|port| Some(Bound::new(&port.host_ip, port.host_port?, &port.protocol)))
+        .collect();
+    needs.extend(stage.gateways.released(&own));
     let left = stage.view.has_target(&one.service.name, &alias);
     if left && stage.gateways.exist && !stage.untargeted.contains(&alias) {
         // Its predecessor of the same name is gone and left its target behind.
@@ -201,10 +221,20 @@ fn gate(
     let networks = stage.view.networks_of(one.service);
     stage.draft.need(started, &waits.needs);
     stage.draft.after(started, &waits.after);
-    if matches!(one.service.ready, ReadyGate::Probe { .. }) {
-        // Who probes must be there first.
-        let probers = stage.gateways.probing.clone();
-        stage.draft.need(started, &probers);
+    match &one.service.ready {
+        ReadyGate::Probe { .. } => {
+            // Who probes must be there first.
+            let probers = stage.gateways.probing.clone();
+            stage.draft.need(started, &probers);
+        }
+        ReadyGate::Healthy { interval_ms, .. } => {
+            let text = format!(
+                "its health check runs every {}, so it may be found ready that much late",
+                seconds(*interval_ms)
+            );
+            stage.draft.note_once(&one.service.name, text);
+        }
+        ReadyGate::Running | ReadyGate::Completed { .. } => {}
     }
     stage.draft.gate(
         started,
@@ -230,13 +260,21 @@ fn add_target(
         return started;
     }
     let mut needs = vec![started];
-    needs.extend(&stage.gateways.ready);
+    needs.extend(stage.gateways.ready());
     let action = Action::AddTarget {
         service: one.service.name.clone(),
         alias: alias.to_owned(),
     };
     let at = (one.service.name.as_str(), slot);
     stage.draft.replica(at, action, cause, &needs)
+}
+
+fn seconds(millis: u64) -> String {
+    if millis.is_multiple_of(1000) {
+        format!("{} s", millis / 1000)
+    } else {
+        format!("{millis} ms")
+    }
 }
 
 fn instance(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, slot: u32) -> InstanceSpec {

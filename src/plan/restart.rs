@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::action::Cause;
 use super::action::Plan;
+use super::doors::Gateways;
 use super::draft::Draft;
-use super::gateway::Gateways;
 use super::ground::Ground;
 use super::input::PlanInput;
 use super::rollout;

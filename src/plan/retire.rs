@@ -24,7 +24,7 @@ pub(super) fn remove_target(
     needs: &[StepId],
 ) -> StepId {
     let mut needs = needs.to_vec();
-    needs.extend(&stage.gateways.ready);
+    needs.extend(stage.gateways.ready());
     stage.untargeted.insert(alias.to_owned());
     let action = Action::RemoveTarget {
         service: at.0.to_owned(),

@@ -100,13 +100,7 @@ fn start_first(
     steps: &mut ServiceSteps,
 ) -> StepId {
     let made = replica::make(stage, one, order, steps);
-    // Where the old one holds a port that the gateway waits for, nothing can be
-    // routed before it stops; ready is all that can be had.
-    let successor = if stage.gateways.waits_for(change.old) {
-        made.started
-    } else {
-        made.serving
-    };
+    let successor = made.proved(stage);
     let end = retire::retire(stage, one, change.old, &Cause::Replaced, &[successor]);
     let mut ends = vec![end];
     for other in change.others {
@@ -149,13 +143,14 @@ fn stop_first(
         order.start_needs = silent;
     }
     let made = replica::make(stage, one, order, steps);
+    let proved = made.proved(stage);
     if fixed_name {
-        return made.serving;
+        return proved;
     }
     // The old container stays until then: it can be started again by hand.
     let ends = old
         .into_iter()
-        .map(|one_old| retire::remove(stage, one_old, &Cause::Replaced, &[made.serving]))
+        .map(|one_old| retire::remove(stage, one_old, &Cause::Replaced, &[proved]))
         .collect();
     join(stage, ends)
 }
@@ -192,12 +187,12 @@ pub(super) fn restart<'a>(
         return;
     };
     steps.replaced = true;
-    let alone = one.routed && one.slots.len() == 1 && change::serves(first);
+    let alone = one.slots.len() == 1 && change::serves(first) && stage.view.is_target(first);
     let mut stand_in = None;
     if alone {
         match extra(stage, one, (first, cause), waits, &before, steps) {
             Ok(made) => {
-                before.push(made.serving);
+                before.push(made.proved(stage));
                 stand_in = Some(made);
             }
             Err(why) => {
@@ -208,7 +203,7 @@ pub(super) fn restart<'a>(
     }
     for (found, cause) in restarts {
         let made = replica::restart(stage, one, found, cause, &before, waits, steps);
-        before = vec![made.serving];
+        before = vec![made.proved(stage)];
     }
     if let Some(made) = stand_in {
         retire::retire_made(stage, one, &made, &before);

@@ -55,14 +55,15 @@ pub(super) fn draft<'a>(stage: &mut Stage<'_, 'a>, one: &ServiceView<'a>) {
         // Too many go first where all slots that stay have one that serves: it makes
         // room. Else they serve until then.
         let before = if stand {
-            shrink(stage, one, &[])
+            shrink(stage, one, &decisions, &filled)
         } else {
-            filled.clone()
+            Vec::new()
         };
         rollout::replace(stage, one, &decisions, &waits, &before, &mut steps);
         rollout::restart(stage, one, &decisions, &waits, &filled, &mut steps);
         if !stand {
-            shrink(stage, one, &steps.serving);
+            let proved = stage.proved(&steps);
+            shrink(stage, one, &decisions, &proved);
         }
         update(&mut stage.draft, one, &decisions);
     }
@@ -161,7 +162,7 @@ fn fill(
     waits: &Waits,
     steps: &mut ServiceSteps,
 ) -> Vec<StepId> {
-    let mut serving = Vec::new();
+    let mut proved = Vec::new();
     for (number, decision) in decisions {
         let Some(slot) = one.slots.get(number) else {
             continue;
@@ -191,35 +192,35 @@ fn fill(
             (Decision::Start(cause), Some(found)) => {
                 replica::start(stage, one, found, cause, waits, steps)
             }
-            (Decision::Keep | Decision::Restart(_), Some(_)) => {
-                retire_others(stage, one, slot, &[]);
-                continue;
-            }
             _ => continue,
         };
-        retire_others(stage, one, slot, &[made.serving]);
-        serving.push(made.serving);
+        proved.push(made.proved(stage));
     }
-    serving
+    proved
 }
 
-fn retire_others(
+/// Removes what is too much: containers of slots above the count, highest first, and
+/// those that stand beside the holder of a slot, unless that is replaced itself.
+fn shrink(
     stage: &mut Stage<'_, '_>,
     one: &ServiceView<'_>,
-    slot: &Slot<'_>,
-    successor: &[StepId],
-) {
-    for other in &slot.others {
-        retire::retire(stage, one, other, &Cause::LeftOver, successor);
+    decisions: &[(u32, Decision)],
+    needs: &[StepId],
+) -> Vec<StepId> {
+    let mut gone = Vec::new();
+    for found in &one.surplus {
+        gone.push(retire::retire(stage, one, found, &Cause::ScaleDown, needs));
     }
-}
-
-/// Removes the containers of slots above the count, highest first.
-fn shrink(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, needs: &[StepId]) -> Vec<StepId> {
-    one.surplus
-        .iter()
-        .map(|found| retire::retire(stage, one, found, &Cause::ScaleDown, needs))
-        .collect()
+    for (number, decision) in decisions {
+        if matches!(decision, Decision::Replace(_)) {
+            continue;
+        }
+        let others = one.slots.get(number).map(|slot| slot.others.as_slice());
+        for other in others.unwrap_or_default() {
+            gone.push(retire::retire(stage, one, other, &Cause::LeftOver, needs));
+        }
+    }
+    gone
 }
 
 /// Whether every slot up to the count has a container that serves now.

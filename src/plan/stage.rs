@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use super::action::StepId;
+use super::doors::Gateways;
 use super::draft::Draft;
-use super::gateway::Gateways;
 use super::ground::Ground;
 use super::pace::Pace;
 use super::view::ServiceView;
@@ -78,6 +78,17 @@ impl<'v, 'a> Stage<'v, 'a> {
             previous: Vec::new(),
             untargeted: BTreeSet::new(),
             names: instances.map(|one| one.name.clone()).collect(),
+        }
+    }
+
+    /// The steps after which a service's other containers may go. In a handover
+    /// nothing can be routed before containers have given up their ports, and to be
+    /// ready is all that can be had.
+    pub(super) fn proved(&self, steps: &ServiceSteps) -> Vec<StepId> {
+        if self.gateways.handover {
+            steps.starts.clone()
+        } else {
+            steps.serving.clone()
         }
     }
 

@@ -11,6 +11,8 @@ use crate::plan::action::StepId;
 /// The state of all lines.
 #[derive(Debug, Default)]
 pub struct Board {
+    /// The run has ended.
+    over: bool,
     rows: BTreeMap<String, Row>,
 }
 
@@ -42,7 +44,9 @@ struct Running {
 pub enum Mark {
     /// Something is under way.
     Working,
-    /// Nothing is under way, and all went well.
+    /// Nothing is under way; more may come.
+    Waiting,
+    /// The run is over, and all went well.
     Done,
     /// Something failed.
     Failed,
@@ -109,10 +113,10 @@ impl Board {
                 row.last = format!("failed: {what}");
                 row.until = at;
             }
+            EventKind::Finished { .. } => self.over = true,
             EventKind::Planned { .. }
             | EventKind::LockWaiting { .. }
-            | EventKind::Warning { .. }
-            | EventKind::Finished { .. } => {}
+            | EventKind::Warning { .. } => {}
         }
     }
 
@@ -145,13 +149,13 @@ impl Board {
     pub fn lines(&self, now: u64) -> Vec<Line> {
         self.rows
             .iter()
-            .map(|(service, row)| row.line(service, now))
+            .map(|(service, row)| row.line(service, now, self.over))
             .collect()
     }
 }
 
 impl Row {
-    fn line(&self, service: &str, now: u64) -> Line {
+    fn line(&self, service: &str, now: u64, over: bool) -> Line {
         let name = if service.is_empty() { "stack" } else { service };
         let oldest = self.running.values().min_by_key(|running| running.since);
         let (mark, text, elapsed_ms) = match oldest {
@@ -181,7 +185,7 @@ impl Row {
                 self.until.saturating_sub(self.since),
             ),
             None => (
-                Mark::Done,
+                if over { Mark::Done } else { Mark::Waiting },
                 format!("{} done", super::tables::plural(self.done, "step")),
                 self.until.saturating_sub(self.since),
             ),
@@ -244,6 +248,32 @@ mod tests {
                 elapsed_ms: 1500,
             }]
         );
+    }
+
+    #[test]
+    fn a_service_is_done_when_the_run_is() {
+        let mut board = Board::default();
+        board.update(&started(0, 1, "start a"));
+        board.update(&event(
+            100,
+            EventKind::StepFinished {
+                step: 1,
+                service: "order".into(),
+                what: "start a".into(),
+                elapsed_ms: 100,
+            },
+        ));
+        assert_eq!(board.lines(200)[0].mark, Mark::Waiting);
+        board.update(&event(
+            300,
+            EventKind::Finished {
+                outcome: "done".into(),
+                detail: String::new(),
+                exit_code: 0,
+            },
+        ));
+        let line = &board.lines(400)[0];
+        assert_eq!((line.mark, line.elapsed_ms), (Mark::Done, 100));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Fields are added, never renamed. The schemas in `docs/reference/schema/` are
 //! generated from these types, and a test holds both equal.
 
+use serde::Deserialize;
 use serde::Serialize;
 
 use crate::capacity::report::CapacityReport;
@@ -117,7 +118,7 @@ pub struct Replicas {
 }
 
 /// R of one service.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ratio {
     /// CPU.
@@ -136,8 +137,8 @@ impl Ratio {
 
     fn of(row: &ServiceRatio) -> Self {
         Self {
-            cpu: thousandths(row.cpu_ratio_milli),
-            memory: thousandths(row.memory_ratio_milli),
+            cpu: thousandths(row.cpu_ratio_milli.min(NO_CAPACITY)),
+            memory: thousandths(row.memory_ratio_milli.min(NO_CAPACITY)),
             dominant: row.dominant.clone(),
         }
     }
@@ -184,13 +185,15 @@ pub struct InstanceStatus {
 }
 
 /// `plan -o json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlanDocument {
     /// Version of this format.
     pub version: String,
     /// Name of the stack.
     pub stack: String,
+    /// Services the plan is for; empty means all.
+    pub only: Vec<String>,
     /// Digest of the observed state that the plan was made for.
     pub basis: String,
     /// One line per change, for people.
@@ -204,7 +207,7 @@ pub struct PlanDocument {
 }
 
 /// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlanStep {
     /// Its number.
@@ -224,7 +227,7 @@ pub struct PlanStep {
 }
 
 /// One note of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PlanNote {
     /// Whether it deserves attention.
@@ -249,6 +252,7 @@ impl PlanDocument {
     /// The plan with its changes and steps in words.
     pub fn new(
         plan: &Plan,
+        only: &[String],
         changes: Vec<String>,
         words: impl Fn(&Step) -> (String, String),
     ) -> Self {
@@ -267,6 +271,7 @@ impl PlanDocument {
         Self {
             version: VERSION.to_owned(),
             stack: plan.stack.clone(),
+            only: only.to_vec(),
             basis: plan.basis.clone(),
             changes,
             steps: plan.steps.iter().map(step).collect(),
@@ -285,7 +290,7 @@ fn kind(step: &Step) -> String {
 }
 
 /// `capacity -o json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CapacityDocument {
     /// Version of this format.
@@ -305,7 +310,7 @@ pub struct CapacityDocument {
 }
 
 /// CPU in cores.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct CpuCapacity {
     /// What the engine has.
@@ -329,7 +334,7 @@ pub struct CpuCapacity {
 }
 
 /// Memory in bytes.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MemoryCapacity {
     /// What the engine has.
@@ -353,7 +358,7 @@ pub struct MemoryCapacity {
 }
 
 /// One service's demand.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ServiceCapacity {
     /// Its name.
@@ -513,13 +518,13 @@ fn source(source: DemandSource) -> &'static str {
     }
 }
 
+/// R in thousandths that stands for a demand on no capacity at all.
+const NO_CAPACITY: u64 = 999_000;
+
 /// Integers of a report as numbers of a document.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "thousandths of cores stay far below 2^52"
-)]
 fn thousandths(milli: u64) -> f64 {
-    milli as f64 / 1000.0
+    // Thousandths of all cores of a machine fit 32 bits by far.
+    f64::from(u32::try_from(milli).unwrap_or(u32::MAX)) / 1000.0
 }
 
 /// R with three digits; a demand on no capacity at all is shown as 999.
@@ -527,5 +532,5 @@ fn ratio(demand: u64, capacity: u64) -> f64 {
     if demand == 0 {
         return 0.0;
     }
-    thousandths(crate::capacity::ratio::milli(demand, capacity).min(999_000))
+    thousandths(crate::capacity::ratio::milli(demand, capacity).min(NO_CAPACITY))
 }

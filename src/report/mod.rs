@@ -12,6 +12,8 @@ pub mod documents;
 pub mod output;
 pub mod plain;
 pub mod progress;
+#[cfg(test)]
+mod schema;
 pub mod status;
 pub mod tables;
 

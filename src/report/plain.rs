@@ -6,8 +6,8 @@ use crate::event::Event;
 use crate::event::EventKind;
 use crate::plan::action::Cause;
 
-/// The line of an event; `None` for progress that only detail lovers want.
-pub fn line(event: &Event, verbose: bool) -> Option<Vec<String>> {
+/// The lines of an event: one, and one for each line of output it carries.
+pub fn lines(event: &Event, verbose: bool) -> Vec<String> {
     let lines = match &event.kind {
         EventKind::Planned { steps, changes } => {
             let head = format!(
@@ -70,11 +70,13 @@ pub fn line(event: &Event, verbose: bool) -> Option<Vec<String>> {
             lines
         }
         EventKind::Warning { message } => vec![format!("warning: {message}")],
+        // The error itself follows, with more words.
+        EventKind::Finished { exit_code, .. } if *exit_code != 0 => Vec::new(),
         EventKind::Finished {
             outcome, detail, ..
         } => vec![finished(outcome, detail)],
     };
-    Some(lines.iter().map(|line| clean(line)).collect())
+    lines.iter().map(|line| clean(line)).collect()
 }
 
 /// The last line of a run.

@@ -82,7 +82,7 @@ impl Progress {
         match (self.mode, screen) {
             (Mode::Tty, Some(screen)) => screen.show(event, &self.console),
             (Mode::Plain, _) => {
-                for line in plain::line(event, self.verbose).unwrap_or_default() {
+                for line in plain::lines(event, self.verbose) {
                     self.console.err(&line);
                 }
             }
@@ -131,23 +131,19 @@ impl Screen {
             EventKind::Finished {
                 outcome,
                 detail,
-                exit_code,
+                exit_code: 0,
             } => {
                 self.draw();
-                let paint = if *exit_code == 0 {
-                    Paint::Green
-                } else {
-                    Paint::Red
-                };
                 let words = plain::finished(outcome, detail);
-                self.say(&console.paint(paint, &words));
+                self.say(&console.paint(Paint::Green, &words));
             }
+            EventKind::Finished { .. } => self.draw(),
             _ => {}
         }
     }
 
     fn say_plain(&self, event: &Event) {
-        for line in plain::line(event, false).unwrap_or_default() {
+        for line in plain::lines(event, false) {
             self.say(&line);
         }
     }
@@ -194,6 +190,7 @@ fn bar() -> ProgressBar {
 fn words(line: &Line, width: usize) -> String {
     let mark = match line.mark {
         Mark::Working => "…",
+        Mark::Waiting => " ",
         Mark::Done => "✓",
         Mark::Failed => "✗",
     };

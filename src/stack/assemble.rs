@@ -5,6 +5,7 @@
 //! the tests can lay out files in memory.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use super::canonical;
 use super::canonical::Context;
 use super::dotenv;
 use super::interpolate;
+use super::interpolate::Use;
 use super::keys::SECTIONS;
 use super::keys::SERVICE;
 use super::keys::STACK;
@@ -78,6 +80,8 @@ pub(crate) struct Assembler<'a> {
     pub(crate) home: Option<&'a str>,
     /// Whether variables are replaced.
     pub(crate) interpolate: bool,
+    /// Every variable that the files name.
+    pub(crate) uses: BTreeSet<Use>,
 }
 
 impl Assembler<'_> {
@@ -94,7 +98,11 @@ impl Assembler<'_> {
                 };
                 self.report
                     .error("file", file, at, format!("cannot read {name}: {reason}"))
-                    .hint("check the path, or name the file with -f");
+                    .hint(if asked.file == 0 {
+                        "check the path that -f or COMPOSE_FILE names"
+                    } else {
+                        "check the path; it is relative to the folder of this file's project"
+                    });
                 None
             }
         }
@@ -169,6 +177,7 @@ impl Assembler<'_> {
     }
 
     fn fill(&mut self, tree: &mut Node, environment: &Environment) {
+        collect_uses(tree, &mut self.uses);
         if self.interpolate {
             let lookup = |name: &str| environment.get(name).cloned();
             interpolate::tree(tree, &At::ROOT, &lookup, self.report);
@@ -318,13 +327,21 @@ impl Assembler<'_> {
             return;
         }
         let before = services.clone();
+        let mut failed: Vec<String> = Vec::new();
         for name in extending {
+            // One circle is reported once.
+            if failed.contains(&name) {
+                continue;
+            }
             let file = project.trail.last().cloned().unwrap_or_default();
             let mut trail = vec![(file, name.clone())];
-            if let Some(done) = self.extended(&name, &before, project, &mut trail)
-                && let Some(entry) = services.get_mut(&name)
-            {
-                entry.node = done;
+            match self.extended(&name, &before, project, &mut trail) {
+                Some(done) => {
+                    if let Some(entry) = services.get_mut(&name) {
+                        entry.node = done;
+                    }
+                }
+                None => failed.extend(trail.into_iter().map(|(_, name)| name)),
             }
         }
     }
@@ -355,28 +372,25 @@ impl Assembler<'_> {
                     )
                     .hint("add `service: name` of the service to extend");
             }
-            return Some(service);
+            return None;
         };
         let wanted_span = extends
             .node
             .get("service")
             .map_or(extends.node.span, |node| node.span);
-        let base = match extends.node.get("file") {
-            Some(file) => {
-                let text = file.as_text()?;
-                let path = PathBuf::from(path::absolute(text, project.base, self.home));
-                self.visit(&path, wanted, wanted_span, &at, trail)?;
-                self.from_file(&path, wanted, (file.span, wanted_span), &at, project, trail)?
+        let base = if let Some(file) = extends.node.get("file") {
+            let text = file.as_text()?;
+            let path = PathBuf::from(path::absolute(text, project.base, self.home));
+            self.visit(&path, wanted, wanted_span, &at, trail)?;
+            self.base_in_file(&path, wanted, (file.span, wanted_span), &at, project, trail)?
+        } else {
+            let file = project.trail.last().cloned().unwrap_or_default();
+            if !services.contains_key(wanted) {
+                self.no_base(wanted, wanted_span, services, &at);
+                return None;
             }
-            None => {
-                let file = project.trail.last().cloned().unwrap_or_default();
-                if !services.contains_key(wanted) {
-                    self.no_base(wanted, wanted_span, services, &at);
-                    return None;
-                }
-                self.visit(&file, wanted, wanted_span, &at, trail)?;
-                self.extended(wanted, services, project, trail)?
-            }
+            self.visit(&file, wanted, wanted_span, &at, trail)?;
+            self.extended(wanted, services, project, trail)?
         };
         if base.is_null() {
             return Some(service);
@@ -420,7 +434,7 @@ impl Assembler<'_> {
         None
     }
 
-    fn from_file(
+    fn base_in_file(
         &mut self,
         path: &Path,
         wanted: &str,
@@ -491,6 +505,18 @@ impl Assembler<'_> {
         if let Some(meant) = meant {
             finding.hint(format!("did you mean `{meant}`?"));
         }
+    }
+}
+
+/// The variables that the texts of a tree name.
+fn collect_uses(node: &Node, uses: &mut BTreeSet<Use>) {
+    match &node.value {
+        Value::Text(text) if text.contains('$') => uses.extend(interpolate::uses(text)),
+        Value::List(list) => list.iter().for_each(|entry| collect_uses(entry, uses)),
+        Value::Map(map) => map
+            .values()
+            .for_each(|entry| collect_uses(&entry.node, uses)),
+        _ => {}
     }
 }
 

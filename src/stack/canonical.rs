@@ -5,6 +5,8 @@
 //! into the file that has it. Everything wrong is reported; a value that
 //! cannot be understood stays as it is.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
 use std::path::Path;
 
 use super::forms;
@@ -57,6 +59,12 @@ impl Context<'_> {
         match &node.value {
             Value::Null => {
                 finding.hint("give it a value, or remove the key");
+            }
+            Value::Int(number) if wanted.starts_with("text with a duration") => {
+                finding.hint(format!("add a unit: {number}s"));
+            }
+            Value::Int(number) if wanted.starts_with("text with a number of bytes") => {
+                finding.hint(format!("add a unit: {number}b"));
             }
             Value::Int(_) | Value::Float(_) | Value::Bool(_) if wanted.starts_with("text") => {
                 if let Some(text) = node.scalar_text() {
@@ -143,7 +151,11 @@ pub(crate) fn canonical(node: &mut Node, shape: &Shape, at: &At<'_>, cx: &mut Co
         Shape::Map { of, names } => map(node, of, *names, at, cx),
         Shape::Named { of, alone } => {
             names_alone(node, *alone, at, cx);
-            map(node, of, Names::Any, at, cx);
+            if node.as_map().is_some() {
+                map(node, of, Names::Any, at, cx);
+            } else {
+                cx.wrong(node, at, "a list of names, or a mapping");
+            }
         }
         Shape::Object(known) => object(node, known, at, cx),
         Shape::Short {
@@ -203,12 +215,14 @@ fn unknown(name: &str, span: Span, known: &Object, at: &At<'_>, cx: &mut Context
         at,
         format!("unknown key `{name}` of a {of}").replace("of a x-", "of x-"),
     );
-    match meant {
-        Some(meant) => finding.hint(format!("did you mean `{meant}`?")),
-        None if known.extensions => finding.hint(format!(
+    let elsewhere = known.find(name);
+    match (meant, elsewhere) {
+        (Some(meant), _) => finding.hint(format!("did you mean `{meant}`?")),
+        (None, Some(path)) => finding.hint(format!("it belongs one level deeper: `{path}`")),
+        (None, None) if known.extensions => finding.hint(format!(
             "remove it, or write `x-{name}` if another tool reads it"
         )),
-        None => {
+        (None, None) => {
             let names: Vec<&str> = known.keys.iter().map(|key| key.name).collect();
             finding.hint(format!("the keys are {}", names.join(", ")))
         }
@@ -232,21 +246,26 @@ fn list(node: &mut Node, of: &Shape, unique: Unique, at: &At<'_>, cx: &mut Conte
 
 /// Reports entries of a list that stand in it twice.
 pub(crate) fn refuse_twice(entries: &[Node], at: &At<'_>, report: &mut Report) {
+    let mut seen: BTreeMap<String, Span> = BTreeMap::new();
     for (index, entry) in entries.iter().enumerate() {
-        let first = entries[..index]
-            .iter()
-            .find(|other| other.value == entry.value);
-        if let Some(first) = first {
-            let shown = entry.scalar_text().unwrap_or_default();
-            report
-                .error(
-                    "duplicate-entry",
-                    entry.span,
-                    &at.index(index),
-                    format!("`{shown}` stands twice in this list"),
-                )
-                .related(first.span, "first here")
-                .hint("remove one of them");
+        let Some(text) = entry.scalar_text() else {
+            continue;
+        };
+        match seen.get(&text) {
+            Some(first) => {
+                report
+                    .error(
+                        "duplicate-entry",
+                        entry.span,
+                        &at.index(index),
+                        format!("`{text}` stands twice in this list"),
+                    )
+                    .related(*first, "first here")
+                    .hint("remove one of them");
+            }
+            None => {
+                seen.insert(text, entry.span);
+            }
         }
     }
 }
@@ -254,14 +273,13 @@ pub(crate) fn refuse_twice(entries: &[Node], at: &At<'_>, report: &mut Report) {
 /// Of entries with the same identity the last one stays, at the place of the
 /// first one.
 pub(crate) fn keep_last(entries: &mut Vec<Node>, identity: fn(&Node) -> String) {
-    let mut seen: Vec<String> = Vec::with_capacity(entries.len());
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut kept: Vec<Node> = Vec::with_capacity(entries.len());
     for entry in std::mem::take(entries) {
-        let key = identity(&entry);
-        match seen.iter().position(|other| *other == key) {
-            Some(index) => kept[index] = entry,
-            None => {
-                seen.push(key);
+        match seen.entry(identity(&entry)) {
+            Slot::Occupied(index) => kept[*index.get()] = entry,
+            Slot::Vacant(slot) => {
+                slot.insert(kept.len());
                 kept.push(entry);
             }
         }
@@ -397,7 +415,7 @@ fn pair_value(node: &mut Node, rules: Pairs, at: &At<'_>, cx: &mut Context<'_>) 
         return;
     }
     match (&node.value, rules.null) {
-        (Value::Text(_), _) | (Value::Null, NoValue::Keep) => return,
+        (Value::Text(_), _) | (Value::Null, NoValue::Keep) => (),
         (Value::Null, NoValue::Empty) => node.value = Value::Text(String::new()),
         (Value::Bool(_), _) if rules.flags => to_text(node),
         (Value::Int(_) | Value::Float(_), _) if rules.numbers => to_text(node),

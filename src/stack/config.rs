@@ -3,14 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde::Serializer;
 use serde::ser::SerializeMap;
 use serde::ser::SerializeSeq;
+use sha2::Digest;
+use sha2::Sha256;
 
+pub use super::interpolate::Use;
 use super::keys::Object;
 use super::keys::Print;
+use super::keys::SERVICE;
 use super::keys::STACK;
 use super::keys::Shape;
 use super::yaml::Map;
@@ -20,11 +25,16 @@ use super::yaml::Value;
 /// A resolved stack, to print.
 #[derive(Clone, Debug)]
 pub struct Document {
-    tree: Node,
-    environment: BTreeMap<String, String>,
-    profiles: BTreeSet<String>,
+    /// The complete tree.
+    pub(super) tree: Node,
+    /// The variables that it was interpolated with.
+    pub(super) environment: BTreeMap<String, String>,
+    /// Every profile that the files name.
+    pub(super) profiles: BTreeSet<String>,
+    /// Every variable that the files name.
+    pub(super) variables: Vec<Use>,
     /// Variables were not replaced.
-    raw: bool,
+    pub(super) raw: bool,
 }
 
 /// A value in printing order.
@@ -87,21 +97,6 @@ fn whole_or_float<S: Serializer>(value: f64, serializer: S) -> Result<S::Ok, S::
 }
 
 impl Document {
-    /// Wraps a complete tree.
-    pub(crate) fn new(
-        tree: Node,
-        environment: BTreeMap<String, String>,
-        profiles: BTreeSet<String>,
-        raw: bool,
-    ) -> Self {
-        Self {
-            tree,
-            environment,
-            profiles,
-            raw,
-        }
-    }
-
     /// The document as JSON, indented by two.
     pub fn to_json(&self) -> String {
         let mut printed = self.printed();
@@ -165,6 +160,43 @@ impl Document {
         &self.environment
     }
 
+    /// Every variable that the files name, with its default.
+    pub fn variables(&self) -> &[Use] {
+        &self.variables
+    }
+
+    /// What Docker Compose's configuration hash of a service is made of:
+    /// compact JSON, without what does not change a container.
+    pub fn hash_input(&self, service: &str) -> Option<String> {
+        const WITHOUT: [&str; 5] = ["build", "pull_policy", "scale", "depends_on", "profiles"];
+        let map = self.section("services")?.get(service)?.node.as_map()?;
+        let Printed::Map(mut keys) = object(map, &SERVICE) else {
+            return None;
+        };
+        keys.retain(|(key, _)| !WITHOUT.contains(&key.as_str()));
+        for (key, value) in &mut keys {
+            if key == "deploy"
+                && let Printed::Map(deploy) = value
+            {
+                deploy.retain(|(key, _)| key != "replicas");
+            }
+        }
+        let json = serde_json::to_string(&Printed::Map(keys)).ok()?;
+        // Go writes these so, for the sake of HTML.
+        Some(
+            json.replace('<', "\\u003c")
+                .replace('>', "\\u003e")
+                .replace('&', "\\u0026")
+                .replace('\u{2028}', "\\u2028")
+                .replace('\u{2029}', "\\u2029"),
+        )
+    }
+
+    /// Docker Compose's configuration hash of a service.
+    pub fn hash(&self, service: &str) -> Option<String> {
+        self.hash_input(service).map(|input| hash_of(&input))
+    }
+
     fn section(&self, name: &str) -> Option<&Map> {
         self.tree.get(name)?.as_map()
     }
@@ -190,6 +222,15 @@ impl Document {
         }
         Printed::Map(entries)
     }
+}
+
+/// The configuration hash over a [`Document::hash_input`].
+pub fn hash_of(input: &str) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(input) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// A mapping of known keys in the order of the table.
@@ -251,7 +292,6 @@ fn as_list(printed: Printed) -> Printed {
     )
 }
 
-#[expect(clippy::float_cmp, reason = "zero is exact")]
 fn is_empty(printed: &Printed) -> bool {
     match printed {
         Printed::Null => true,

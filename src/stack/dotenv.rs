@@ -55,7 +55,7 @@ fn is_blank(character: char) -> bool {
     character != '\n' && character.is_whitespace()
 }
 
-impl<'p> Parser<'p> {
+impl Parser<'_> {
     /// One statement; `false` at the end, or after a fault.
     fn statement(&mut self) -> bool {
         loop {
@@ -239,7 +239,6 @@ fn unescape(text: &str) -> String {
         let plain = match next {
             'a' => Some('\u{7}'),
             'b' => Some('\u{8}'),
-            'c' => None,
             'f' => Some('\u{c}'),
             'n' => Some('\n'),
             'r' => Some('\r'),
@@ -256,7 +255,7 @@ fn unescape(text: &str) -> String {
                 let digits: String = rest[1..]
                     .chars()
                     .take(3)
-                    .take_while(|c| c.is_ascii_digit())
+                    .take_while(char::is_ascii_digit)
                     .collect();
                 let code = u32::from_str_radix(&digits, 8)
                     .ok()
@@ -270,12 +269,11 @@ fn unescape(text: &str) -> String {
             }
             _ => None,
         };
-        match plain {
-            Some(character) => out.push(character),
-            None => {
-                out.push('\\');
-                out.push(next);
-            }
+        if let Some(character) = plain {
+            out.push(character);
+        } else {
+            out.push('\\');
+            out.push(next);
         }
         rest = &rest[next.len_utf8()..];
     }

@@ -4,6 +4,8 @@
 //! operators `:-` `-` `:?` `?` `:+` `+`, where WORD may hold further forms.
 //! A `$` that begins none of them stays as it is; a `${` must be one of them.
 
+use serde::Serialize;
+
 use super::report::At;
 use super::report::Report;
 use super::source::Span;
@@ -47,16 +49,16 @@ pub(crate) struct Filled {
 }
 
 /// One use of a variable in a template.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Use {
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Use {
     /// The variable.
-    pub(crate) name: String,
-    /// Its default, as written.
-    pub(crate) default: Option<String>,
-    /// The text that stands in for it when it is set.
-    pub(crate) alternate: Option<String>,
+    pub name: String,
     /// Whether it must have a value.
-    pub(crate) required: bool,
+    pub required: bool,
+    /// Its default, as written.
+    pub default: Option<String>,
+    /// The text that stands in for it when it is set.
+    pub alternate: Option<String>,
 }
 
 /// Replaces every form of a template.

@@ -4,10 +4,12 @@
 //! module of its own and pure. Test: `tests/compose.rs` over folders of cases.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::path::PathBuf;
 
+use super::Place;
 use super::Problem;
 use super::Problems;
 use super::Stack;
@@ -24,6 +26,7 @@ use super::decode;
 use super::interpolate;
 use super::lint;
 use super::path;
+use super::problem::Snippet;
 use super::report::At;
 use super::report::Report;
 use super::select;
@@ -97,6 +100,15 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
     /// The resolved document, for `config`.
     pub document: Document,
+    sources: Sources,
+}
+
+impl Loaded {
+    /// The line at a place of the model, for a problem that shows up later: a
+    /// port that is taken, an image that is missing.
+    pub fn snippet(&self, place: &Place) -> Snippet {
+        self.sources.snippet_at(place)
+    }
 }
 
 /// Loads a stack: reads, interpolates, merges, checks.
@@ -115,6 +127,7 @@ pub fn load(request: &LoadRequest) -> Result<Loaded, Problems> {
             report: &mut report,
             home: request.environment.get("HOME").map(String::as_str),
             interpolate: !request.raw,
+            uses: BTreeSet::new(),
         },
     }
     .run();
@@ -124,6 +137,7 @@ pub fn load(request: &LoadRequest) -> Result<Loaded, Problems> {
             stack,
             warnings: problems.list,
             document,
+            sources,
         }),
         _ => Err(problems),
     }
@@ -202,9 +216,18 @@ impl Loading<'_> {
         stack.working_dir = base;
         stack.files = paths;
         stack.env_files = env_files;
-        lint::lint(&tree, &stack, report);
+        // Advice on a stack that cannot be used would hide what is wrong.
+        if !report.failed() {
+            lint::lint(&tree, &stack, report);
+        }
         report.silence(&stack.shop.lint_silence);
-        let document = Document::new(tree, environment, stack.profiles.clone(), self.request.raw);
+        let document = Document {
+            tree,
+            environment,
+            profiles: stack.profiles.clone(),
+            variables: self.assembler.uses.into_iter().collect(),
+            raw: self.request.raw,
+        };
         Some((stack, document))
     }
 
@@ -427,7 +450,7 @@ impl Loading<'_> {
                 let filled = interpolate::fill(text, &lookup).ok()?;
                 Some((filled.text, node.span))
             })
-            .last();
+            .next_back();
         if let Some((name, span)) = &written {
             let normal = normalise(name);
             if normal != *name && !normal.is_empty() {
@@ -564,10 +587,9 @@ impl Files for Disk<'_> {
         }
         let bytes = std::fs::read(path).map_err(reason)?;
         String::from_utf8(bytes).map_err(|error| {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count();
+            let valid = error.utf8_error().valid_up_to();
+            let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
+            let line = before.matches('\n').count();
             format!("line {} is not UTF-8 text", line + 1)
         })
     }

@@ -14,7 +14,6 @@ use super::keys::Shape;
 use super::keys::Unique;
 use super::report::At;
 use super::report::Report;
-use super::yaml::Map;
 use super::yaml::Node;
 use super::yaml::Tag;
 use super::yaml::Value;
@@ -97,7 +96,7 @@ fn merge_key(
         (Shape::Ports, Value::List(_), Value::List(_)) => append(base, over, Some(port_identity)),
         (Shape::Any, Value::Map(_), Value::Map(_)) => maps(base, over, at, report, |_| Inner::ANY),
         (Shape::Any, Value::List(_), Value::List(_)) => append(base, over, None),
-        (_, Value::Map(_), other) | (_, Value::List(_), other)
+        (_, Value::Map(_) | Value::List(_), other)
             if std::mem::discriminant(other) != std::mem::discriminant(&base.value) =>
         {
             report
@@ -245,7 +244,7 @@ pub(crate) fn cleared(mut node: Node) -> Node {
     node.tag = None;
     match &mut node.value {
         Value::Map(map) => {
-            for (name, mut entry) in std::mem::replace(map, Map::new()) {
+            for (name, mut entry) in std::mem::take(map) {
                 if entry.node.tag != Some(Tag::Reset) {
                     entry.node = cleared(entry.node);
                     map.insert(name, entry);
@@ -378,11 +377,11 @@ mod tests {
     fn volumes_merge_by_target_and_ports_by_place() {
         assert_eq!(
             merged(
-                "{tmpfs: /t, volumes: ['v:/a', 'w:/b']}",
-                "{volumes: ['x:/a:ro']}"
+                "{tmpfs: /t, volumes: ['one:/a', 'two:/b']}",
+                "{volumes: ['new:/a:ro']}"
             ),
-            "tmpfs[0]: /t\nvolumes[0].read_only: true\nvolumes[0].source: x\nvolumes[0].target: /a\n\
-             volumes[0].type: volume\nvolumes[1].source: w\nvolumes[1].target: /b\nvolumes[1].type: volume"
+            "tmpfs[0]: /t\nvolumes[0].read_only: true\nvolumes[0].source: new\nvolumes[0].target: /a\n\
+             volumes[0].type: volume\nvolumes[1].source: two\nvolumes[1].target: /b\nvolumes[1].type: volume"
         );
         assert_eq!(
             merged(

@@ -166,6 +166,7 @@ impl Snippet {
             return Ok(());
         };
         let before = self.place.column.saturating_sub(1) as usize;
+        let (line, before) = window(line, before);
         let indent: String = line.chars().take(before).map(blank).collect();
         let marked: usize = line
             .chars()
@@ -173,7 +174,7 @@ impl Snippet {
             .take(self.length as usize)
             .map(columns)
             .sum();
-        let marker = "^".repeat(marked.max(1));
+        let carets = "^".repeat(marked.max(1));
         let note = if note.is_empty() {
             String::new()
         } else {
@@ -181,8 +182,29 @@ impl Snippet {
         };
         writeln!(out, "{:width$} |", "")?;
         writeln!(out, "{:>width$} | {line}", self.place.line)?;
-        writeln!(out, "{:width$} | {indent}{marker}{note}", "")
+        writeln!(out, "{:width$} | {indent}{carets}{note}", "")
     }
+}
+
+/// The part of a line around a column, and the column in it. Lines that people
+/// write are shown whole.
+fn window(line: &str, column: usize) -> (String, usize) {
+    const WIDTH: usize = 160;
+    const BEFORE: usize = 60;
+    let length = line.chars().count();
+    if length <= WIDTH {
+        return (line.to_owned(), column);
+    }
+    let start = column.saturating_sub(BEFORE);
+    let mut part: String = line.chars().skip(start).take(WIDTH - 2).collect();
+    if start + WIDTH - 2 < length {
+        part.push('…');
+    }
+    if start == 0 {
+        return (part, column);
+    }
+    part.insert(0, '…');
+    (part, column - start + 1)
 }
 
 /// White space as wide as the character on a terminal.

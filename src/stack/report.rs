@@ -49,15 +49,6 @@ impl<'a> At<'a> {
             step: Step::Index(index),
         }
     }
-
-    /// The last key on the way.
-    pub(crate) fn name(&self) -> &str {
-        match (self.step, self.parent) {
-            (Step::Key(key), _) => key,
-            (_, Some(parent)) => parent.name(),
-            _ => "",
-        }
-    }
 }
 
 impl fmt::Display for At<'_> {
@@ -86,9 +77,16 @@ pub(crate) struct Finding {
     span: Span,
     related: Vec<(Span, String)>,
     hint: Option<String>,
+    /// Other values that come from the same span, through an alias.
+    also: usize,
 }
 
 impl Finding {
+    /// The message without the place that it is about.
+    fn text(&self) -> String {
+        self.message.replace(&self.path, "")
+    }
+
     /// Adds what to type.
     pub(crate) fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
         self.hint = Some(hint.into());
@@ -110,14 +108,18 @@ pub(crate) struct Report {
     list: Vec<Finding>,
     /// The document is only printed, not deployed.
     document_only: bool,
+    /// How many of them are errors.
+    errors: usize,
+    /// The last one that was not kept, for its caller to write on.
+    surplus: Option<Finding>,
 }
 
 impl Report {
     /// An empty report; see [`unfit`](Self::unfit) for `document_only`.
     pub(crate) fn new(document_only: bool) -> Self {
         Self {
-            list: Vec::new(),
             document_only,
+            ..Self::default()
         }
     }
 
@@ -170,6 +172,9 @@ impl Report {
         self.add(severity, name, span, at, message.into())
     }
 
+    /// So many findings are enough to act on; a file with more is no stack file.
+    const ENOUGH: usize = 1000;
+
     fn add(
         &mut self,
         severity: Severity,
@@ -178,7 +183,7 @@ impl Report {
         at: &At<'_>,
         message: String,
     ) -> &mut Finding {
-        self.list.push(Finding {
+        let finding = Finding {
             severity,
             name,
             message,
@@ -186,16 +191,26 @@ impl Report {
             span,
             related: Vec::new(),
             hint: None,
-        });
+            also: 0,
+        };
+        let is_error = severity == Severity::Error;
+        let full = if is_error {
+            self.errors >= Self::ENOUGH
+        } else {
+            self.list.len() >= Self::ENOUGH
+        };
+        if full {
+            return self.surplus.insert(finding);
+        }
+        self.errors += usize::from(is_error);
+        self.list.push(finding);
         let last = self.list.len() - 1;
         &mut self.list[last]
     }
 
     /// Whether anything forbids to go on.
     pub(crate) fn failed(&self) -> bool {
-        self.list
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// Drops findings that the stack asked not to show. Errors stay.
@@ -208,17 +223,31 @@ impl Report {
     /// The findings with their texts, in the order of the files. Values that
     /// came twice through an alias are named once.
     pub(crate) fn finish(mut self, sources: &Sources) -> Problems {
-        self.list
-            .sort_by(|a, b| (a.span, a.severity).cmp(&(b.span, b.severity)));
-        self.list
-            .dedup_by(|a, b| a.span == b.span && a.name == b.name && a.message == b.message);
+        self.list.sort_by_key(|a| (a.span, a.severity));
+        self.list.dedup_by(|later, first| {
+            let same = later.span == first.span
+                && later.span.line > 0
+                && later.name == first.name
+                && later.text() == first.text();
+            if same && later.path != first.path {
+                first.also += 1;
+            }
+            same
+        });
         let list = self
             .list
             .into_iter()
             .map(|finding| Problem {
                 severity: finding.severity,
                 name: finding.name,
-                message: finding.message,
+                message: match finding.also {
+                    0 => finding.message,
+                    1 => format!("{} (and at one more place that uses it)", finding.message),
+                    count => format!(
+                        "{} (and at {count} more places that use it)",
+                        finding.message
+                    ),
+                },
                 path: finding.path,
                 snippet: sources.snippet(finding.span),
                 related: finding
@@ -241,9 +270,15 @@ pub(crate) fn did_you_mean<'a>(
     given: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
+    // Names of one or two letters are near to everything.
+    if given.chars().count() < 3 {
+        return None;
+    }
     let given = given.to_lowercase();
+    // Among very many names the nearest one is rarely meant, and dear to find.
     known
         .into_iter()
+        .take(500)
         .map(|name| (strsim::damerau_levenshtein(&given, name), name))
         .filter(|(distance, name)| *distance <= (name.len().max(given.len()) / 3).max(1))
         .min()

@@ -126,10 +126,10 @@ pub(crate) fn resources(tree: &mut Node) {
         }
     }
     for (section, used) in used {
-        if let Some(map) = tree.as_map_mut() {
-            if let Some(Value::Map(all)) = map.get_mut(section).map(|entry| &mut entry.node.value) {
-                all.retain(|name, _| used.contains(name));
-            }
+        if let Some(map) = tree.as_map_mut()
+            && let Some(Value::Map(all)) = map.get_mut(section).map(|entry| &mut entry.node.value)
+        {
+            all.retain(|name, _| used.contains(name));
         }
     }
 }

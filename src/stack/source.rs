@@ -88,18 +88,32 @@ impl Sources {
         }
     }
 
+    /// The line of a place, to show it.
+    pub(crate) fn snippet_at(&self, place: &Place) -> Snippet {
+        let text = self
+            .list
+            .iter()
+            .find(|source| source.name == place.file)
+            .map_or("", |source| &*source.text);
+        Snippet {
+            place: place.clone(),
+            length: 0,
+            line: line(text, place.line),
+        }
+    }
+
     /// The line of a span, to show it.
     pub(crate) fn snippet(&self, span: Span) -> Snippet {
-        let text = &self.get(span.file).text;
-        let line = span
-            .line
-            .checked_sub(1)
-            .and_then(|index| text.lines().nth(index as usize))
-            .map(str::to_owned);
         Snippet {
             place: self.place(span),
             length: span.length,
-            line,
+            line: line(&self.get(span.file).text, span.line),
         }
     }
+}
+
+/// A line by its number from one.
+fn line(text: &str, number: u32) -> Option<String> {
+    let index = number.checked_sub(1)?;
+    text.lines().nth(index as usize).map(str::to_owned)
 }

@@ -100,9 +100,8 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
         "p" | "pb" | "pib" => 5,
         _ => return None,
     };
-    const DIGITS: usize = 9;
-    let billionths = decimal(number, DIGITS)?.checked_mul(1_u128 << (10 * power))?;
-    u64::try_from(billionths / 10_u128.pow(u32::try_from(DIGITS).ok()?)).ok()
+    let billionths = decimal(number, 9)?.checked_mul(1_u128 << (10 * power))?;
+    u64::try_from(billionths / 1_000_000_000).ok()
 }
 
 /// A duration in nanoseconds: `1m30s`, `1.5h`, `100ms`, `2d`, `1w`, `0`.
@@ -137,8 +136,7 @@ pub fn parse_duration(text: &str) -> Option<i64> {
             "w" => 604_800_000_000_000,
             _ => return None,
         };
-        const DIGITS: usize = 12;
-        let part = decimal(number, DIGITS)?.checked_mul(nanos)? / 10_u128.pow(12);
+        let part = decimal(number, 12)?.checked_mul(nanos)? / 1_000_000_000_000;
         total = total.checked_add(part)?;
         rest = next;
     }

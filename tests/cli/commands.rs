@@ -3,6 +3,7 @@
 use shopctl::backend::memory::World;
 
 use crate::support::Bench;
+use crate::support::valid;
 
 const STACK: &str = "services:
   goods:
@@ -21,9 +22,7 @@ const STACK: &str = "services:
 fn bench() -> Bench {
     let bench = Bench::new(STACK);
     let mut world = World::default();
-    world.engine.name = "engine".to_owned();
-    world.engine.version = "20.10.24".to_owned();
-    world.engine.api = "1.41".to_owned();
+    "engine".clone_into(&mut world.engine.name);
     world.engine.cpus = 4;
     world.engine.memory = 8 << 30;
     world.engine.cgroup = 1;
@@ -83,6 +82,7 @@ fn plan_says_why_and_shows_no_value() {
     insta::assert_snapshot!(bench.run(&["plan"]));
     insta::assert_snapshot!(bench.run(&["plan", "-o", "markdown"]));
     let json = bench.run(&["plan", "-o", "json"]);
+    valid("plan.json", &json.json());
     assert!(!json.stdout.contains("hello"), "values stay out: {json}");
     assert_eq!(bench.run(&["plan", "--check"]).code, 3);
 }
@@ -90,6 +90,10 @@ fn plan_says_why_and_shows_no_value() {
 #[test]
 fn capacity_in_its_forms() {
     let bench = bench();
+    valid(
+        "capacity.json",
+        &bench.run(&["capacity", "-o", "json"]).json(),
+    );
     insta::assert_snapshot!(bench.run(&["capacity"]));
     insta::assert_snapshot!(bench.run(&["capacity", "-o", "markdown"]));
     insta::assert_snapshot!(bench.run(&["capacity", "-o", "yaml"]));
@@ -102,6 +106,12 @@ fn deploy_then_look_at_everything() {
     assert_eq!(deployed.code, 0, "{deployed}");
     let last = deployed.stdout.lines().last().expect("a last line");
     assert!(last.contains("\"finished\""), "{last}");
+
+    for line in deployed.stdout.lines() {
+        let event = serde_json::from_str(line).expect("each line is JSON");
+        valid("event.json", &event);
+    }
+    valid("status.json", &bench.run(&["status", "-o", "json"]).json());
 
     insta::assert_snapshot!(bench.run(&["status"]));
     assert_eq!(bench.run(&["status", "--check"]).code, 0);
@@ -161,6 +171,7 @@ fn build_sends_nothing_the_second_time() {
     bench.write("Dockerfile", "FROM scratch\n");
     let first = bench.run(&["build", "-o", "json"]);
     assert_eq!(first.code, 0, "{first}");
+    valid("build.json", &first.json());
     let images = first.json()["images"].clone();
     assert_eq!(
         (&images[0]["service"], &images[0]["built"]),
@@ -178,6 +189,7 @@ fn doctor_names_what_is_missing_and_goes_on() {
     *bench.memory.world() = World::default();
     let ran = bench.run(&["doctor", "-o", "json"]);
     let report = ran.json();
+    valid("doctor.json", &report);
     let checks = report["checks"].as_array().expect("checks");
     let stack = checks
         .iter()
@@ -212,5 +224,54 @@ fn doctor_finds_a_port_that_a_foreign_container_holds() {
     assert!(
         ran.stdout.contains("8000 is held by container squatter"),
         "{ran}"
+    );
+}
+
+#[test]
+fn a_plan_file_is_carried_out_or_refused_as_stale() {
+    let bench = bench();
+    assert_eq!(bench.run(&["plan", "--out", "plan.json"]).code, 0);
+    let text = std::fs::read_to_string(bench.path().join("plan.json")).expect("a plan file");
+    assert!(!text.contains("hello"), "values stay out");
+    valid("plan.json", &serde_json::from_str(&text).expect("JSON"));
+
+    bench.write("stack.yaml", &STACK.replace("hello", "good day"));
+    let stale = bench.run(&["deploy", "--plan", "plan.json"]);
+    assert_eq!(stale.code, 42, "{stale}");
+    assert!(
+        bench.memory.world().containers.is_empty(),
+        "nothing was changed"
+    );
+
+    bench.write("stack.yaml", STACK);
+    let done = bench.run(&["deploy", "--plan", "plan.json", "--progress", "plain"]);
+    assert_eq!(done.code, 0, "{done}");
+    assert_eq!(bench.run(&["plan", "--check"]).code, 0);
+    let again = bench.run(&["deploy", "--plan", "plan.json"]);
+    assert_eq!(again.code, 42, "the world has moved: {again}");
+    assert_eq!(bench.run(&["deploy", "--plan", "absent.json"]).code, 2);
+}
+
+#[test]
+fn progress_without_a_terminal_is_plain() {
+    let bench = bench();
+    let ran = bench.run(&["deploy"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(ran.stdout, "", "progress goes to stderr");
+    assert!(ran.stderr.lines().count() > 5, "{ran}");
+    let control = |letter: char| letter.is_control() && letter != '\n';
+    assert!(!ran.stderr.contains(control), "{:?}", ran.stderr);
+    assert!(ran.stderr.contains("order: "), "{ran}");
+}
+
+#[test]
+fn demand_that_does_not_fit_is_refused_with_its_table() {
+    let bench = bench();
+    bench.write("stack.yaml", &STACK.replace("64M", "900G"));
+    insta::assert_snapshot!(bench.run(&["deploy"]));
+    assert_eq!(bench.run(&["capacity"]).code, 0, "the answer is no failure");
+    assert!(
+        bench.memory.world().containers.is_empty(),
+        "nothing was changed"
     );
 }

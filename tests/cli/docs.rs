@@ -1,6 +1,7 @@
 //! Pages that are generated: `UPDATE_DOCS=1` writes them, otherwise they have to
 //! be equal.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -35,7 +36,8 @@ fn commands() {
     );
     let mut cli = Cli::command().term_width(100);
     cli.build();
-    page += &format!(
+    let _ = write!(
+        page,
         "\n```text\n{}```\n",
         trimmed(&cli.render_long_help().to_string())
     );
@@ -47,7 +49,8 @@ fn commands() {
         let help = command.render_help().to_string();
         let own = help.split("\nGlobal options:").next().unwrap_or_default();
         let example = help.split("Example:").nth(1).unwrap_or_default();
-        page += &format!(
+        let _ = write!(
+            page,
             "\n## {}\n\n```text\n{}\n\nExample:{}```\n",
             command.get_name(),
             trimmed(own).trim_end(),
@@ -58,10 +61,11 @@ fn commands() {
 }
 
 fn trimmed(text: &str) -> String {
-    let mut all: String = text
-        .lines()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect();
+    let mut all = String::new();
+    for line in text.lines() {
+        all.push_str(line.trim_end());
+        all.push('\n');
+    }
     while all.ends_with("\n\n") {
         all.pop();
     }

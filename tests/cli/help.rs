@@ -1,5 +1,7 @@
 //! Help texts, completion, manual: public, so every word of them is held.
 
+use std::fmt::Write as _;
+
 use clap::CommandFactory as _;
 use shopctl::cli::args::Cli;
 
@@ -28,7 +30,7 @@ fn help_of_every_command_has_an_example() {
             .next()
             .unwrap_or_default();
         let example = ran.stdout.split("Example:").nth(1).unwrap_or_default();
-        all += &format!("===== {name}\n{}\nExample:{example}\n", own.trim_end());
+        let _ = write!(all, "===== {name}\n{}\nExample:{example}\n", own.trim_end());
     }
     insta::assert_snapshot!(all);
 }

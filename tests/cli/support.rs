@@ -13,6 +13,8 @@ use shopctl::report::console::Console;
 /// A project folder and the world its stack runs in.
 pub(crate) struct Bench {
     folder: tempfile::TempDir,
+    /// Outside of the folder, so that no build context holds it.
+    cache: tempfile::TempDir,
     /// The world.
     pub(crate) memory: Memory,
     environment: BTreeMap<String, String>,
@@ -29,21 +31,24 @@ impl Bench {
     /// An empty folder.
     pub(crate) fn empty() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let cache = folder.path().join(".cache").display().to_string();
+        let cache = tempfile::tempdir().expect("a temporary folder");
+        let cache_path = cache.path().display().to_string();
         let environment = [
-            ("XDG_CACHE_HOME", cache.as_str()),
+            ("XDG_CACHE_HOME", cache_path.as_str()),
             ("USER", "ana"),
             ("HOSTNAME", "laptop"),
             // No local socket is looked at.
             ("DOCKER_HOST", "tcp://engine:2375"),
             ("COMPOSE_PROJECT_NAME", "shop"),
         ];
-        fs::write(folder.path().join(".shopctl"), "a program").expect("the folder is writable");
+        fs::write(cache.path().join("shopctl-binary"), "a program")
+            .expect("the folder is writable");
         Self {
             environment: environment
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
             folder,
+            cache,
             memory: Memory::default(),
         }
     }
@@ -78,7 +83,7 @@ impl Bench {
             environment: self.environment.clone(),
             working_dir: self.path().to_owned(),
             terminals: Terminals::default(),
-            binary: self.path().join(".shopctl"),
+            binary: self.cache.path().join("shopctl-binary"),
         };
         let memory = self.memory.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -118,6 +123,22 @@ impl Ran {
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
     }
+}
+
+/// Holds a document against its schema in `docs/reference/schema/`.
+#[track_caller]
+pub(crate) fn valid(schema: &str, document: &serde_json::Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs/reference/schema")
+        .join(schema);
+    let text = fs::read_to_string(&path).expect("the schema is there");
+    let schema: serde_json::Value = serde_json::from_str(&text).expect("a schema is JSON");
+    let validator = jsonschema::validator_for(&schema).expect("a valid schema");
+    let errors: Vec<String> = validator
+        .iter_errors(document)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(errors.is_empty(), "{errors:#?}\n{document:#}");
 }
 
 impl fmt::Display for Ran {

@@ -294,6 +294,15 @@ fn happen(world: &mut World, line: &str) {
             };
             world.behaviours.insert((*service).to_owned(), behaviour);
         }
+        ["prober"] => {
+            let mut one = shopctl::backend::memory::Container::default();
+            one.instance.name = format!("{STACK}-prober");
+            one.instance.role = shopctl::state::observed::Role::Prober;
+            one.instance.state = InstanceState::Running;
+            one.instance.ours = true;
+            one.stack = STACK.to_owned();
+            world.containers.insert(one.instance.name.clone(), one);
+        }
         ["compose", service, slot, rest @ ..] => {
             let port = rest.first().copied().unwrap_or_default();
             world.add_compose_container(STACK, service, slot.parse().unwrap(), port);

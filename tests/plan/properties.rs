@@ -52,8 +52,13 @@ impl Kinds {
     }
 }
 
-/// Runs a check on `count` random situations, always the same ones.
+/// Runs a check on `count` random situations, always the same ones; `PLAN_CASES=10`
+/// takes ten times as many.
 fn on_situations(count: u32, mut check: impl FnMut(u32, &Situation)) {
+    let factor = std::env::var("PLAN_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let count = count * factor.unwrap_or(1);
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let strategy = random::situations();
@@ -74,6 +79,7 @@ fn arrange(situation: &Situation) -> (World, usize) {
             turn::carry_out(&mut world, &plan, "first", |_| {}).unwrap();
         }
     }
+    random::adopt(&mut world, situation);
     let hits = random::strike(&mut world, &situation.blows);
     turn::bring_images(&mut world, &situation.after);
     (world, hits)
@@ -213,6 +219,7 @@ fn plans_converge_and_protect() {
         kinds.count("refused", false);
         kinds.count("nothing to do", lines.is_empty());
         kinds.count("blows", hits > 0);
+        kinds.count("adopted", any("made by Docker Compose"));
         kinds.count("replacement", any(" replace:"));
         kinds.count(
             "stop-first",
@@ -350,7 +357,7 @@ fn recover(
     now.retain(|service, _| owed.contains_key(service));
     keep_undisturbed(&mut now, &plan, world);
     turn::carry_out(world, &plan, "third", |world| {
-        assert_serving(world, &now, &name)
+        assert_serving(world, &now, &name);
     })
     .unwrap_or_else(|why| panic!("{why}\n{name}"));
     let again = turn::plan(world, &situation.after, options).unwrap();

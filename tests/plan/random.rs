@@ -8,6 +8,7 @@ use shopctl::state::observed::Health;
 use shopctl::state::observed::InstanceState;
 use shopctl::state::observed::Role;
 
+use crate::sketch::STACK;
 use crate::sketch::Service;
 use crate::sketch::Sketch;
 
@@ -22,6 +23,8 @@ pub(crate) struct Situation {
     pub(crate) after: Sketch,
     /// Services that left the file may be removed.
     pub(crate) prune: bool,
+    /// Replicas that Docker Compose made, per service, where nothing was deployed.
+    pub(crate) adopted: Vec<u32>,
 }
 
 /// What may happen to a container.
@@ -46,8 +49,9 @@ pub(crate) fn situations() -> impl Strategy<Value = Situation> {
         any::<bool>(),
         0..10_u8,
         prop::option::weighted(0.1, 0..NAMES.len()),
+        prop::collection::vec(0..3_u32, NAMES.len()),
     )
-        .prop_map(|(before, blows, changes, prune, quiet, only)| {
+        .prop_map(|(before, blows, changes, prune, quiet, only, adopted)| {
             let mut after = before.clone();
             for (index, change) in changes {
                 change.apply(&mut after, index);
@@ -58,6 +62,7 @@ pub(crate) fn situations() -> impl Strategy<Value = Situation> {
                 after.only = vec![NAMES[index].to_owned()];
             }
             Situation {
+                adopted: if quiet == 0 { adopted } else { Vec::new() },
                 before: if quiet == 0 {
                     Sketch::default()
                 } else {
@@ -233,6 +238,26 @@ fn blows() -> impl Strategy<Value = Blow> {
         Blow::Unhealthy,
         Blow::Lost,
     ])
+}
+
+/// Puts the adopted containers there, their first port on the host.
+pub(crate) fn adopt(world: &mut World, situation: &Situation) -> usize {
+    let mut count = 0;
+    for (index, replicas) in situation.adopted.iter().enumerate() {
+        let Some(service) = situation.after.services.get(NAMES[index]) else {
+            continue;
+        };
+        for slot in 1..=*replicas {
+            let port = match service.ports.first() {
+                // Only one of them can hold it.
+                Some(_) if slot == 1 => format!("0.0.0.0:{}/tcp", 8000 + index),
+                _ => String::new(),
+            };
+            world.add_compose_container(STACK, NAMES[index], slot, &port);
+            count += 1;
+        }
+    }
+    count
 }
 
 /// Lets the blows fall; gives how many hit.

@@ -90,6 +90,17 @@ impl TestStack {
         Ran::new(arguments, output, started.elapsed())
     }
 
+    /// Runs shopctl with these variables.
+    pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        let started = Instant::now();
+        let output = self
+            .command(arguments)
+            .envs(variables.iter().copied())
+            .output()
+            .expect("shopctl starts");
+        Ran::new(arguments, output, started.elapsed())
+    }
+
     /// Runs shopctl, which must succeed.
     #[track_caller]
     pub fn ok(&self, arguments: &[&str]) -> Ran {
@@ -104,37 +115,48 @@ impl TestStack {
         ran
     }
 
-    /// Containers of the stack by name, with their state and labels.
-    pub fn containers(&self) -> BTreeMap<String, bollard::models::ContainerSummary> {
+    /// Containers of the stack by name, each as its id and state.
+    pub fn containers(&self) -> BTreeMap<String, String> {
+        self.summaries()
+            .into_iter()
+            .map(|one| {
+                let state = one.state.map(|state| state.to_string()).unwrap_or_default();
+                let id = one.id.clone().unwrap_or_default();
+                (container_name(&one), format!("{} {state}", &id[..12]))
+            })
+            .collect()
+    }
+
+    fn summaries(&self) -> Vec<bollard::models::ContainerSummary> {
         block_on(async {
             let filters = self.filter();
             let options = ListContainersOptionsBuilder::default()
                 .all(true)
                 .filters(&filters)
                 .build();
-            let found = docker()
+            docker()
                 .list_containers(Some(options))
                 .await
-                .expect("the engine answers");
-            found
-                .into_iter()
-                .map(|one| (container_name(&one), one))
-                .collect()
+                .expect("the engine answers")
         })
     }
 
-    /// Containers of one service, by name.
+    /// Containers of one service, by name and in order.
     pub fn replicas(&self, service: &str) -> Vec<String> {
-        self.containers()
-            .into_iter()
-            .filter(|(_, one)| {
-                one.labels
-                    .as_ref()
-                    .and_then(|labels| labels.get("dev.shopctl.service"))
-                    .is_some_and(|it| it == service)
-            })
-            .map(|(name, _)| name)
-            .collect()
+        let is_of = |one: &bollard::models::ContainerSummary| {
+            one.labels
+                .as_ref()
+                .and_then(|labels| labels.get("dev.shopctl.service"))
+                .is_some_and(|it| it == service)
+        };
+        let mut names: Vec<String> = self
+            .summaries()
+            .iter()
+            .filter(|one| is_of(one))
+            .map(container_name)
+            .collect();
+        names.sort();
+        names
     }
 
     /// What the engine says of a container.

@@ -2,8 +2,9 @@
 //!
 //! A service is one or several base URLs. A name is resolved at every connect and its addresses are tried in turn, each
 //! connect beginning with the next one, so replicas that come and go are followed without a restart. A connect that fails
-//! is retried, since nothing was sent: once at every base, or twice at the only one. A broken connection, a timeout or a 503
-//! is retried only for a call that may be repeated ([`Call::repeatable`]), until [`Limits::total`] has passed.
+//! is retried, since nothing was sent: once at every base, or twice at the only one. A broken connection, a timeout, a 503,
+//! and the 502 and 504 that a gateway answers in their place, are retried only for a call that may be repeated
+//! ([`Call::repeatable`]), until [`Limits::total`] has passed.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -249,16 +250,13 @@ impl Client {
                 .attempt(call, self.limits.total.saturating_sub(started.elapsed()))
                 .await;
             let again = match (&outcome, call.repeat) {
-                (_, Repeat::Never) | (Ok(_), Repeat::IfNotSent) => false,
-                (Ok(answer), Repeat::UntilAnswered) => {
-                    answer.status == StatusCode::SERVICE_UNAVAILABLE
-                }
+                (Ok(answer), Repeat::UntilAnswered) => is_for_now(answer.status),
                 (Err(_), Repeat::UntilAnswered) => true,
                 (Err(CallError::Connect(_)), Repeat::IfNotSent) => {
                     connects_left -= 1;
                     connects_left > 0
                 }
-                (Err(CallError::Broken(_) | CallError::Timeout), Repeat::IfNotSent) => false,
+                _ => false,
             };
             if !again || started.elapsed() + pause >= self.limits.total {
                 return outcome;
@@ -296,6 +294,12 @@ impl Client {
             .await
             .unwrap_or(Err(CallError::Timeout))
     }
+}
+
+/// Tells whether a status says "not now" rather than "no": the service's own 503, or what a gateway before it says when a
+/// replica has died.
+fn is_for_now(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 502..=504)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -130,7 +130,7 @@ mod tests {
                 .filter(|to| from.leads_to(None, *to))
                 .map(State::name)
                 .collect();
-            table += &format!("{} > {}\n", from.name(), followers.join(" "));
+            table.push_str(&[from.name(), " > ", &followers.join(" "), "\n"].concat());
         }
         assert_eq!(
             table,

@@ -18,16 +18,16 @@ use axum::http::Method;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_kit::client::{Answer, Call, CallError, Client, Limits};
-use shop_kit::testing::{eventually, folder};
+use shop_kit::testing::{TempDir, eventually, folder};
 
 const CLIENTS: usize = 500;
 const UNITS: i64 = 50;
 const REPLICAS: usize = 3;
 
-/// The replica of each service that is killed, and after how many answers.
+/// The replica of each service that is killed, and after how many answers: early, while units are still being won.
 const VICTIM: usize = 0;
-const KILL_ORDER_AFTER: usize = 40;
-const KILL_GOODS_AFTER: usize = 80;
+const KILL_ORDER_AFTER: usize = 3;
+const KILL_GOODS_AFTER: usize = 20;
 
 /// A process of a service.
 struct Replica {
@@ -51,13 +51,8 @@ impl Replica {
         assert_eq!(first["message"], "listening", "{first}");
         let address = |name: &str| first[name].as_str().unwrap().parse().unwrap();
         let (address, admin) = (address("address"), address("admin"));
-        // The log is read to the end, so that a full pipe never stops the process; warnings are shown when the test fails.
-        std::thread::spawn(move || {
-            lines
-                .map_while(Result::ok)
-                .filter(|line| !line.contains("\"INFO\""))
-                .for_each(|line| eprintln!("{line}"))
-        });
+        // The log is read to the end, so that a full pipe never stops the process.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         Self {
             child,
             address,
@@ -200,155 +195,192 @@ fn is_answered(outcome: &Result<Answer, CallError>) -> bool {
         .is_ok_and(|answer| !answer.status.is_server_error())
 }
 
+/// The six processes and the way to them.
+struct Shop {
+    orders: Vec<Replica>,
+    goods: Vec<Replica>,
+    to_orders: Arc<[Client]>,
+    to_goods: Client,
+    _data: [TempDir; 2],
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let data = [folder(), folder()];
+        let binary = goods_binary();
+        let start = |_| Replica::start(&binary, data[0].path(), &[]);
+        let goods: Vec<Replica> = (0..REPLICAS).map(start).collect();
+        let urls: Vec<String> = goods
+            .iter()
+            .map(|replica| format!("http://{}", replica.address))
+            .collect();
+        let urls = urls.join(",");
+        let binary = Path::new(env!("CARGO_BIN_EXE_order"));
+        let start = |_| Replica::start(binary, data[1].path(), &[("GOODS_URL", &urls)]);
+        let orders: Vec<Replica> = (0..REPLICAS).map(start).collect();
+        for replica in goods.iter().chain(&orders) {
+            replica.ready().await;
+        }
+        let to_orders = orders
+            .iter()
+            .map(|replica| client(replica.address))
+            .collect();
+        let to_goods = client(goods[VICTIM + 1].address);
+        Self {
+            orders,
+            goods,
+            to_orders,
+            to_goods,
+            _data: data,
+        }
+    }
+
+    async fn stock_up(&self) {
+        let article =
+            json!({ "sku": "A1", "name": "Cup", "price": { "amount": 1999, "currency": "EUR" } });
+        let made = self
+            .to_goods
+            .send(&Call::new(Method::POST, "/goods").json(&article).unwrap())
+            .await;
+        assert_eq!(made.unwrap().status, 201);
+        let count = Call::new(Method::PUT, "/goods/A1/stock")
+            .json(&json!({ "on_hand": UNITS }))
+            .unwrap();
+        assert_eq!(self.to_goods.send(&count).await.unwrap().status, 200);
+    }
+
+    /// Lets all clients loose and kills two replicas meanwhile; returns what each client was told in the end.
+    async fn race(&mut self) -> Vec<Answer> {
+        let (answered, retried) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let customers = (0..CLIENTS).map(|number| {
+            let (replicas, answered, retried) =
+                (self.to_orders.clone(), answered.clone(), retried.clone());
+            tokio::spawn(async move { buy(number, &replicas, &answered, &retried).await })
+        });
+        let customers = join_all(customers.collect::<Vec<_>>());
+        let victims = [
+            (&mut self.orders[VICTIM], KILL_ORDER_AFTER),
+            (&mut self.goods[VICTIM], KILL_GOODS_AFTER),
+        ];
+        let killer = async {
+            for (victim, after) in victims {
+                eventually("enough clients were answered", async || {
+                    answered.load(Ordering::SeqCst) >= after
+                })
+                .await;
+                victim.child.kill().unwrap();
+                victim.child.wait().unwrap();
+            }
+            answered.load(Ordering::SeqCst)
+        };
+        let (answers, answered_at_last_kill) = tokio::join!(customers, killer);
+        assert!(
+            answered_at_last_kill < CLIENTS * 9 / 10,
+            "both died while clients still waited"
+        );
+        assert!(
+            retried.load(Ordering::SeqCst) > 0,
+            "the death of a replica was felt"
+        );
+        answers.into_iter().map(Result::unwrap).collect()
+    }
+
+    async fn stock(&self) -> [i64; 4] {
+        let stock = get(&self.to_goods, "/goods/A1/stock").await;
+        ["on_hand", "reserved", "available", "sold"].map(|name| stock[name].as_i64().unwrap())
+    }
+
+    /// Returns the orders that exist, by id.
+    async fn orders(&self) -> BTreeMap<String, String> {
+        let listed = get(&self.to_orders[VICTIM + 1], "/orders?limit=200").await;
+        listed["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|order| (text(order, "id"), text(order, "state")))
+            .collect()
+    }
+
+    async fn pay(&self, ids: &BTreeSet<String>) {
+        let pay = json!({ "method": "card", "token": "tok_ok" });
+        let payments = ids.iter().enumerate().map(|(n, id)| {
+            let call = Call::new(Method::POST, format!("/orders/{id}/pay"))
+                .json(&pay)
+                .unwrap()
+                .key("pay")
+                .once();
+            let replica = self.to_orders[VICTIM + 1 + n % (REPLICAS - 1)].clone();
+            async move { replica.send(&call).await.unwrap().status.as_u16() }
+        });
+        assert!(
+            join_all(payments)
+                .await
+                .into_iter()
+                .all(|status| status == 200)
+        );
+    }
+
+    fn close(mut self) {
+        for replica in self.orders.iter_mut().chain(&mut self.goods) {
+            if replica.child.try_wait().unwrap().is_none() {
+                replica.terminate();
+            }
+        }
+    }
+}
+
 async fn get(client: &Client, path: &str) -> Value {
     let answer = client.send(&Call::new(Method::GET, path)).await.unwrap();
     assert_eq!(answer.status, 200);
     answer.json().unwrap()
 }
 
-async fn stock(goods: &Client) -> [i64; 4] {
-    let stock = get(goods, "/goods/A1/stock").await;
-    ["on_hand", "reserved", "available", "sold"].map(|name| stock[name].as_i64().unwrap())
+fn text(value: &Value, field: &str) -> String {
+    value[field].as_str().unwrap_or("").to_owned()
+}
+
+/// Checks that every client was told one of two things, and returns the orders of those who won.
+fn winners(answers: &[Answer]) -> BTreeSet<String> {
+    let mut told: BTreeMap<(u16, String), i64> = BTreeMap::new();
+    let mut won = BTreeSet::new();
+    for answer in answers {
+        let body: Value = answer.json().unwrap();
+        let status = answer.status.as_u16();
+        let what = if status == 201 { "state" } else { "type" };
+        *told.entry((status, text(&body, what))).or_default() += 1;
+        if status == 201 {
+            won.insert(text(&body, "id"));
+        }
+    }
+    let refused = i64::try_from(CLIENTS).unwrap() - UNITS;
+    let expected = [
+        ((201, "pending_payment".to_owned()), UNITS),
+        ((409, "urn:shop:problem:out-of-stock".to_owned()), refused),
+    ];
+    assert_eq!(told, expected.into());
+    won
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_of_five_hundred_win_though_replicas_die() {
-    let (order_data, goods_data) = (folder(), folder());
-    let goods_binary = goods_binary();
-    let mut goods: Vec<Replica> = (0..REPLICAS)
-        .map(|_| Replica::start(&goods_binary, goods_data.path(), &[]))
-        .collect();
-    let urls: Vec<String> = goods
-        .iter()
-        .map(|replica| format!("http://{}", replica.address))
-        .collect();
-    let settings = [("GOODS_URL", urls.join(","))];
-    let settings = settings
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
-    let order = Path::new(env!("CARGO_BIN_EXE_order"));
-    let mut orders: Vec<Replica> = (0..REPLICAS)
-        .map(|_| Replica::start(order, order_data.path(), &settings))
-        .collect();
-    for replica in goods.iter().chain(&orders) {
-        replica.ready().await;
-    }
-    let order_clients: Arc<[Client]> = orders
-        .iter()
-        .map(|replica| client(replica.address))
-        .collect();
-    let living_goods = client(goods[VICTIM + 1].address);
-    let article =
-        json!({ "sku": "A1", "name": "Cup", "price": { "amount": 1999, "currency": "EUR" } });
-    let made = living_goods
-        .send(&Call::new(Method::POST, "/goods").json(&article).unwrap())
-        .await
-        .unwrap();
-    assert_eq!(made.status, 201);
-    let count = Call::new(Method::PUT, "/goods/A1/stock")
-        .json(&json!({ "on_hand": UNITS }))
-        .unwrap();
-    assert_eq!(living_goods.send(&count).await.unwrap().status, 200);
+    let mut shop = Shop::open().await;
+    shop.stock_up().await;
+    let answers = shop.race().await;
+    let won = winners(&answers);
 
-    let (answered, retried) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let customers = (0..CLIENTS).map(|number| {
-        let (clients, answered, retried) =
-            (order_clients.clone(), answered.clone(), retried.clone());
-        tokio::spawn(async move { buy(number, &clients, &answered, &retried).await })
-    });
-    let customers = join_all(customers.collect::<Vec<_>>());
-    let killer = async {
-        for (victim, after) in [
-            (&mut orders[VICTIM], KILL_ORDER_AFTER),
-            (&mut goods[VICTIM], KILL_GOODS_AFTER),
-        ] {
-            eventually("enough clients were answered", async || {
-                answered.load(Ordering::SeqCst) >= after
-            })
-            .await;
-            victim.child.kill().unwrap();
-            victim.child.wait().unwrap();
-        }
-        answered.load(Ordering::SeqCst)
+    let in_state = |state: &str| {
+        won.iter()
+            .map(|id| (id.clone(), state.to_owned()))
+            .collect::<BTreeMap<_, _>>()
     };
-    let (answers, answered_at_last_kill) = tokio::join!(customers, killer);
-    let answers: Vec<Answer> = answers.into_iter().map(Result::unwrap).collect();
-    assert!(
-        answered_at_last_kill < CLIENTS - UNITS.unsigned_abs() as usize,
-        "both died while most clients still waited"
-    );
-    assert!(
-        retried.load(Ordering::SeqCst) > 0,
-        "the death of a replica was felt"
-    );
-
-    let mut told: BTreeMap<(u16, String), usize> = BTreeMap::new();
-    let mut won = BTreeSet::new();
-    for answer in &answers {
-        let body: Value = answer.json().unwrap();
-        let what = if answer.status == 201 {
-            "state"
-        } else {
-            "type"
-        };
-        *told
-            .entry((
-                answer.status.as_u16(),
-                body[what].as_str().unwrap_or("").to_owned(),
-            ))
-            .or_default() += 1;
-        if answer.status == 201 {
-            won.insert(body["id"].as_str().unwrap().to_owned());
-        }
-    }
-    let expected = [
-        ((201, "pending_payment".to_owned()), 50),
-        ((409, "urn:shop:problem:out-of-stock".to_owned()), 450),
-    ];
-    assert_eq!(told, expected.into());
-
-    let living_order = &order_clients[VICTIM + 1];
-    let listed = get(living_order, "/orders?limit=200").await;
-    let existing: BTreeSet<String> = listed["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|order| order["id"].as_str().unwrap().to_owned())
-        .collect();
     assert_eq!(
-        existing, won,
+        shop.orders().await,
+        in_state("pending_payment"),
         "every order that exists is one that a client knows of"
     );
-    assert!(
-        listed["items"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|order| order["state"] == "pending_payment")
-    );
-    assert_eq!(stock(&living_goods).await, [UNITS, UNITS, 0, 0]);
-
-    let pay = json!({ "method": "card", "token": "tok_ok" });
-    let paying = won.iter().enumerate().map(|(n, id)| {
-        let call = Call::new(Method::POST, format!("/orders/{id}/pay"))
-            .json(&pay)
-            .unwrap()
-            .key("pay")
-            .once();
-        let client = order_clients[VICTIM + 1 + n % (REPLICAS - 1)].clone();
-        async move { client.send(&call).await.unwrap().status.as_u16() }
-    });
-    assert!(
-        join_all(paying)
-            .await
-            .into_iter()
-            .all(|status| status == 200)
-    );
-    assert_eq!(stock(&living_goods).await, [0, 0, 0, UNITS]);
-
-    for replica in orders.iter_mut().chain(&mut goods) {
-        if replica.child.try_wait().unwrap().is_none() {
-            replica.terminate();
-        }
-    }
+    assert_eq!(shop.stock().await, [UNITS, UNITS, 0, 0]);
+    shop.pay(&won).await;
+    assert_eq!(shop.orders().await, in_state("paid"));
+    assert_eq!(shop.stock().await, [0, 0, 0, UNITS]);
+    shop.close();
 }

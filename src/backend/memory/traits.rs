@@ -329,11 +329,11 @@ impl Images for Memory {
         Box::pin(async move { Ok(self.world().images.get(reference).cloned()) })
     }
 
-    fn build<'a>(
-        &'a self,
+    fn build(
+        &self,
         request: BuildRequest,
         progress: mpsc::Sender<String>,
-    ) -> Pending<'a, ImageInfo> {
+    ) -> Pending<'_, ImageInfo> {
         Box::pin(async move {
             let _ = progress.try_send(format!("built {}", request.tag));
             let mut world = self.world();
@@ -378,7 +378,7 @@ impl Images for Memory {
         })
     }
 
-    fn load<'a>(&'a self, _archive: bytes::Bytes) -> Pending<'a, ()> {
+    fn load(&self, _archive: bytes::Bytes) -> Pending<'_, ()> {
         Box::pin(async move { Ok(()) })
     }
 }

@@ -1,5 +1,6 @@
 //! What can be taken once only: host ports and container names.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::section;
@@ -14,7 +15,7 @@ pub(super) fn check(tree: &Node, report: &mut Report) {
 }
 
 fn container_names(tree: &Node, report: &mut Report) {
-    let mut seen: Vec<(&str, Span)> = Vec::new();
+    let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
     let root = At::ROOT.key("services");
     for (service, entry) in section(tree, "services") {
         let Some(node) = entry.node.get("container_name") else {
@@ -41,8 +42,8 @@ fn container_names(tree: &Node, report: &mut Report) {
                 )
                 .hint("use letters, digits, `_`, `.` and `-`, beginning with a letter or digit");
         }
-        match seen.iter().find(|(known, _)| *known == name) {
-            Some((_, first)) => {
+        match seen.get(name) {
+            Some(first) => {
                 report
                     .error(
                         "conflict",
@@ -53,7 +54,9 @@ fn container_names(tree: &Node, report: &mut Report) {
                     .related(*first, "the other one")
                     .hint("remove `container_name`, and shopctl names the containers");
             }
-            None => seen.push((name, node.span)),
+            None => {
+                seen.insert(name, node.span);
+            }
         }
     }
 }
@@ -70,7 +73,7 @@ struct Taken<'t> {
 }
 
 fn host_ports(tree: &Node, report: &mut Report) {
-    let mut taken: Vec<Taken<'_>> = Vec::new();
+    let mut taken: BTreeMap<u16, Vec<Taken<'_>>> = BTreeMap::new();
     let root = At::ROOT.key("services");
     for (service, entry) in section(tree, "services") {
         let ports = entry
@@ -84,7 +87,8 @@ fn host_ports(tree: &Node, report: &mut Report) {
             };
             let at = root.key(service);
             let at = at.key("ports");
-            if let Some(other) = taken.iter().find(|other| clash(other, &port)) {
+            let same_number = taken.entry(port.port).or_default();
+            if let Some(other) = same_number.iter().find(|other| clash(other, &port)) {
                 let message = format!(
                     "the host port {}/{} is published by {} and by {}",
                     port.port, port.protocol, other.service, port.service
@@ -101,7 +105,7 @@ fn host_ports(tree: &Node, report: &mut Report) {
                     "publish another port, or give both an x-shop.route with its own path or host",
                 );
             }
-            taken.push(port);
+            same_number.push(port);
         }
     }
 }

@@ -1,9 +1,12 @@
 //! One service: what it refers to, and what it says twice.
 
+use std::collections::BTreeMap;
+
 use super::One;
 use super::Whole;
 use super::inner;
 use super::key_span;
+use crate::stack::keys::SERVICE;
 use crate::stack::report::At;
 use crate::stack::report::Report;
 use crate::stack::report::did_you_mean;
@@ -32,6 +35,8 @@ fn has_image(service: One<'_>, at: &At<'_>, report: &mut Report) {
         .is_some_and(|image| !image.is_empty());
     // An image that is no text was reported where it stands.
     let broken = has("image") && service.node.text_of("image").is_none();
+    // So was a base that could not be found, and a misspelt key.
+    let broken = broken || has("extends") || has_typo(service.node);
     if named || broken || has("build") || has("provider") || service.node.as_map().is_none() {
         return;
     }
@@ -43,6 +48,12 @@ fn has_image(service: One<'_>, at: &At<'_>, report: &mut Report) {
             format!("{at} has neither `image` nor `build`"),
         )
         .hint("add `image: name:tag`, or `build: ./folder`");
+}
+
+fn has_typo(service: &Node) -> bool {
+    service.as_map().into_iter().flatten().any(|(key, _)| {
+        SERVICE.key(key).is_none() && did_you_mean(key, ["image", "build", "extends"]).is_some()
+    })
 }
 
 fn build(stack: &Whole<'_>, service: One<'_>, at: &At<'_>, report: &mut Report) {
@@ -130,6 +141,7 @@ fn networks(stack: &Whole<'_>, service: One<'_>, at: &At<'_>, report: &mut Repor
             )
             .related(service.key("networks"), "the other one")
             .hint("keep one of them");
+        return;
     }
     for (name, entry) in service.map("networks") {
         exists(
@@ -285,6 +297,10 @@ fn limits(service: One<'_>, at: &At<'_>, report: &mut Report) {
             continue;
         };
         let other = section.get(key);
+        // An amount that could not be parsed was reported.
+        if !is_amount(one) || other.is_some_and(|other| !is_amount(other)) {
+            continue;
+        }
         if other.is_some_and(|other| same_amount(one, other)) {
             continue;
         }
@@ -304,6 +320,14 @@ fn limits(service: One<'_>, at: &At<'_>, report: &mut Report) {
             .hint(format!(
                 "move it to `deploy.resources.{part}.{key}`, and remove `{old}`"
             ));
+    }
+}
+
+fn is_amount(node: &Node) -> bool {
+    match &node.value {
+        Value::Text(text) => text.parse::<i64>().is_ok(),
+        Value::Int(_) | Value::Float(_) => true,
+        _ => false,
     }
 }
 
@@ -334,10 +358,10 @@ fn mounts(service: One<'_>, at: &At<'_>, report: &mut Report) {
         let target = node.get("target")?;
         Some((target.as_text()?, target.span))
     });
-    let mut seen: Vec<(&str, Span)> = Vec::new();
+    let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
     for (path, span) in tmpfs.chain(volumes) {
-        match seen.iter().find(|(known, _)| *known == path) {
-            Some((_, first)) => {
+        match seen.get(path) {
+            Some(first) => {
                 report
                     .error(
                         "conflict",
@@ -348,7 +372,9 @@ fn mounts(service: One<'_>, at: &At<'_>, report: &mut Report) {
                     .related(*first, "the other one")
                     .hint("remove one of them");
             }
-            None => seen.push((path, span)),
+            None => {
+                seen.insert(path, span);
+            }
         }
     }
 }

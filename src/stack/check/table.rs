@@ -72,12 +72,14 @@ impl Walk<'_> {
         match key.support {
             Support::Acts => {}
             Support::Later => {
-                self.report.warning(
-                    "not-yet",
-                    span,
-                    at,
-                    format!("{at} is known and does not act yet"),
-                );
+                self.report
+                    .warning(
+                        "not-yet",
+                        span,
+                        at,
+                        format!("{at} is known and does not act yet"),
+                    )
+                    .hint("remove it, or list not-yet in x-shop.lint.silence");
             }
             Support::Never(reason) => {
                 self.report.warning(

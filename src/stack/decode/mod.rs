@@ -97,12 +97,11 @@ impl Decoder<'_> {
     fn duration(&mut self, node: &Node, key: &str, at: &At<'_>) -> Option<Duration> {
         let value = node.get(key)?;
         let nanos = units::parse_duration(value.as_text()?)?;
-        match u64::try_from(nanos) {
-            Ok(nanos) => Some(Duration::from_nanos(nanos)),
-            Err(_) => {
-                self.unfit(value, &at.key(key), "a duration from 0 on", "write 30s");
-                None
-            }
+        if let Ok(nanos) = u64::try_from(nanos) {
+            Some(Duration::from_nanos(nanos))
+        } else {
+            self.unfit(value, &at.key(key), "a duration from 0 on", "write 30s");
+            None
         }
     }
 
@@ -110,17 +109,16 @@ impl Decoder<'_> {
     fn bytes(&mut self, node: &Node, key: &str, at: &At<'_>) -> Option<u64> {
         let value = node.get(key)?;
         let bytes = value.as_text()?.parse::<i64>().ok()?;
-        match u64::try_from(bytes) {
-            Ok(bytes) => Some(bytes),
-            Err(_) => {
-                self.unfit(
-                    value,
-                    &at.key(key),
-                    "a number of bytes from 0 on",
-                    "write 64m",
-                );
-                None
-            }
+        if let Ok(bytes) = u64::try_from(bytes) {
+            Some(bytes)
+        } else {
+            self.unfit(
+                value,
+                &at.key(key),
+                "a number of bytes from 0 on",
+                "write 64m",
+            );
+            None
         }
     }
 }

@@ -16,7 +16,6 @@ pub(crate) fn mount(node: &Node, at: &At<'_>, cx: &mut Context<'_>) -> Option<No
     let parts = sections(text);
     if let [only] = parts.as_slice()
         && only.contains(':')
-        && !path::is_windows(only)
     {
         cx.report
             .warning(

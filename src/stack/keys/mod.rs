@@ -205,6 +205,32 @@ impl Object {
     }
 }
 
+impl Object {
+    /// Where a key stands in the mappings of this one: `deploy.replicas`.
+    pub(crate) fn find(&self, name: &str) -> Option<String> {
+        self.find_within(name, 2)
+    }
+
+    fn find_within(&self, name: &str, levels: usize) -> Option<String> {
+        let inner = |key: &Key| match &key.shape {
+            Shape::Object(inner) | Shape::Nullable(Shape::Object(inner)) => Some(*inner),
+            Shape::Short { object, .. } => Some(*object),
+            _ => None,
+        };
+        let direct = self.keys.iter().find_map(|key| {
+            inner(key)?.key(name)?;
+            Some(format!("{}.{name}", key.name))
+        });
+        direct.or_else(|| {
+            let deeper = levels.checked_sub(1)?;
+            self.keys.iter().find_map(|key| {
+                let path = inner(key)?.find_within(name, deeper)?;
+                Some(format!("{}.{path}", key.name))
+            })
+        })
+    }
+}
+
 /// One key.
 pub(crate) struct Key {
     /// Its name.

@@ -318,7 +318,7 @@ static EXTENDS: Object = Object {
     finish: None,
     keys: &[
         Key::new("file", Shape::Text),
-        Key::new("service", Shape::Text).needed(),
+        Key::new("service", Shape::Text),
     ],
 };
 

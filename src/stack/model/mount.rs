@@ -78,14 +78,14 @@ pub struct BindOptions {
     pub create_host_path: bool,
     /// Mount propagation.
     pub propagation: Option<String>,
-    /// SELinux label.
+    /// `SELinux` label.
     pub selinux: Option<SeLinux>,
     /// Handling of mounts below: `enabled`, `disabled`, `writable`,
     /// `readonly`.
     pub recursive: Option<String>,
 }
 
-/// SELinux label of a bind mount.
+/// `SELinux` label of a bind mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SeLinux {

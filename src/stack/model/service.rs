@@ -21,6 +21,10 @@ use crate::stack::Place;
 
 /// One service of the stack.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "as many as the specification has"
+)]
 pub struct Service {
     /// Its key under `services`.
     pub name: String,

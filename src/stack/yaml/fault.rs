@@ -7,41 +7,54 @@ use crate::stack::report::Report;
 use crate::stack::source::Span;
 
 /// Reports a fault of the parser in plain words.
-pub(super) fn explain(error: &Error, span: Span, report: &mut Report) {
-    let problem = error.problem();
-    let (message, hint) = words(problem);
-    let message = match error.context() {
-        Some(context) if !context.is_empty() => format!("{message} ({context})"),
-        _ => message,
-    };
-    let finding = report.error("yaml", span, &At::ROOT, message);
-    if let Some(hint) = hint {
-        finding.hint(hint);
-    }
-    if let Some(context) = error.context_mark()
-        && (context.line + 1 < u64::from(span.line))
-    {
+pub(super) fn explain(error: &Error, span: Span, text: &str, report: &mut Report) {
+    let context = error.context_mark().map(|mark| {
         let number = |count: u64| u32::try_from(count + 1).unwrap_or(u32::MAX);
-        let begin = Span {
+        Span {
             file: span.file,
-            line: number(context.line),
-            column: number(context.column),
+            line: number(mark.line),
+            column: number(mark.column),
             length: 0,
-        };
-        finding.related(begin, "it began here");
+        }
+    });
+    let context = context.filter(|context| context.line < span.line);
+    let (message, hint) = if character_at(text, span) == Some('\t') {
+        (
+            "a TAB stands where YAML takes spaces only".to_owned(),
+            Some("indent with spaces"),
+        )
+    } else {
+        words(error.problem())
+    };
+    // At the end of the file there is nothing to see; where it began there is.
+    let at_end = text.lines().count() < span.line as usize;
+    match context {
+        Some(context) if at_end => {
+            let finding = report.error("yaml", context, &At::ROOT, message);
+            finding.hint(hint.unwrap_or("close what begins here"));
+        }
+        _ => {
+            let finding = report.error("yaml", span, &At::ROOT, message);
+            if let Some(hint) = hint {
+                finding.hint(hint);
+            }
+            if let Some(context) = context {
+                finding.related(context, "it began here");
+            }
+        }
     }
+}
+
+fn character_at(text: &str, span: Span) -> Option<char> {
+    let line = text.lines().nth((span.line as usize).checked_sub(1)?)?;
+    line.chars().nth((span.column as usize).checked_sub(1)?)
 }
 
 fn words(problem: &str) -> (String, Option<&'static str>) {
     let (message, hint) = match problem {
         "found character that cannot start any token" => (
             "no YAML value can begin with this character",
-            Some("indent with spaces, not TABs; quote a value that begins with @, ` or %"),
-        ),
-        "found a tab character that violates indentation"
-        | "found a tab character where an indentation space is expected" => (
-            "a TAB stands where spaces are expected",
-            Some("indent with spaces"),
+            Some("quote a value that begins with @, ` or %"),
         ),
         "mapping values are not allowed in this context" => (
             "a second `:` makes a mapping where a value is expected",

@@ -34,6 +34,7 @@ pub(crate) fn read(text: &str, file: u32, report: &mut Report) -> Vec<Node> {
     parser.set_input_string(&mut input);
     let mut reader = Reader {
         parser,
+        text,
         file,
         report,
         anchors: BTreeMap::new(),
@@ -57,6 +58,7 @@ struct Stop;
 
 struct Reader<'r> {
     parser: Parser<&'r mut &'r [u8]>,
+    text: &'r str,
     file: u32,
     report: &'r mut Report,
     /// Finished anchors with the number of their nodes.
@@ -70,7 +72,7 @@ impl Reader<'_> {
     fn next(&mut self) -> Result<Event, Stop> {
         self.parser.parse().map_err(|error| {
             let mark = error.problem_mark().unwrap_or_default();
-            super::fault::explain(&error, self.span(mark, mark), self.report);
+            super::fault::explain(&error, self.span(mark, mark), self.text, self.report);
             Stop
         })
     }
@@ -245,10 +247,8 @@ impl Reader<'_> {
     fn scalar(&mut self, tag: Option<&str>, value: String, plain: bool, span: Span) -> Value {
         const CORE: &str = "tag:yaml.org,2002:";
         match tag {
-            None if plain => scalar::resolve(&value),
-            None | Some("!") => Value::Text(value),
-            Some("!reset" | "!override") if plain => scalar::resolve(&value),
-            Some("!reset" | "!override") => Value::Text(value),
+            None | Some("!reset" | "!override") if plain => scalar::resolve(&value),
+            None | Some("!" | "!reset" | "!override") => Value::Text(value),
             Some(tag) => match tag.strip_prefix(CORE) {
                 Some("str" | "binary" | "timestamp") => Value::Text(value),
                 Some("null") => Value::Null,
@@ -372,5 +372,112 @@ fn merge_tag(tag: Option<&str>) -> Option<Tag> {
         "!reset" => Some(Tag::Reset),
         "!override" => Some(Tag::Override),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::stack::source::Sources;
+
+    /// The first document and the problems met.
+    fn tree(text: &str) -> (Option<Node>, String) {
+        let mut sources = Sources::default();
+        let file = sources.add("f", text);
+        let mut report = Report::default();
+        let mut documents = read(text, file, &mut report);
+        let first = (!documents.is_empty()).then(|| documents.remove(0));
+        let problems = report.finish(&sources).list;
+        let names: Vec<String> = problems
+            .iter()
+            .map(|problem| format!("{} {}", problem.name, problem.place()))
+            .collect();
+        (first, names.join(", "))
+    }
+
+    fn place(text: &str, path: &[&str]) -> (u32, u32, u32) {
+        let (root, problems) = tree(text);
+        assert_eq!(problems, "");
+        let root = root.unwrap_or_else(|| Node::new(Value::Null, Span::default()));
+        let found = path.iter().fold(&root, |node, key| {
+            node.get(key).unwrap_or_else(|| panic!("no {key}"))
+        });
+        (found.span.line, found.span.column, found.span.length)
+    }
+
+    #[test]
+    fn values_know_their_place() {
+        assert_eq!(place("a:\n  b: text # note\n", &["a", "b"]), (2, 6, 4));
+        assert_eq!(place("a: \"q t\"\n", &["a"]), (1, 4, 5));
+        assert_eq!(place("ключ: {注文: v, b: w}\n", &["ключ", "b"]), (1, 18, 1));
+        assert_eq!(place("a: |\n  one\n  two\n", &["a"]), (1, 4, 0));
+        assert_eq!(place("\r\na: b\r\n", &["a"]), (2, 4, 1));
+        assert_eq!(place("a:\nb: 1\n", &["a"]), (1, 3, 0));
+    }
+
+    #[test]
+    fn aliases_and_merges_keep_the_place_of_the_anchor() {
+        let text = "x: &x {k: v}\na: *x\nb:\n  <<: *x\n  own: 1\n";
+        assert_eq!(place(text, &["a", "k"]), (1, 11, 1));
+        assert_eq!(place(text, &["b", "k"]), (1, 11, 1));
+        assert_eq!(place(text, &["b", "own"]), (5, 8, 1));
+    }
+
+    #[test]
+    fn own_keys_win_over_merged_ones_and_the_first_merged_over_the_next() {
+        let text = "x: &x {k: x, l: x}\ny: &y {k: y, l: y, m: y}\na: {k: own, <<: [*x, *y]}\n";
+        let (root, problems) = tree(text);
+        assert_eq!(problems, "");
+        let a = root.as_ref().and_then(|root| root.get("a"));
+        let text = |key| a.and_then(|a| a.text_of(key));
+        assert_eq!(
+            (text("k"), text("l"), text("m")),
+            (Some("own"), Some("x"), Some("y"))
+        );
+        assert_eq!(a.and_then(Node::as_map).map(Map::len), Some(3));
+    }
+
+    #[test]
+    fn faults_are_named_where_they_are() {
+        for (text, wanted) in [
+            ("a: 1\na: 2\n", "duplicate-key f:2:1"),
+            ("a: *b\n", "unknown-anchor f:1:4"),
+            ("a: &a [*a]\n", "alias-cycle f:1:8"),
+            ("1: a\n", "key-type f:1:1"),
+            ("a: {<<: 1}\n", "merge-key f:1:9"),
+            ("\ta: 1\n", "yaml f:1:1"),
+            ("a: [1\n", "yaml f:1:4"),
+            ("a: !!int x\n", "yaml f:1:4"),
+            ("a: b\n c: d\n", "yaml f:2:3"),
+        ] {
+            assert_eq!(tree(text).1, wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_for_the_merge_are_kept() {
+        let (root, _) = tree("a: !reset null\nb: !override [x]\nc: !reset\n");
+        let tag = |key| {
+            root.as_ref()
+                .and_then(|root| root.get(key))
+                .and_then(|node| node.tag)
+        };
+        assert_eq!(tag("a"), Some(Tag::Reset));
+        assert_eq!(tag("b"), Some(Tag::Override));
+        assert_eq!(tag("c"), Some(Tag::Reset));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(text in "\\PC*") {
+            let _ = tree(&text);
+        }
+
+        #[test]
+        fn noise_never_panics(text in "[a-c:&*!<>{}\\[\\],'\"|#%@`0-9 \n\t-]{0,80}") {
+            let _ = tree(&text);
+        }
     }
 }

@@ -46,6 +46,7 @@ pub(crate) async fn probe(
     let started = Instant::now();
     let mut pace = PACE;
     let mut attempts = 0;
+    let mut last: Option<io::Error> = None;
     loop {
         let began = started.elapsed();
         attempts += 1;
@@ -57,6 +58,10 @@ pub(crate) async fn probe(
                     attempts,
                     elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
                 });
+            }
+            // Cut short by the deadline, an attempt says less than the one before.
+            Err(error) if limit < ATTEMPT && error.kind() == io::ErrorKind::TimedOut => {
+                last.unwrap_or(error)
             }
             Err(error) => error,
         };
@@ -71,6 +76,7 @@ pub(crate) async fn probe(
                 format!("{target}:{port} is not ready after {attempts} attempts: {seen}"),
             ));
         }
+        last = Some(seen);
         sleep(pause).await;
     }
 }

@@ -17,7 +17,7 @@ async fn an_unpaid_order_expires_and_its_units_come_back_once() {
     shop.eventually_state(&id, "expired").await;
     shop.eventually_stock("A1", [19, 0, 19, 1]).await;
     // Past the moment when goods would have given them back by itself.
-    shop.clock.advance(Duration::from_secs(120));
+    shop.clock.advance(Duration::from_mins(2));
     let late = shop.pay(&id, "p1", "tok_ok").await;
     assert_eq!((late.status, late.slug()), (410, "reservation-expired"));
     assert_eq!(shop.cancel(&id, "c1").await.slug(), "invalid-transition");

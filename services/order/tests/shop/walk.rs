@@ -1,10 +1,11 @@
 //! Random walks: whatever is asked in whatever order, orders move only along the table, money and units are conserved.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::Config;
+use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use crate::support::{Shop, id, text};
@@ -267,20 +268,59 @@ impl Walk {
     }
 }
 
-proptest! {
-    #![proptest_config(Config { cases: 24, failure_persistence: None, max_shrink_iters: 60, ..Config::default() })]
-
-    #[test]
-    fn money_and_units_are_conserved(steps in prop::collection::vec(step(), 5..40)) {
+#[test]
+#[expect(
+    clippy::print_stdout,
+    reason = "how often the walks came by each kind of event is part of the result"
+)]
+fn money_and_units_are_conserved() {
+    let config = Config {
+        cases: 24,
+        failure_persistence: None,
+        max_shrink_iters: 60,
+        ..Config::default()
+    };
+    let seen = RefCell::new(BTreeMap::<String, usize>::new());
+    let outcome = TestRunner::new(config).run(&prop::collection::vec(step(), 5..40), |steps| {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             let shop = Shop::open();
             shop.article("A1", PRICE, 10).await;
-            let mut walk = Walk { shop, ids: Vec::new(), delivered: 10, units_back: BTreeMap::new(), steps: 0 };
+            let mut walk = Walk {
+                shop,
+                ids: Vec::new(),
+                delivered: 10,
+                units_back: BTreeMap::new(),
+                steps: 0,
+            };
             for step in &steps {
                 walk.take(step).await;
             }
             walk.check_end().await;
+            for id in &walk.ids {
+                for event in walk.shop.events(id).await {
+                    *seen.borrow_mut().entry(event).or_default() += 1;
+                }
+            }
         });
+        Ok(())
+    });
+    outcome.unwrap();
+    let seen = seen.into_inner();
+    println!("{seen:?}");
+    let kinds = [
+        "created",
+        "paid",
+        "payment_failed",
+        "cancelled",
+        "expired",
+        "refunding",
+        "refunded",
+    ];
+    for kind in kinds {
+        assert!(
+            seen.contains_key(&format!("order.{kind}")),
+            "no walk came by {kind}: {seen:?}"
+        );
     }
 }

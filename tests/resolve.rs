@@ -1,0 +1,417 @@
+//! From a stack file to the desired state: defaults, gateways, readiness, files.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use shopctl::stack::LoadRequest;
+use shopctl::stack::Stack;
+use shopctl::stack::load;
+use shopctl::state::desired::Class;
+use shopctl::state::desired::Condition;
+use shopctl::state::desired::DemandSource;
+use shopctl::state::desired::DesiredState;
+use shopctl::state::desired::ImageSource;
+use shopctl::state::desired::ReadyGate;
+use shopctl::state::desired::RolloutOrder;
+use shopctl::state::resolve;
+use shopctl::state::resolve::Inputs;
+use shopctl::state::spec::MountSource;
+use shopctl::state::spec::NetworkMode;
+use shopctl::state::spec::Restart;
+
+fn stack(text: &str) -> Stack {
+    let request = LoadRequest {
+        files: vec![PathBuf::from("-")],
+        stdin: Some(text.to_owned()),
+        working_dir: PathBuf::from("/srv/shop"),
+        environment: BTreeMap::from([("TOKEN".to_owned(), "s3cret".to_owned())]),
+        ..LoadRequest::default()
+    };
+    match load(&request) {
+        Ok(loaded) => loaded.stack,
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+fn desired(text: &str) -> DesiredState {
+    resolve::resolve(&stack(text), &Inputs::default())
+        .expect("resolves")
+        .desired
+}
+
+#[test]
+fn the_article_that_the_project_started_from() {
+    let text = "
+version: '3'
+services:
+  order_service:
+    build: .
+    ports:
+      - \"8000:8000\"
+  goods_service:
+    build: .
+    ports:
+      - \"8001:8001\"
+";
+    let stack = stack(text);
+    let inputs = Inputs {
+        tags: BTreeMap::from([(
+            "order_service".to_owned(),
+            "shop-order_service:3f9a1c0b2d4e".to_owned(),
+        )]),
+        ..Inputs::default()
+    };
+    let desired = resolve::resolve(&stack, &inputs).expect("resolves").desired;
+    let ids: Vec<&str> = desired.ports.iter().map(|port| port.id.as_str()).collect();
+    assert_eq!(ids, ["*:8000/tcp", "*:8001/tcp"]);
+    assert!(
+        desired.ports.iter().all(|port| !port.http),
+        "nothing says HTTP"
+    );
+    let order = &desired.services["order_service"];
+    assert_eq!(order.replicas, 1);
+    assert!(!order.replicas_declared);
+    assert!(order.container.ports.is_empty(), "the gateway has them");
+    assert_eq!(order.container.image, "shop-order_service:3f9a1c0b2d4e");
+    assert_eq!(
+        desired.services["goods_service"].image,
+        ImageSource::Build { tag: None }
+    );
+    let NetworkMode::Networks(networks) = &order.container.network else {
+        panic!("joins the default network");
+    };
+    assert_eq!(networks["default"].aliases, ["order_service"]);
+}
+
+#[test]
+fn ports_that_the_gateway_cannot_have_stay_with_the_container() {
+    let desired = desired(
+        "
+services:
+  dns:
+    image: dns:1
+    ports:
+      - '53:53/udp'
+      - { target: 9000, published: '9000', mode: host }
+      - '127.0.0.1:8080:80'
+  plain:
+    image: plain:1
+    ports: ['81:80']
+    x-shop: { gateway: false }
+  agent:
+    image: agent:1
+    network_mode: host
+",
+    );
+    let own = |name: &str| -> Vec<String> {
+        let ports = desired.services[name].container.ports.iter();
+        ports
+            .map(|port| {
+                format!(
+                    "{:?}:{}/{}",
+                    port.host_port, port.container_port, port.protocol
+                )
+            })
+            .collect()
+    };
+    assert_eq!(own("dns"), ["Some(53):53/udp", "Some(9000):9000/tcp"]);
+    assert_eq!(own("plain"), ["Some(81):80/tcp"]);
+    let ids: Vec<&str> = desired.ports.iter().map(|port| port.id.as_str()).collect();
+    assert_eq!(ids, ["127.0.0.1:8080/tcp"]);
+    assert_eq!(
+        desired.services["agent"].container.network,
+        NetworkMode::Host
+    );
+}
+
+#[test]
+fn routes_share_a_port_most_specific_first() {
+    let desired = desired(
+        "
+services:
+  web:
+    image: web:1
+    ports: ['80:3000']
+    x-shop: { route: { path: / } }
+  api:
+    image: api:1
+    ports: ['80:8000']
+    x-shop: { route: { path: /api } }
+  admin:
+    image: admin:1
+    ports: ['80:9000']
+    x-shop: { route: { host: admin.local } }
+",
+    );
+    assert_eq!(desired.ports.len(), 1);
+    let port = &desired.ports[0];
+    assert!(port.http);
+    let services: Vec<&str> = port
+        .routes
+        .iter()
+        .map(|route| route.service.as_str())
+        .collect();
+    assert_eq!(services, ["admin", "api", "web"]);
+}
+
+#[test]
+fn gates_follow_from_what_the_file_says() {
+    let desired = desired(
+        "
+services:
+  probed:
+    image: a:1
+    x-shop: { ready: { http: /readyz, port: 8000 } }
+  checked:
+    image: b:1
+    healthcheck: { test: [CMD, /check], interval: 2s, timeout: 1s, retries: 40 }
+  disabled:
+    image: c:1
+    healthcheck: { disable: true }
+  migrate:
+    image: d:1
+    restart: always
+  plain:
+    image: e:1
+    restart: unless-stopped
+    depends_on:
+      migrate: { condition: service_completed_successfully }
+      checked: { condition: service_healthy, restart: true }
+      probed: { condition: service_started, required: false }
+",
+    );
+    let ready = |name: &str| &desired.services[name].ready;
+    assert!(matches!(
+        ready("probed"),
+        ReadyGate::Probe { port: 8000, http: Some(path), .. } if path == "/readyz"
+    ));
+    assert_eq!(
+        *ready("checked"),
+        ReadyGate::Healthy {
+            deadline_ms: 3000 * 41,
+            interval_ms: 2000,
+        }
+    );
+    assert_eq!(*ready("disabled"), ReadyGate::Running);
+    assert_eq!(*ready("plain"), ReadyGate::Running);
+    assert!(matches!(ready("migrate"), ReadyGate::Completed { .. }));
+    let migrate = &desired.services["migrate"];
+    assert!(migrate.one_off);
+    assert_eq!(migrate.container.live.restart, Restart::No);
+    let needs: Vec<_> = desired.services["plain"]
+        .needs
+        .iter()
+        .map(|need| {
+            (
+                need.service.as_str(),
+                need.condition,
+                need.required,
+                need.restart,
+            )
+        })
+        .collect();
+    assert_eq!(
+        needs,
+        [
+            ("checked", Condition::Healthy, true, true),
+            ("migrate", Condition::CompletedSuccessfully, true, false),
+            ("probed", Condition::Started, false, false),
+        ]
+    );
+}
+
+#[test]
+fn demand_comes_from_reservations_then_limits_then_nothing() {
+    let desired = desired(
+        "
+services:
+  a:
+    image: a:1
+    deploy:
+      resources:
+        reservations: { cpus: '0.25', memory: 64M }
+        limits: { cpus: '1', memory: 128M, pids: 50 }
+  b:
+    image: b:1
+    mem_limit: 32m
+  c:
+    image: c:1
+",
+    );
+    let of = |name: &str| {
+        let demand = &desired.services[name].demand;
+        (
+            demand.cpu_milli,
+            demand.cpu_source,
+            demand.memory,
+            demand.memory_source,
+        )
+    };
+    assert_eq!(
+        of("a"),
+        (
+            250,
+            DemandSource::Reservation,
+            64 << 20,
+            DemandSource::Reservation
+        )
+    );
+    assert_eq!(
+        of("b"),
+        (0, DemandSource::Assumed, 32 << 20, DemandSource::Limit)
+    );
+    assert_eq!(
+        of("c"),
+        (0, DemandSource::Assumed, 0, DemandSource::Assumed)
+    );
+    let live = &desired.services["a"].container.live;
+    assert_eq!(live.nano_cpus, Some(1_000_000_000));
+    assert_eq!(live.memory, Some(128 << 20));
+    assert_eq!(live.pids, Some(50));
+    assert_eq!(desired.services["c"].container.live.memory, None);
+}
+
+#[test]
+fn rollouts_are_start_first_unless_the_file_says_otherwise() {
+    let desired = desired(
+        "
+services:
+  a: { image: a:1 }
+  b:
+    image: b:1
+    deploy: { update_config: { order: stop-first, parallelism: 0, delay: 3s, monitor: 1s } }
+",
+    );
+    let a = &desired.services["a"].rollout;
+    assert_eq!(
+        (a.order, a.parallelism, a.monitor_ms),
+        (RolloutOrder::StartFirst, 1, 5000)
+    );
+    let b = &desired.services["b"].rollout;
+    assert_eq!(
+        (b.order, b.parallelism, b.delay_ms, b.monitor_ms),
+        (RolloutOrder::StopFirst, 0, 3000, 1000)
+    );
+}
+
+#[test]
+fn volumes_bear_one_writer_unless_the_file_says_they_are_shared() {
+    let desired = desired(
+        "
+services:
+  plain: { image: a:1, volumes: ['data:/data', 'read:/read:ro'] }
+  shop: { image: b:1, volumes: ['data:/data'], x-shop: { class: latency } }
+  db: { image: c:1, volumes: ['data:/data'], x-shop: { class: stateful } }
+  shared: { image: d:1, volumes: ['data:/data'], x-shop: { class: stateful, volumes: { data: { access: shared } } } }
+volumes: { data: {}, read: {} }
+",
+    );
+    let single = |name: &str| desired.services[name].exclusive_volumes.join(",");
+    assert_eq!(single("plain"), "data");
+    assert_eq!(single("shop"), "");
+    assert_eq!(single("db"), "data");
+    assert_eq!(single("shared"), "");
+    assert_eq!(desired.services["db"].class, Class::Stateful);
+}
+
+#[test]
+fn secrets_become_files_and_never_appear_in_a_spec() {
+    let text = "
+services:
+  web:
+    image: web:1
+    secrets: [token, { source: key, target: /etc/web/key, mode: 0400, uid: '65532' }]
+    configs: [{ source: conf, target: /etc/web.conf }]
+secrets:
+  token: { environment: TOKEN }
+  key: { file: /keys/web.key }
+configs:
+  conf: { content: 'listen 80' }
+";
+    let stack = stack(text);
+    let key = PathBuf::from("/keys/web.key");
+    assert_eq!(
+        resolve::files(&stack).into_iter().collect::<Vec<_>>(),
+        [key.clone()]
+    );
+    let problems = resolve::resolve(&stack, &Inputs::default()).expect_err("no key");
+    assert!(problems.to_string().contains("/keys/web.key"), "{problems}");
+    let inputs = Inputs {
+        contents: BTreeMap::from([(key, b"k3y".to_vec())]),
+        ..Inputs::default()
+    };
+    let desired = resolve::resolve(&stack, &inputs).expect("resolves").desired;
+    let mounts: Vec<(String, String)> = desired.services["web"]
+        .container
+        .mounts
+        .iter()
+        .map(|mount| match &mount.source {
+            MountSource::Files { set, file } => (
+                mount.target.clone(),
+                format!("{set} {}", file.clone().unwrap_or_default()),
+            ),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [
+        ("/etc/web.conf", "web-config-conf web.conf"),
+        ("/etc/web/key", "web-secret-key key"),
+        ("/run/secrets", "web-secrets "),
+    ];
+    let expected = expected.map(|(target, set)| (target.to_owned(), set.to_owned()));
+    assert_eq!(mounts, expected);
+    let file = &desired.files["web-secret-key"].files["key"];
+    assert_eq!((file.uid, file.mode), (65532, 0o400));
+    assert_eq!(file.content, b"k3y");
+    let shown = format!(
+        "{desired:?}{}",
+        serde_json::to_string(&desired).expect("JSON")
+    );
+    assert!(
+        !shown.contains("s3cret") && !shown.contains("k3y"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn what_has_no_effect_yet_is_named() {
+    let stack = stack(
+        "
+services:
+  web:
+    image: web:1
+    cpuset: '0'
+    runtime: runc
+    deploy: { placement: { constraints: [node.role == manager] } }
+",
+    );
+    let resolved = resolve::resolve(&stack, &Inputs::default()).expect("resolves");
+    let messages: Vec<&str> = resolved
+        .warnings
+        .iter()
+        .map(|one| one.message.as_str())
+        .collect();
+    assert_eq!(
+        messages,
+        [
+            "service web: runtime has no effect yet",
+            "service web: cpuset has no effect yet",
+            "service web: deploy.placement has no effect yet",
+        ]
+    );
+    assert!(
+        resolved
+            .warnings
+            .iter()
+            .all(|warning| warning.place().line > 0)
+    );
+}
+
+#[test]
+fn the_same_stack_resolves_to_the_same_state() {
+    let text = "
+services:
+  web: { image: web:1, environment: { B: '2', A: '1' }, networks: { default: { aliases: [www, web] } } }
+";
+    assert_eq!(desired(text), desired(text));
+}
