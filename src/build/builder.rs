@@ -47,9 +47,9 @@ impl<'a, I: Images> Builder<'a, I> {
             source: error.into(),
         };
         let files = Files::find(recipe).map_err(unreadable)?;
-        let (context, packed) = files.archive(service).map_err(unreadable)?;
+        let (archive, content) = files.archive(service).map_err(unreadable)?;
         // The tag promises a content: one that changed since must not get it.
-        if identity::name(recipe, &files.dockerfile, &packed) != *tag {
+        if identity::name(recipe, &files.dockerfile, &content) != *tag {
             return Err(BackendError::Build {
                 tag: tag.clone(),
                 reason: "its files changed after the plan was made".to_owned(),
@@ -58,7 +58,7 @@ impl<'a, I: Images> Builder<'a, I> {
         }
         Ok(BuildRequest {
             tag: tag.clone(),
-            context,
+            context: archive,
             dockerfile: files.dockerfile,
             args: recipe.args.clone(),
             target: recipe.target.clone(),

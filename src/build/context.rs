@@ -119,7 +119,10 @@ impl Files {
     /// files make the same archive; and the digest of exactly what is in it.
     pub(super) fn archive(&self, service: &str) -> Result<(bytes::Bytes, String), BuildError> {
         let mut digest = Sha256::new();
-        let mut archive = tar::Builder::new(Vec::new());
+        let content: u64 = self.entries.iter().map(|entry| entry.size + 1024).sum();
+        // At its size from the start: growing would hold it twice.
+        let room = usize::try_from(content + 4096).unwrap_or(0);
+        let mut archive = tar::Builder::new(Vec::with_capacity(room));
         for entry in &self.entries {
             let unreadable = |source| entry.unreadable(service, source);
             let content = entry.content().map_err(unreadable)?;

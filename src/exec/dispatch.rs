@@ -17,6 +17,7 @@ use super::Failure;
 use super::Job;
 use super::StepError;
 use super::queue::Queue;
+use super::recover;
 use super::redact;
 use super::steps::Runner;
 use crate::backend::Backend;
@@ -24,12 +25,10 @@ use crate::backend::BackendError;
 use crate::backend::Change;
 use crate::backend::LogQuery;
 use crate::event::EventKind;
-use crate::plan::action::Action;
 use crate::plan::action::Gate;
 use crate::plan::action::Step;
 use crate::plan::action::StepId;
 use crate::plan::report;
-use crate::state::observed::InstanceState;
 
 /// Events of the engine that may be waiting for a slow gate.
 const EVENTS: usize = 4096;
@@ -75,7 +74,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         None => None,
     };
     if left > 0 {
-        take_back(backend, job, emitter, &progress.succeeded).await;
+        recover::take_back(backend, job, &runner.fleet, emitter, &progress.succeeded).await;
     }
     runner.fleet.close().await;
     if let Some(mut failure) = failed {
@@ -255,46 +254,4 @@ async fn last_words<B: Backend>(
         output.push(redact(&line.text, job.secrets));
     }
     output
-}
-
-/// Removes new replicas that never passed their gate where the old one of the
-/// slot still runs, so that what served before the run is all that is there.
-async fn take_back<B: Backend>(
-    backend: &B,
-    job: &Job<'_>,
-    emitter: &Emitter,
-    succeeded: &BTreeSet<StepId>,
-) {
-    for step in &job.plan.steps {
-        let Action::CreateInstance { instance } = &step.action else {
-            continue;
-        };
-        let passed = job.plan.steps.iter().any(|later| {
-            matches!(&later.gate, Gate::Ready { container, .. } if *container == instance.name)
-                && succeeded.contains(&later.id)
-        });
-        let old = job.observed.instances.iter().find(|old| {
-            old.service == instance.service
-                && old.slot == instance.slot
-                && old.state == InstanceState::Running
-        });
-        let (false, Some(old)) = (passed, old) else {
-            continue;
-        };
-        let remove = Action::RemoveContainer {
-            container: instance.name.clone(),
-        };
-        match backend.apply(job.context, &remove).await {
-            Ok(()) if succeeded.contains(&step.id) => emitter.emit(EventKind::Warning {
-                message: format!(
-                    "removed {}, which never became ready; {} still serves",
-                    instance.name, old.name
-                ),
-            }),
-            Ok(()) => {}
-            Err(error) => emitter.emit(EventKind::Warning {
-                message: format!("could not remove {}: {error}", instance.name),
-            }),
-        }
-    }
 }

@@ -9,6 +9,7 @@ mod dispatch;
 mod gates;
 mod mission;
 mod queue;
+mod recover;
 mod steps;
 
 pub use dispatch::run;

@@ -85,7 +85,9 @@ fn config_lists_the_variables_of_the_file() {
     let mut bench = bench;
     bench.set("KEY", "secret");
     insta::assert_snapshot!(bench.run(&["config", "--variables"]));
-    let raw = bench.run(&["config", "--no-interpolate", "-o", "json"]).json();
+    let raw = bench
+        .run(&["config", "--no-interpolate", "-o", "json"])
+        .json();
     assert_eq!(raw["services"]["a"]["image"], "x:${TAG:-1}");
 }
 

@@ -52,7 +52,11 @@ impl World {
             host,
             ..Settings::default()
         };
-        let docker = Docker::connect(&settings).await.unwrap();
+        Self::with(&settings).await
+    }
+
+    pub(crate) async fn with(settings: &Settings) -> Self {
+        let docker = Docker::connect(settings).await.unwrap();
         let random = Uuid::now_v7().simple().to_string();
         let stack = format!("t-{}", &random[20..]);
         let context = Context {

@@ -28,8 +28,8 @@ pub(crate) fn path() -> PathBuf {
     // Tests are processes of their own: each compiles to a name of its own.
     let own = folder.join(format!("probe-{digest}-{}", std::process::id()));
     let source = own.with_extension("rs");
-    fs::create_dir_all(folder).unwrap();
-    fs::write(&source, SOURCE).unwrap();
+    fs::create_dir_all(folder).expect("the probe is compiled");
+    fs::write(&source, SOURCE).expect("the probe is compiled");
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let status = Command::new(rustc)
         .args([
@@ -42,9 +42,9 @@ pub(crate) fn path() -> PathBuf {
         .arg(&own)
         .arg(&source)
         .status()
-        .unwrap();
+        .expect("the probe is compiled");
     assert!(status.success(), "the probe does not compile");
-    fs::remove_file(&source).unwrap();
-    fs::rename(&own, &done).unwrap();
+    fs::remove_file(&source).expect("the probe is compiled");
+    fs::rename(&own, &done).expect("the probe is compiled");
     done
 }

@@ -65,8 +65,8 @@ pub(crate) struct Shim {
 
 impl Shim {
     pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(folder.path().join("docker.sock")).unwrap();
+        let folder = tempfile::tempdir().expect("a folder");
+        let listener = UnixListener::bind(folder.path().join("docker.sock")).expect("a socket");
         let state = Arc::new(Mutex::new(State::default()));
         let broke = Arc::new(Notify::new());
         let shim = Self {
@@ -97,7 +97,11 @@ impl Shim {
 
     /// Calls since the last reset.
     pub(crate) fn calls(&self) -> Vec<Call> {
-        self.state.lock().unwrap().calls.clone()
+        self.state
+            .lock()
+            .expect("no test panicked here")
+            .calls
+            .clone()
     }
 
     /// Calls since the last reset that may change something.
@@ -108,7 +112,7 @@ impl Shim {
 
     /// Forgets all calls and plans to break the `number`th mutating one from now.
     pub(crate) fn reset(&self, plan: Option<(usize, Break)>) {
-        *self.state.lock().unwrap() = State {
+        *self.state.lock().expect("no test panicked here") = State {
             plan,
             ..State::default()
         };
@@ -182,7 +186,7 @@ impl Link {
     }
 
     fn judge(&self, head: &Head) -> Verdict {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock().expect("no test panicked here");
         let call = head.call();
         let mutates = call.mutates();
         state.calls.push(call);

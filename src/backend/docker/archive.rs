@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::io::Read as _;
+use std::io::Read;
+use std::io::Write;
 use std::path::Path;
 
 use bollard::errors::Error;
@@ -15,13 +16,30 @@ use futures_util::TryStreamExt as _;
 use super::Docker;
 
 /// Writes entries with nothing of this machine in them.
-pub(super) struct Archive(tar::Builder<Vec<u8>>);
+pub(super) struct Archive<W: Write>(tar::Builder<W>);
 
-impl Archive {
+impl Archive<Vec<u8>> {
     pub(super) fn new() -> Self {
         Self(tar::Builder::new(Vec::new()))
     }
 
+    pub(super) fn finish(self) -> io::Result<Bytes> {
+        Ok(self.0.into_inner()?.into())
+    }
+}
+
+impl<'a> Archive<&'a mut Vec<u8>> {
+    /// Goes on after what is there.
+    pub(super) fn onto(out: &'a mut Vec<u8>) -> Self {
+        Self(tar::Builder::new(out))
+    }
+
+    pub(super) fn close(self) -> io::Result<()> {
+        self.0.into_inner().map(drop)
+    }
+}
+
+impl<W: Write> Archive<W> {
     pub(super) fn folder(
         &mut self,
         path: &str,
@@ -41,14 +59,30 @@ impl Archive {
         content: &[u8],
     ) -> io::Result<&mut Self> {
         let size = u64::try_from(content.len()).map_err(io::Error::other)?;
+        self.stream(path, owner, mode, size, content)
+    }
+
+    /// A file of a known size that need not be in memory.
+    pub(super) fn stream(
+        &mut self,
+        path: &str,
+        owner: (u32, u32),
+        mode: u32,
+        size: u64,
+        content: impl Read,
+    ) -> io::Result<&mut Self> {
         let mut header = header(owner, mode, tar::EntryType::Regular, size);
         self.0.append_data(&mut header, path, content)?;
         Ok(self)
     }
+}
 
-    pub(super) fn finish(self) -> io::Result<Bytes> {
-        Ok(self.0.into_inner()?.into())
-    }
+/// The header alone of a file of root's.
+pub(super) fn file_header(path: &str, mode: u32, size: u64) -> io::Result<tar::Header> {
+    let mut header = header((0, 0), mode, tar::EntryType::Regular, size);
+    header.set_path(path)?;
+    header.set_cksum();
+    Ok(header)
 }
 
 fn header(owner: (u32, u32), mode: u32, kind: tar::EntryType, size: u64) -> tar::Header {

@@ -46,13 +46,9 @@ pub(super) async fn all(folder: Option<PathBuf>) -> HashMap<String, DockerCreden
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-#[expect(
-    clippy::zero_sized_map_values,
-    reason = "only the names matter; serde has no set that skips values"
-)]
 struct Config {
-    auths: HashMap<String, serde::de::IgnoredAny>,
-    cred_helpers: HashMap<String, serde::de::IgnoredAny>,
+    auths: HashMap<String, serde_json::Value>,
+    cred_helpers: HashMap<String, serde_json::Value>,
 }
 
 fn registries(folder: &Path) -> Vec<String> {

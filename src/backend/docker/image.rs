@@ -2,13 +2,16 @@
 //! the API, so neither a builder nor a registry is needed. Its tag is a digest of
 //! the data plane's sources: the same tag is the same image, and nothing is sent.
 
+use std::fs::File;
 use std::io;
+use std::io::Read;
 use std::path::Path;
 
 use bytes::Bytes;
 use serde_json::json;
 
 use super::archive::Archive;
+use super::archive::file_header;
 use super::store::FOLDER;
 use super::store::OWNER;
 use crate::backend::BackendError;
@@ -16,6 +19,12 @@ use crate::backend::Images;
 use crate::state::names;
 
 const ROOT: (u32, u32) = (0, 0);
+/// Enough of an executable to know its machine.
+const ELF_HEAD: usize = 20;
+/// Size of a tar header.
+const BLOCK: usize = 512;
+/// What the archive holds beside the executable, generously.
+const ROOM: usize = 64 << 10;
 const REPOSITORY: &str = "shopctl-gateway";
 
 /// The tag of the image that belongs to this build of shopctl.
@@ -33,17 +42,38 @@ pub async fn ensure(images: &dyn Images, tag: &str, binary: &Path) -> Result<boo
         doing: format!("pack {} as image {tag}", binary.display()),
         source: Box::new(source),
     };
-    let content = tokio::fs::read(binary).await.map_err(other)?;
-    images.load(archive(&content, tag).map_err(other)?).await?;
+    let (path, name) = (binary.to_owned(), tag.to_owned());
+    let packed = tokio::task::spawn_blocking(move || {
+        let file = File::open(&path)?;
+        let size = file.metadata()?.len();
+        archive(file, size, &name)
+    });
+    let archive = packed
+        .await
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(other)?;
+    images.load(archive).await?;
     Ok(true)
 }
 
 /// A docker archive with the executable as `/shopctl`; the same bytes in, the same
-/// bytes out.
-pub fn archive(binary: &[u8], tag: &str) -> io::Result<Bytes> {
-    let layer = layer(binary)?;
+/// bytes out. The executable is in memory once: it is by far the largest part.
+pub fn archive(mut binary: impl Read, size: u64, tag: &str) -> io::Result<Bytes> {
+    let mut head = [0_u8; ELF_HEAD];
+    let known = usize::try_from(size).map_or(ELF_HEAD, |size| size.min(ELF_HEAD));
+    binary.read_exact(&mut head[..known])?;
+    let architecture = architecture(&head);
+    let room = usize::try_from(size).map_err(io::Error::other)? + ROOM;
+    let mut out = Vec::with_capacity(room);
+    // The layer's own header is known when the layer is.
+    out.resize(BLOCK, 0);
+    layer(&mut out, head[..known].chain(binary), size)?;
+    let layer_size = u64::try_from(out.len() - BLOCK).map_err(io::Error::other)?;
+    let header = file_header("layer.tar", 0o644, layer_size)?;
+    out[..BLOCK].copy_from_slice(header.as_bytes());
     let config = json!({
-        "architecture": architecture(binary),
+        "architecture": architecture,
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
         "config": {
@@ -51,7 +81,10 @@ pub fn archive(binary: &[u8], tag: &str) -> io::Result<Bytes> {
             "Entrypoint": ["/shopctl"],
             "WorkingDir": "/",
         },
-        "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", names::hex(&layer))] },
+        "rootfs": {
+            "type": "layers",
+            "diff_ids": [format!("sha256:{}", names::hex(&out[BLOCK..]))],
+        },
         "history": [{ "created": "1970-01-01T00:00:00Z", "created_by": "shopctl" }],
     })
     .to_string();
@@ -62,22 +95,22 @@ pub fn archive(binary: &[u8], tag: &str) -> io::Result<Bytes> {
         "Layers": ["layer.tar"],
     }])
     .to_string();
-    let mut archive = Archive::new();
+    let mut archive = Archive::onto(&mut out);
     archive
         .file(&config_name, ROOT, 0o644, config.as_bytes())?
-        .file("layer.tar", ROOT, 0o644, &layer)?
         .file("manifest.json", ROOT, 0o644, manifest.as_bytes())?;
-    archive.finish()
+    archive.close()?;
+    Ok(out.into())
 }
 
-fn layer(binary: &[u8]) -> io::Result<Bytes> {
-    let mut archive = Archive::new();
+fn layer(out: &mut Vec<u8>, binary: impl Read, size: u64) -> io::Result<()> {
+    let mut archive = Archive::onto(out);
     archive
         .folder("run", ROOT, 0o755)?
         .folder(FOLDER.trim_start_matches('/'), OWNER, 0o700)?
         .folder("tmp", OWNER, 0o700)?
-        .file("shopctl", ROOT, 0o755, binary)?;
-    archive.finish()
+        .stream("shopctl", ROOT, 0o755, size, binary)?;
+    archive.close()
 }
 
 /// By the machine field of the ELF header, so that the image of a cross-built
@@ -100,14 +133,20 @@ mod tests {
 
     #[test]
     fn the_same_executable_is_the_same_image() {
-        let one = archive(b"binary", "shopctl-gateway:1").unwrap();
-        assert_eq!(one, archive(b"binary", "shopctl-gateway:1").unwrap());
-        assert_ne!(one, archive(b"other", "shopctl-gateway:1").unwrap());
+        let pack = |binary: &[u8]| {
+            let size = u64::try_from(binary.len()).unwrap();
+            archive(binary, size, "shopctl-gateway:1").unwrap()
+        };
+        assert_eq!(pack(b"binary"), pack(b"binary"));
+        assert_ne!(pack(b"binary"), pack(b"other"));
+        let whole = pack(&vec![7; 100_000]);
+        assert_eq!(files_in(&whole).unwrap().len(), 1, "names have no folder");
     }
 
     #[test]
     fn the_layer_has_what_the_gateway_needs() {
-        let layer = layer(b"binary").unwrap();
+        let mut layer = Vec::new();
+        super::layer(&mut layer, &b"binary"[..], 6).unwrap();
         let found: Vec<String> = tar::Archive::new(&layer[..])
             .entries()
             .unwrap()

@@ -53,7 +53,7 @@ fn path(container: &str, query: &LogQuery) -> String {
     );
     for (name, time) in [("since", query.since), ("until", query.until)] {
         if let Some(time) = time {
-            // Writing into a String cannot fail.
+            // Writing to a string cannot fail.
             let _ = write!(path, "&{name}={time}");
         }
     }

@@ -276,8 +276,8 @@ mod tests {
         .concat();
         for cut in 0..all.len() {
             let mut parser = Parser::default();
-            let mut found = parser.push(all[..cut].as_bytes());
-            found.extend(parser.push(all[cut..].as_bytes()));
+            let mut found = parser.push(&all.as_bytes()[..cut]);
+            found.extend(parser.push(&all.as_bytes()[cut..]));
             let exited = |code, oom| InstanceState::Exited { code, oom };
             let want = [
                 (2, InstanceState::Running, None),

@@ -228,7 +228,7 @@ fn host_config(instance: &InstanceSpec, around: &Surroundings) -> HostConfig {
         network_mode: Some(network_mode(instance)),
         port_bindings: bindings(&spec.ports),
         binds: filled(mounts.binds),
-        mounts: filled(mounts.mounts),
+        mounts: filled(mounts.typed),
         tmpfs: (!mounts.tmpfs.is_empty()).then_some(mounts.tmpfs),
         init: spec.init,
         readonly_rootfs: spec.read_only.then_some(true),
@@ -313,10 +313,9 @@ fn ulimits(spec: &ContainerSpec) -> Vec<ResourcesUlimits> {
 
 /// Mounts in the three forms that the engine has for them.
 #[derive(Default)]
-#[expect(clippy::struct_field_names, reason = "the engine's own names")]
 struct Mounts {
     binds: Vec<String>,
-    mounts: Vec<bollard::models::Mount>,
+    typed: Vec<bollard::models::Mount>,
     tmpfs: HashMap<String, String>,
 }
 
@@ -345,7 +344,7 @@ impl Mounts {
                 path, propagation, ..
             } => {
                 let propagation = propagation.as_deref().and_then(self::propagation);
-                self.mounts.push(bollard::models::Mount {
+                self.typed.push(bollard::models::Mount {
                     source: Some(path.clone()),
                     bind_options: propagation.map(|propagation| MountBindOptions {
                         propagation: Some(propagation),
@@ -354,7 +353,7 @@ impl Mounts {
                     ..of_type(MountType::BIND, mount)
                 });
             }
-            MountSource::Volume { key, nocopy } => self.mounts.push(bollard::models::Mount {
+            MountSource::Volume { key, nocopy } => self.typed.push(bollard::models::Mount {
                 source: Some(instance.volumes.get(key).unwrap_or(key).clone()),
                 volume_options: nocopy.then(|| MountVolumeOptions {
                     no_copy: Some(true),
@@ -362,14 +361,14 @@ impl Mounts {
                 }),
                 ..of_type(MountType::VOLUME, mount)
             }),
-            MountSource::Anonymous => self.mounts.push(of_type(MountType::VOLUME, mount)),
+            MountSource::Anonymous => self.typed.push(of_type(MountType::VOLUME, mount)),
             MountSource::Tmpfs {
                 options: Some(options),
                 ..
             } => {
                 self.tmpfs.insert(mount.target.clone(), options.clone());
             }
-            MountSource::Tmpfs { size, mode, .. } => self.mounts.push(bollard::models::Mount {
+            MountSource::Tmpfs { size, mode, .. } => self.typed.push(bollard::models::Mount {
                 tmpfs_options: Some(MountTmpfsOptions {
                     size_bytes: *size,
                     mode: mode.map(i64::from),
@@ -404,7 +403,7 @@ impl Mounts {
                     .push(bind(&format!("{place}/{file}"), &mount.target, true, None));
                 target = format!("{WHOLE_SETS}/{set}");
                 if self
-                    .mounts
+                    .typed
                     .iter()
                     .any(|one| one.target.as_deref() == Some(target.as_str()))
                 {
@@ -414,7 +413,7 @@ impl Mounts {
             (Some(file), _) => options.subpath = Some(file.to_owned()),
             (None, _) => {}
         }
-        self.mounts.push(bollard::models::Mount {
+        self.typed.push(bollard::models::Mount {
             target: Some(target),
             source: Some(volume.to_owned()),
             read_only: Some(true),

@@ -1,0 +1,115 @@
+//! After a run that did not finish: what served before serves again.
+//!
+//! Only replicas that never passed their gate are touched, and only where the
+//! container they were to replace is still there. It is the executor's one step
+//! beyond the plan, and always back to what the plan found.
+
+use std::collections::BTreeSet;
+
+use super::Emitter;
+use super::Job;
+use crate::backend::Backend;
+use crate::event::EventKind;
+use crate::gateway::Fleet;
+use crate::plan::action::Action;
+use crate::plan::action::Gate;
+use crate::plan::action::InstanceSpec;
+use crate::plan::action::StepId;
+use crate::state::observed::Instance;
+use crate::state::observed::InstanceState;
+
+/// Removes new replicas that never became ready, after the old one of their slot
+/// serves: it was never stopped, or it is started again.
+pub(super) async fn take_back<B: Backend>(
+    backend: &B,
+    job: &Job<'_>,
+    fleet: &Fleet<'_, B>,
+    emitter: &Emitter,
+    succeeded: &BTreeSet<StepId>,
+) {
+    let done = |wanted: &dyn Fn(&Action) -> bool| {
+        let mut steps = job.plan.steps.iter();
+        steps.any(|step| succeeded.contains(&step.id) && wanted(&step.action))
+    };
+    for step in &job.plan.steps {
+        let Action::CreateInstance { instance } = &step.action else {
+            continue;
+        };
+        let Some(old) = predecessor(job, instance) else {
+            continue;
+        };
+        let is_old = |container: &String| *container == old.name;
+        if passed(job, instance, succeeded)
+            || done(
+                &|action| matches!(action, Action::RemoveContainer { container } if is_old(container)),
+            )
+        {
+            continue;
+        }
+        let drained = done(
+            &|action| matches!(action, Action::RemoveTarget { alias, .. } if *alias == old.alias),
+        );
+        let stopped = done(
+            &|action| matches!(action, Action::StopContainer { container, .. } if is_old(container)),
+        );
+        let made = succeeded.contains(&step.id);
+        let message = match restore(backend, job, fleet, instance, old, stopped, drained).await {
+            Ok(()) if stopped => format!(
+                "{} never became ready; {} was started again",
+                instance.name, old.name
+            ),
+            Ok(()) if made => format!(
+                "removed {}, which never became ready; {} still serves",
+                instance.name, old.name
+            ),
+            Ok(()) => continue,
+            Err(error) => format!(
+                "could not go back from {} to {}: {error}",
+                instance.name, old.name
+            ),
+        };
+        emitter.emit(EventKind::Warning { message });
+    }
+}
+
+/// The running container that a new replica was to take the place of.
+fn predecessor<'a>(job: &'a Job<'_>, instance: &InstanceSpec) -> Option<&'a Instance> {
+    job.observed.instances.iter().find(|old| {
+        old.service == instance.service
+            && old.slot == instance.slot
+            && old.state == InstanceState::Running
+    })
+}
+
+fn passed(job: &Job<'_>, instance: &InstanceSpec, succeeded: &BTreeSet<StepId>) -> bool {
+    job.plan.steps.iter().any(|step| {
+        succeeded.contains(&step.id)
+            && matches!(&step.gate, Gate::Ready { container, .. } if *container == instance.name)
+    })
+}
+
+/// The new one goes first: two of them may be what the plan avoided.
+async fn restore<B: Backend>(
+    backend: &B,
+    job: &Job<'_>,
+    fleet: &Fleet<'_, B>,
+    instance: &InstanceSpec,
+    old: &Instance,
+    stopped: bool,
+    drained: bool,
+) -> Result<(), super::StepError> {
+    let remove = Action::RemoveContainer {
+        container: instance.name.clone(),
+    };
+    backend.apply(job.context, &remove).await?;
+    if stopped {
+        let start = Action::StartContainer {
+            container: old.name.clone(),
+        };
+        backend.apply(job.context, &start).await?;
+    }
+    if drained {
+        fleet.add_target(&old.service, &old.alias).await?;
+    }
+    Ok(())
+}
