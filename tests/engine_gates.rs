@@ -59,6 +59,7 @@ fn lateness(service_lines: &str) -> Vec<u64> {
 
 #[test]
 #[ignore = "engine"]
+#[expect(clippy::print_stdout, reason = "the figure is the point")]
 fn a_probed_gate_opens_within_50_ms_of_the_truth() {
     let late = lateness("    x-shop: { ready: { http: /readyz, port: 8000 } }\n");
     println!(

@@ -87,7 +87,7 @@ impl TestStack {
     pub fn run(&self, arguments: &[&str]) -> Ran {
         let started = Instant::now();
         let output = self.command(arguments).output().expect("shopctl starts");
-        Ran::new(arguments, output, started.elapsed())
+        Ran::new(arguments, &output, started.elapsed())
     }
 
     /// Runs shopctl with these variables.
@@ -98,7 +98,7 @@ impl TestStack {
             .envs(variables.iter().copied())
             .output()
             .expect("shopctl starts");
-        Ran::new(arguments, output, started.elapsed())
+        Ran::new(arguments, &output, started.elapsed())
     }
 
     /// Runs shopctl, which must succeed.
@@ -160,6 +160,7 @@ impl TestStack {
     }
 
     /// What the engine says of a container.
+    #[expect(clippy::unused_self, reason = "reads better: the stack's container")]
     pub fn inspect(&self, name: &str) -> bollard::models::ContainerInspectResponse {
         block_on(async {
             docker()
@@ -277,7 +278,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn new(arguments: &[&str], output: Output, took: Duration) -> Self {
+    fn new(arguments: &[&str], output: &Output, took: Duration) -> Self {
         Self {
             arguments: arguments.join(" "),
             code: output.status.code().unwrap_or(-1),
