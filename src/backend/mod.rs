@@ -175,6 +175,8 @@ pub struct ExecRequest {
     pub tty: bool,
     /// Attach standard input.
     pub stdin: bool,
+    /// Size of the terminal as rows and columns.
+    pub size: Option<(u16, u16)>,
 }
 
 /// Runs a process inside a container.

@@ -64,6 +64,9 @@ pub(super) async fn run<B: Backend>(
         command: args.command.clone(),
         tty,
         stdin: true,
+        size: termios::tcgetwinsize(io::stdout())
+            .ok()
+            .map(|size| (size.ws_row, size.ws_col)),
         ..ExecRequest::default()
     };
     let _raw = if tty { RawTerminal::enter() } else { None };

@@ -223,6 +223,18 @@ async fn a_terminal_has_one_stream() {
     let (code, read) = tokio::join!(run, reader.read_to_string(&mut text));
     assert_eq!((code.unwrap(), read.is_ok()), (0, true));
     assert_eq!(text, "out\r\nerr\r\n");
+    let request = ExecRequest {
+        command: ["/shopctl", "size"].map(ToOwned::to_owned).into(),
+        size: Some((33, 77)),
+        ..request
+    };
+    let (mut reader, writer) = tokio::io::duplex(1024);
+    let sink = Box::new(tokio::io::sink());
+    let run = world.docker.exec(&request, None, Box::new(writer), sink);
+    let mut text = String::new();
+    let (code, read) = tokio::join!(run, reader.read_to_string(&mut text));
+    assert_eq!((code.unwrap(), read.is_ok()), (0, true));
+    assert_eq!(text, "33x77\r\n");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 unsafe extern "C" {
     fn signal(number: i32, handler: usize) -> usize;
+    fn ioctl(file: i32, request: u64, ...) -> i32;
     fn _exit(code: i32) -> !;
 }
 
@@ -52,11 +53,23 @@ fn main() {
                 process::exit(1);
             }
         }
+        ["size"] => size(),
         ["burn"] => loop {
             std::hint::spin_loop();
         },
         other => panic!("the probe does not know {other:?}"),
     }
+}
+
+/// Prints the size of its terminal once it has one.
+fn size() {
+    const TIOCGWINSZ: u64 = 0x5413;
+    let mut size = [0_u16; 4];
+    while size[0] == 0 {
+        unsafe { ioctl(1, TIOCGWINSZ, size.as_mut_ptr()) };
+        thread::sleep(Duration::from_millis(1));
+    }
+    println!("{}x{}", size[0], size[1]);
 }
 
 fn forever() -> ! {

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use bollard::exec::ResizeExecOptions;
 use bollard::models::ExecConfig;
 use serde_json::json;
 use tokio::io::AsyncRead;
@@ -97,6 +98,11 @@ impl Docker {
             .hijack(&format!("/exec/{}/start", made.id), &start)
             .await
             .map_err(|error| self.fault("run", &subject, error))?;
+        if let Some((height, width)) = request.size.filter(|_| request.tty) {
+            let size = ResizeExecOptions { height, width };
+            // A command that ended at once has no terminal any more.
+            let _ = self.api().resize_exec(&made.id, size).await;
+        }
         Ok((made.id, stream))
     }
 

@@ -361,3 +361,37 @@ fn unsigned<T: TryFrom<i64> + Default>(value: Option<i64>) -> T {
         .and_then(|number| T::try_from(number).ok())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unlabelled_volume_of_an_old_engine_is_read() {
+        let text = r#"{"Name":"v","Driver":"local","Mountpoint":"/v","Labels":null,
+            "Options":null,"Scope":"local","CreatedAt":"2026-01-01T00:00:00+02:00"}"#;
+        let found: bollard::models::Volume = serde_json::from_str(text).unwrap();
+        assert!(!of_stack("shop", &found.labels));
+    }
+
+    #[test]
+    fn of_the_list_only_the_stack_and_what_runs_is_inspected() {
+        let summary = |state: &str, labels: &[(&str, &str)]| {
+            let labels: Labels = labels
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let text = serde_json::json!({ "Id": "1", "State": state, "Labels": labels });
+            wanted("shop", serde_json::from_value(text).unwrap()).map(|(_, of_stack)| of_stack)
+        };
+        let project = (names::COMPOSE_PROJECT, "shop");
+        assert_eq!(summary("exited", &[project]), Some(true));
+        assert_eq!(summary("running", &[]), Some(false));
+        assert_eq!(summary("exited", &[]), None);
+        let one_off = (names::COMPOSE_ONEOFF, "True");
+        assert_eq!(summary("running", &[project, one_off]), Some(false));
+        assert_eq!(summary("exited", &[project, one_off]), None);
+        let lock = [(names::STACK, "shop"), (names::ROLE, "lock")];
+        assert_eq!(summary("running", &lock), None);
+    }
+}
