@@ -105,7 +105,7 @@ fn only_declared_demand_refuses() {
     let before = stack.containers();
     let refused = stack.code(40, &["deploy"]);
     assert!(
-        refused.stderr.contains("R") && refused.stderr.contains("app"),
+        refused.stderr.contains("R =") && refused.stderr.contains("app"),
         "{refused}"
     );
     assert_eq!(before, stack.containers(), "nothing was changed");
