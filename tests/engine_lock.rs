@@ -25,7 +25,7 @@ fn holder(stack: &TestStack) -> std::process::Child {
         .spawn()
         .expect("shopctl starts");
     let app = format!("{}-app-1-", stack.name);
-    eventually(Duration::from_secs(60), "the app was started", || {
+    eventually(Duration::from_mins(1), "the app was started", || {
         stack
             .containers()
             .into_iter()

@@ -3,7 +3,6 @@
 //!
 //! Read a changed snapshot as its user would: is the place exact, the sentence
 //! true, the hint something to type?
-#![expect(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -166,6 +166,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn inputs_may_lie_above_the_folder_of_the_stack_file() {
+        let fixture = Fixture::new();
+        let below = fixture.folder.path().join("stacks");
+        fs::create_dir(&below).expect("a folder");
+        let mut recipe = fixture.recipe();
+        recipe.prepare = Some(Prepare {
+            folder: below,
+            commands: vec![vec!["true".to_owned()]],
+            inputs: vec!["../a*".into()],
+        });
+        let (lines, _kept) = tokio::sync::mpsc::channel(8);
+        crate::build::prepare::run(&recipe, fixture.cache.path(), lines)
+            .await
+            .expect("it runs");
+        assert!(fixture.tag(&recipe).is_some(), "the input is known");
+        fixture.write("a", "changed");
+        assert_eq!(fixture.tag(&recipe), None, "and seen to change");
+    }
+
+    #[tokio::test]
     async fn a_failing_prepare_command_shows_what_it_said() {
         let fixture = Fixture::new();
         let mut recipe = fixture.recipe();

@@ -170,12 +170,11 @@ impl Inputs {
         };
         let mut files = Vec::new();
         for glob in &prepare.inputs {
-            let mut builder = OverrideBuilder::new(&prepare.folder);
-            builder
-                .add(&format!("/{}", glob.trim_start_matches("./")))
-                .map_err(|_| bad(glob))?;
+            let (root, inside) = anchored(&prepare.folder, glob);
+            let mut builder = OverrideBuilder::new(&root);
+            builder.add(&format!("/{inside}")).map_err(|_| bad(glob))?;
             let rules = builder.build().map_err(|_| bad(glob))?;
-            files.extend(matching(&prepare.folder.join(literal(glob)), &rules));
+            files.extend(matching(&root.join(literal(inside)), &rules));
         }
         files.sort();
         files.dedup();
@@ -214,6 +213,22 @@ impl Inputs {
             bytes.extend_from_slice(format!("{}\0{}\0", path.display(), hex(&content)).as_bytes());
         }
         Ok(hex(&bytes))
+    }
+}
+
+/// The folder a glob starts from, with leading `..` followed, and the rest of it.
+fn anchored<'g>(folder: &Path, glob: &'g str) -> (PathBuf, &'g str) {
+    let mut root = folder.to_owned();
+    let mut rest = glob;
+    loop {
+        if let Some(below) = rest.strip_prefix("./") {
+            rest = below;
+        } else if let Some(above) = rest.strip_prefix("../") {
+            rest = above;
+            root.pop();
+        } else {
+            return (root, rest);
+        }
     }
 }
 
