@@ -180,12 +180,8 @@ install_binary() {
     if [ -n "${SHOPCTL_BINARY:-}" ]; then
         built=$SHOPCTL_BINARY
     else
-        wanted="-p shopctl"
-        # One cargo call compiles what the services share with shopctl only once.
-        [ "$command_name" != demo ] || wanted="-p shopctl -p order -p goods"
         step "building shopctl (release, static); the first time takes some minutes"
-        # shellcheck disable=SC2086 # a list of arguments
-        (cd "$here" && cargo build --release --locked $wanted) >&2
+        (cd "$here" && cargo build --release --locked -p shopctl) >&2
         triple=$(rustc -vV | sed -n 's/^host: //p')
         built=${CARGO_TARGET_DIR:-$here/target}/$triple/release/shopctl
     fi
