@@ -157,6 +157,22 @@ fn world() -> Memory {
 
 /// Deploys; the verdict and the events.
 async fn deploy(memory: &Memory, desired: &DesiredState) -> (Verdict, Vec<Event>) {
+    let mut seen = Vec::new();
+    let verdict = watched(memory, desired, None, &mut seen).await;
+    (verdict, seen)
+}
+
+/// Deploys and asks to stop when a step that begins like this starts.
+async fn deploy_until(memory: &Memory, desired: &DesiredState, at: Option<&str>) -> Verdict {
+    watched(memory, desired, at, &mut Vec::new()).await
+}
+
+async fn watched(
+    memory: &Memory,
+    desired: &DesiredState,
+    stop_at: Option<&str>,
+    seen: &mut Vec<Event>,
+) -> Verdict {
     let (sender, mut events) = mpsc::unbounded_channel();
     let emitter = Emitter::new(sender, "run");
     let plan = |observed: &_, pulled: &BTreeSet<String>| {
@@ -170,38 +186,48 @@ async fn deploy(memory: &Memory, desired: &DesiredState) -> (Verdict, Vec<Event>
             options: &options,
         })
     };
-    let (_stop, stop) = watch::channel(false);
-    let mission = Mission {
-        query: &query(),
-        plan: &plan,
-        context: &Context {
-            stack: "shop".into(),
-            run: "run".into(),
-            helper_image: "helper:1".into(),
-            ..Context::default()
-        },
-        holder: &Holder {
-            who: "ana".into(),
-            host: "laptop".into(),
-            run: "run".into(),
-            since: 1,
-        },
-        lock_wait: Duration::ZERO,
-        helper: &Present,
-        builds: &NoBuilds,
-        secrets: &[],
-        timeout: None,
-        stop,
-        release: Some(ReleaseSummary::default()),
-        converge: true,
+    let (stopper, stop) = watch::channel(false);
+    let running = async move {
+        let mission = Mission {
+            query: &query(),
+            plan: &plan,
+            context: &Context {
+                stack: "shop".into(),
+                run: "run".into(),
+                helper_image: "helper:1".into(),
+                ..Context::default()
+            },
+            holder: &Holder {
+                who: "ana".into(),
+                host: "laptop".into(),
+                run: "run".into(),
+                since: 1,
+            },
+            lock_wait: Duration::ZERO,
+            helper: &Present,
+            builds: &NoBuilds,
+            secrets: &[],
+            timeout: None,
+            stop,
+            release: Some(ReleaseSummary::default()),
+            converge: true,
+        };
+        let verdict = carry_out(memory, &mission, &emitter).await;
+        drop(emitter);
+        verdict
     };
-    let verdict = carry_out(memory, &mission, &emitter).await;
-    drop(emitter);
-    let mut seen = Vec::new();
-    while let Some(event) = events.recv().await {
-        seen.push(event);
-    }
-    (verdict, seen)
+    let looking = async {
+        while let Some(event) = events.recv().await {
+            if let (EventKind::StepStarted { what, .. }, Some(at)) = (&event.kind, stop_at)
+                && what.starts_with(at)
+            {
+                let _ = stopper.send(true);
+            }
+            seen.push(event);
+        }
+    };
+    let (verdict, ()) = tokio::join!(running, looking);
+    verdict
 }
 
 async fn steps_left(memory: &Memory, desired: &DesiredState) -> usize {
@@ -328,4 +354,20 @@ async fn no_failing_call_leaves_a_stack_that_cannot_be_mended() {
         2 * calls
     );
     assert!(failed >= calls, "the faults did not bite");
+}
+
+/// A wish to stop is never taken for success, whoever hears of it first.
+#[tokio::test(start_paused = true)]
+async fn a_stopped_run_is_not_done() {
+    for _ in 0..50 {
+        let memory = world();
+        let stopped = deploy_until(&memory, &desired("1"), Some("start ")).await;
+        assert!(
+            matches!(stopped, Verdict::Stopped { left } if left > 0),
+            "{stopped:?}"
+        );
+        let (finished, _) = deploy(&memory, &desired("1")).await;
+        assert!(matches!(finished, Verdict::Done { .. }), "{finished:?}");
+        assert_eq!(steps_left(&memory, &desired("1")).await, 0);
+    }
 }

@@ -82,7 +82,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         Ended::Failed(Box::new(failure))
     } else if progress.expired {
         Ended::TimedOut { left }
-    } else if progress.halted && left > 0 {
+    } else if left > 0 {
         Ended::Stopped { left }
     } else {
         Ended::Done
@@ -128,7 +128,11 @@ async fn drive<B: Backend>(
                     progress.succeeded.insert(id);
                     queue.succeeded(id);
                 }
-                Err(StepError::Stopped { .. }) => queue.close(),
+                // A gate may see the wish to stop before this loop does.
+                Err(StepError::Stopped { .. }) => {
+                    progress.halted = true;
+                    queue.close();
+                }
                 Err(error) => {
                     queue.close();
                     progress.failed.get_or_insert((id, error));
