@@ -22,6 +22,7 @@ use shopctl::exec::Mission;
 use shopctl::exec::ProvideHelper;
 use shopctl::exec::Verdict;
 use shopctl::exec::carry_out;
+use shopctl::plan::Learned;
 use shopctl::plan::Options;
 use shopctl::plan::PlanInput;
 use shopctl::state::desired::Condition;
@@ -175,9 +176,9 @@ async fn watched(
 ) -> Verdict {
     let (sender, mut events) = mpsc::unbounded_channel();
     let emitter = Emitter::new(sender, "run");
-    let plan = |observed: &_, pulled: &BTreeSet<String>| {
+    let plan = |observed: &_, learned: &Learned| {
         let options = Options {
-            pulled: pulled.clone(),
+            learned: learned.clone(),
             ..Options::default()
         };
         shopctl::plan::plan(&PlanInput {
@@ -209,7 +210,10 @@ async fn watched(
             secrets: &[],
             timeout: None,
             stop,
-            release: Some(ReleaseSummary::default()),
+            release: Some(ReleaseSummary {
+                revisions: shopctl::plan::revisions(desired),
+                ..ReleaseSummary::default()
+            }),
             converge: true,
         };
         let verdict = carry_out(memory, &mission, &emitter).await;

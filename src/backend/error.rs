@@ -62,6 +62,15 @@ pub enum BackendError {
         /// The engine's words.
         reason: String,
     },
+    /// The engine counts a container in a network where none is: a defect of the
+    /// engine that its next restart mends.
+    #[error(
+        "network {name} stays: the engine counts a container in it and lists none; it goes once the engine was restarted"
+    )]
+    StuckNetwork {
+        /// Engine name.
+        name: String,
+    },
     /// The disk of the engine is full.
     #[error("no space is left on the engine's disk: {reason}")]
     DiskFull {

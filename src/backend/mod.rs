@@ -39,6 +39,8 @@ pub struct Query {
     pub networks: BTreeSet<String>,
     /// Engine names of external volumes to look up.
     pub volumes: BTreeSet<String>,
+    /// Host ports to look at, as `ip:port/tcp`: does another process hold them?
+    pub ports: BTreeSet<String>,
     /// Look at containers outside the stack too (capacity, host ports).
     pub foreign: bool,
 }

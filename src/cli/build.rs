@@ -9,6 +9,7 @@ use super::args::BuildArgs;
 use super::desk::Desk;
 use super::error::CliError;
 use super::exit::Exit;
+use super::project::Naming;
 use super::project::Project;
 use super::signals::Signals;
 use crate::backend::Backend;
@@ -40,6 +41,7 @@ pub(super) async fn run<B: Backend>(
         &settings.load.environment,
         &settings.cache,
         &args.services,
+        Naming::Required,
     )?;
     let (sender, events) = mpsc::unbounded_channel();
     let progress = Progress {

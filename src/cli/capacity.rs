@@ -4,6 +4,7 @@ use super::args::CapacityArgs;
 use super::change;
 use super::error::CliError;
 use super::exit::Exit;
+use super::project::Naming;
 use super::world::World;
 use crate::backend::Backend;
 use crate::plan::Options;
@@ -17,7 +18,7 @@ pub(super) async fn run<B: Backend>(
     world: &World<'_, B>,
     _args: &CapacityArgs,
 ) -> Result<Exit, CliError> {
-    let project = world.load(&[])?;
+    let project = world.load_with(&[], Naming::WherePossible)?;
     let (_, plan) = change::look(world.backend, &project, &Options::default()).await?;
     // What does not fit is the answer here, not a failure.
     let report = match plan {

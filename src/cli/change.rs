@@ -25,6 +25,7 @@ use crate::exec::Verdict;
 use crate::exec::carry_out;
 use crate::plan;
 use crate::plan::Goal;
+use crate::plan::Learned;
 use crate::plan::Options;
 use crate::plan::PlanInput;
 use crate::plan::action::Action;
@@ -82,9 +83,9 @@ pub(super) async fn execute<B: Backend>(
     limits: &Limits,
 ) -> Verdict {
     let desired = &project.desired;
-    let make_plan = |observed: &ObservedState, pulled: &BTreeSet<String>| {
+    let make_plan = |observed: &ObservedState, learned: &Learned| {
         let options = Options {
-            pulled: pulled.clone(),
+            learned: learned.clone(),
             ..options.clone()
         };
         plan::plan(&PlanInput {
@@ -104,6 +105,7 @@ pub(super) async fn execute<B: Backend>(
     let release = (!matches!(options.goal, Goal::Down { .. })).then(|| ReleaseSummary {
         at: session.holder.since / 1000,
         by: format!("{}@{}", session.holder.who, session.holder.host),
+        revisions: plan::revisions(desired),
         ..ReleaseSummary::default()
     });
     let mission = Mission {

@@ -8,6 +8,7 @@ use super::change::Ending;
 use super::change::Limits;
 use super::error::CliError;
 use super::exit::Exit;
+use super::project::Naming;
 use super::world::World;
 use crate::backend::Backend;
 use crate::plan::Goal;
@@ -20,8 +21,7 @@ pub(super) async fn run<B: Backend>(
 ) -> Result<Exit, CliError> {
     world
         .act(async |session| {
-            let mut project = world.load(&[])?;
-            project.skip_prepare()?;
+            let project = world.load_with(&[], Naming::WherePossible)?;
             let options = Options {
                 goal: Goal::Down {
                     volumes: args.volumes,

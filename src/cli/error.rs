@@ -323,6 +323,7 @@ fn exit_of(error: &BackendError) -> Exit {
         BackendError::Unsupported(_) => Exit::Internal,
         BackendError::NotFound { .. }
         | BackendError::Engine { .. }
+        | BackendError::StuckNetwork { .. }
         | BackendError::Other { .. } => Exit::Failed,
     }
 }

@@ -47,6 +47,16 @@ pub(super) struct Project {
     cache: PathBuf,
 }
 
+/// Whether a command can do without the names of images that are built, which need
+/// the build contexts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// A context that cannot be read is an error.
+    Required,
+    /// A context that cannot be read leaves its image without a name.
+    WherePossible,
+}
+
 /// Why a stack cannot be made ready.
 #[derive(Debug)]
 pub(super) enum ProjectError {
@@ -76,6 +86,7 @@ impl Project {
         environment: &BTreeMap<String, String>,
         cache: &Path,
         only: &[String],
+        naming: Naming,
     ) -> Result<Self, ProjectError> {
         let recipes: BTreeMap<String, Recipe> = stack
             .services
@@ -107,7 +118,12 @@ impl Project {
             }
         }
         let secrets = secrets(&stack, &inputs.contents);
-        let tags = tags(&recipes, cache)?;
+        let tags = match (tags(&recipes, cache), naming) {
+            (Ok(tags), _) => tags,
+            // Who only looks at what runs, or takes it away, needs no sources.
+            (Err(_), Naming::WherePossible) => BTreeMap::new(),
+            (Err(error), Naming::Required) => return Err(error.into()),
+        };
         inputs.tags.clone_from(&tags);
         let resolved = resolve::resolve(&stack, &inputs)?;
         Ok(Self {
@@ -202,6 +218,7 @@ impl Project {
                 .values()
                 .map(|volume| volume.name.clone())
                 .collect(),
+            ports: self.desired.host_ports(),
             foreign: true,
         }
     }

@@ -6,6 +6,7 @@ use super::args::StatusArgs;
 use super::change;
 use super::error::CliError;
 use super::exit::Exit;
+use super::project::Naming;
 use super::world::World;
 use crate::backend::Backend;
 use crate::capacity::report::CapacityReport;
@@ -50,7 +51,7 @@ pub(super) async fn run<B: Backend>(
 
 /// Prints the status once; whether the stack is as the file says.
 async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<bool, CliError> {
-    let project = world.load(&args.services)?;
+    let project = world.load_with(&args.services, Naming::WherePossible)?;
     let options = Options::default();
     let (observed, plan) = change::look(world.backend, &project, &options).await?;
     let converged = plan.as_ref().is_ok_and(|plan| plan.steps.is_empty());

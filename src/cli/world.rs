@@ -12,6 +12,7 @@ use super::change::Session;
 use super::error::CliError;
 use super::error::print_findings;
 use super::exit::Exit;
+use super::project::Naming;
 use super::project::Project;
 use super::settings::Settings;
 use super::signals::Signals;
@@ -57,6 +58,15 @@ impl<B: Images> ProvideHelper for OwnImage<'_, B> {
 impl<B: Backend> World<'_, B> {
     /// Loads the stack and prints what the loader has to say.
     pub(super) fn load(&self, services: &[String]) -> Result<Project, CliError> {
+        self.load_with(services, Naming::Required)
+    }
+
+    /// The same, with or without the names of images that are built.
+    pub(super) fn load_with(
+        &self,
+        services: &[String],
+        naming: Naming,
+    ) -> Result<Project, CliError> {
         let loaded = stack::load(&self.settings.load)?;
         if !self.settings.quiet {
             print_findings(self.console, &loaded.warnings, self.settings.verbose);
@@ -73,6 +83,7 @@ impl<B: Backend> World<'_, B> {
             &self.settings.load.environment,
             &self.settings.cache,
             services,
+            naming,
         )?;
         if !self.settings.quiet {
             print_findings(self.console, &project.warnings, self.settings.verbose);

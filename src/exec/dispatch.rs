@@ -85,7 +85,9 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     } else if left > 0 {
         Ended::Stopped { left }
     } else {
-        Ended::Done
+        Ended::Done {
+            stuck: runner.into_stuck(),
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 //! The plan that was shown may be out of date by the time the lock is held, so
 //! it is made again under the lock; making it is cheap and pure.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -23,7 +22,9 @@ use crate::backend::Lock;
 use crate::backend::Pending;
 use crate::backend::Query;
 use crate::event::EventKind;
+use crate::plan::Learned;
 use crate::plan::action::Action;
+use crate::plan::action::Gate;
 use crate::plan::action::Plan;
 use crate::plan::action::Refusal;
 use crate::plan::action::Step;
@@ -43,16 +44,14 @@ pub trait ProvideHelper: Send + Sync {
     fn provide<'a>(&'a self, tag: &'a str) -> Pending<'a, ()>;
 }
 
-/// Makes the plan from a look and the references pulled so far; pure.
-pub type MakePlan<'a> =
-    dyn Fn(&ObservedState, &BTreeSet<String>) -> Result<Plan, Refusal> + Sync + 'a;
+/// Makes the plan from a look and what the run has learned so far; pure.
+pub type MakePlan<'a> = dyn Fn(&ObservedState, &Learned) -> Result<Plan, Refusal> + Sync + 'a;
 
 /// A change to make.
 pub struct Mission<'a> {
     /// What a look must cover.
     pub query: &'a Query,
-    /// Makes the plan from a look and the references that this run has pulled
-    /// already; pure.
+    /// Makes the plan from a look and what this run has learned; pure.
     pub plan: &'a MakePlan<'a>,
     /// Run id, helper image, files to seed.
     pub context: &'a Context,
@@ -141,10 +140,10 @@ async fn under_lock<B: Backend>(
     let started = Instant::now();
     let mut steps = 0;
     let mut round = 0;
-    let mut pulled = BTreeSet::new();
+    let mut learned = Learned::default();
     loop {
         let observed = backend.observe(mission.query).await?;
-        let plan = match (mission.plan)(&observed, &pulled) {
+        let plan = match (mission.plan)(&observed, &learned) {
             Ok(plan) => plan,
             Err(refusal) => return Ok(Verdict::Refused(refusal)),
         };
@@ -181,9 +180,11 @@ async fn under_lock<B: Backend>(
             stop: mission.stop.clone(),
         };
         match run(backend, &job, emitter).await {
-            Ended::Done => {
+            Ended::Done { stuck } => {
                 steps += plan.steps.len();
-                pulled.extend(plan.steps.iter().filter_map(pulls));
+                learned.stuck.extend(stuck);
+                learned.pulled.extend(plan.steps.iter().filter_map(pulls));
+                learned.proved.extend(plan.steps.iter().filter_map(proves));
             }
             Ended::Failed(failure) => {
                 record(backend, mission, "failed", emitter).await;
@@ -204,6 +205,14 @@ async fn under_lock<B: Backend>(
     Ok(Verdict::Done { release, steps })
 }
 
+/// The container whose gate a step opens.
+fn proves(step: &Step) -> Option<String> {
+    match &step.gate {
+        Gate::Ready { container, .. } => Some(container.clone()),
+        Gate::None => None,
+    }
+}
+
 /// The reference that a step pulls.
 fn pulls(step: &Step) -> Option<String> {
     match &step.action {
@@ -220,10 +229,12 @@ async fn record<B: Backend>(
     outcome: &str,
     emitter: &Emitter,
 ) -> Option<u64> {
-    let release = ReleaseSummary {
-        outcome: outcome.to_owned(),
-        ..mission.release.clone()?
-    };
+    let mut release = mission.release.clone()?;
+    outcome.clone_into(&mut release.outcome);
+    if outcome != "deployed" {
+        // Nothing says how far its gates came.
+        release.revisions.clear();
+    }
     match release::record_release(backend, &mission.context.stack, release).await {
         Ok(number) => Some(number),
         Err(error) => {

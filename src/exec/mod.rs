@@ -19,6 +19,7 @@ pub use mission::ProvideHelper;
 pub use mission::Verdict;
 pub use mission::carry_out;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -58,7 +59,10 @@ pub struct Job<'a> {
 #[derive(Debug)]
 pub enum Ended {
     /// Every step succeeded.
-    Done,
+    Done {
+        /// Networks that the engine would not remove though nothing is in them.
+        stuck: BTreeSet<String>,
+    },
     /// A step failed; nothing that depends on it ran.
     Failed(Box<Failure>),
     /// Stopped at a safe point with so many steps left.

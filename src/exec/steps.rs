@@ -1,5 +1,8 @@
 //! One step: its action at the module it belongs to, then its gate.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -42,6 +45,8 @@ pub(super) struct Runner<'a, B> {
     calls: Semaphore,
     stops: Semaphore,
     images: Semaphore,
+    /// Networks that the engine would not remove though nothing is in them.
+    stuck: Mutex<BTreeSet<String>>,
 }
 
 impl<'a, B: Backend> Runner<'a, B> {
@@ -62,7 +67,15 @@ impl<'a, B: Backend> Runner<'a, B> {
             calls: Semaphore::new(CALLS),
             stops: Semaphore::new(STOPS),
             images: Semaphore::new(IMAGES),
+            stuck: Mutex::default(),
         }
+    }
+
+    /// Networks that the engine would not remove though nothing is in them.
+    pub(super) fn into_stuck(self) -> BTreeSet<String> {
+        self.stuck
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does the step and waits for its gate.
@@ -172,6 +185,20 @@ impl<'a, B: Backend> Runner<'a, B> {
             } => {
                 self.backend.apply(self.job.context, &step.action).await?;
                 self.fleet.attached(container, network).await;
+            }
+            Action::RemoveNetwork { name } => {
+                match self.backend.apply(self.job.context, &step.action).await {
+                    // It can be used again, so a stack is none the worse for it.
+                    Err(error @ BackendError::StuckNetwork { .. }) => {
+                        let message = error.to_string();
+                        self.emitter.emit(EventKind::Warning { message });
+                        self.stuck
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .insert(name.clone());
+                    }
+                    other => other?,
+                }
             }
             action => self.backend.apply(self.job.context, action).await?,
         }

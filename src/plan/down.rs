@@ -113,7 +113,8 @@ fn networks(input: &PlanInput<'_>, draft: &mut Draft, gone: &[StepId]) {
             .instances
             .iter()
             .any(|one| !one.ours && one.networks.contains(name));
-        if network.of_stack && !used && !external.contains(name.as_str()) {
+        let stuck = input.options.learned.stuck.contains(name);
+        if network.of_stack && !used && !stuck && !external.contains(name.as_str()) {
             let action = Action::RemoveNetwork { name: name.clone() };
             draft.step("", action, Cause::Asked, gone);
         }

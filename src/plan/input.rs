@@ -32,8 +32,19 @@ pub struct Options {
     pub cpu_overcommit_percent: Option<u32>,
     /// Pull images even when the engine has them.
     pub pull: bool,
-    /// References that this run has pulled already.
+    /// What this run has learned that a look does not tell.
+    pub learned: Learned,
+}
+
+/// What a run has learned that a look does not tell.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Learned {
+    /// References that it has pulled already.
     pub pulled: BTreeSet<String>,
+    /// Networks that the engine will not remove though nothing is in them.
+    pub stuck: BTreeSet<String>,
+    /// Containers whose gate has opened.
+    pub proved: BTreeSet<String>,
 }
 
 /// What a plan is for.

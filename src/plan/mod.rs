@@ -45,12 +45,17 @@ mod stage;
 mod view;
 
 pub use input::Goal;
+pub use input::Learned;
 pub use input::Options;
 pub use input::PlanInput;
 pub use input::ScaleTo;
 
+use std::collections::BTreeMap;
+
 use action::Plan;
 use action::Refusal;
+
+use crate::state::desired::DesiredState;
 
 /// Decides everything; the executor only does it.
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
@@ -67,8 +72,13 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
+/// The revision digest of each service that a plan for this state may change.
+pub fn revisions(desired: &DesiredState) -> BTreeMap<String, String> {
+    view::revisions(desired)
+}
+
 /// Replicas that each service should have, `scale` included.
-pub fn wanted(input: &PlanInput<'_>) -> std::collections::BTreeMap<String, u32> {
+pub fn wanted(input: &PlanInput<'_>) -> BTreeMap<String, u32> {
     scale::counts(input)
         .into_iter()
         .map(|(service, count)| (service, count.replicas))

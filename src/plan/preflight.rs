@@ -44,6 +44,8 @@ fn published_ports(view: &View<'_>, found: &mut Vec<Obstacle>) {
         let wanted = Bound::new(&port.host_ip, number, "tcp");
         if let Some(holder) = holder(view, &wanted) {
             found.push(taken(&port.place, &port.id, &holder));
+        } else if held_by_a_process(view, &wanted) {
+            found.push(busy(&port.place, &wanted));
         }
     }
 }
@@ -71,6 +73,31 @@ fn holder(view: &View<'_>, wanted: &Bound) -> Option<String> {
             .find(|one| clashes(&one.host_ports))
             .map(|one| one.name.clone())
     })
+}
+
+/// Whether something listens there that is no container.
+fn held_by_a_process(view: &View<'_>, wanted: &Bound) -> bool {
+    let observed = view.input.observed;
+    let clashes = |text: &String| Bound::parse(text).is_some_and(|held| held.clashes(wanted));
+    let ours = observed
+        .instances
+        .iter()
+        .flat_map(|one| one.host_ports.iter().chain(one.listens.keys()));
+    observed.busy_ports.iter().any(clashes) && !ours.into_iter().any(clashes)
+}
+
+fn busy(place: &str, port: &Bound) -> Obstacle {
+    Obstacle {
+        place: place.to_owned(),
+        message: format!(
+            "port {} of the host is taken by another process",
+            port.number()
+        ),
+        hint: format!(
+            "ss -tlnp sport = :{}, or publish another port",
+            port.number()
+        ),
+    }
 }
 
 fn taken(place: &str, port: &str, holder: &str) -> Obstacle {
@@ -162,6 +189,9 @@ fn service(view: &View<'_>, one: &ServiceView<'_>, found: &mut Vec<Obstacle>) {
                 format!("port {number} of the host is taken by container {holder}"),
                 format!("docker stop {holder}, or publish another port"),
             );
+        } else if one.creates() && held_by_a_process(view, &wanted) {
+            let obstacle = busy("", &wanted);
+            report(obstacle.message, obstacle.hint);
         }
     }
     for slot in one.slots.keys().filter(|_| one.creates()) {

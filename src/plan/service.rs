@@ -123,10 +123,10 @@ fn is_unproved(
         _ => {}
     }
     if one.routed {
-        !stage.view.is_target(found)
-    } else {
-        others.iter().any(|other| change::serves(other))
+        return !stage.view.is_target(found);
     }
+    let probed = matches!(one.service.ready, ReadyGate::Probe { .. });
+    (probed && !stage.view.is_proved(found)) || others.iter().any(|other| change::serves(other))
 }
 
 /// A slot above all that there are is new; one that left a gap or a target behind

@@ -16,6 +16,7 @@ use crate::state::change;
 use crate::state::change::KnownImage;
 use crate::state::change::Revision;
 use crate::state::change::Verdict;
+use crate::state::desired::DesiredState;
 use crate::state::desired::ImageSource;
 use crate::state::desired::PullPolicy;
 use crate::state::desired::ReadyGate;
@@ -24,6 +25,7 @@ use crate::state::digest;
 use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
 use crate::state::observed::Role;
+use crate::state::spec::ContainerSpec;
 use crate::state::spec::MountSource;
 use crate::state::spec::NetworkMode;
 
@@ -70,11 +72,7 @@ impl<'a> View<'a> {
     /// Compares.
     pub(super) fn new(input: PlanInput<'a>) -> Self {
         let desired = input.desired;
-        let files: BTreeMap<_, _> = desired
-            .files
-            .iter()
-            .map(|(name, set)| (name.clone(), digest::file_set(set)))
-            .collect();
+        let files = file_digests(desired);
         let targets = input
             .observed
             .store
@@ -131,6 +129,19 @@ impl<'a> View<'a> {
         self.targets
             .get(service)
             .is_some_and(|known| known.contains(alias))
+    }
+
+    /// Whether its gate has opened in this run, or a run that ended well had this
+    /// revision of the service.
+    pub(super) fn is_proved(&self, one: &Instance) -> bool {
+        if self.input.options.learned.proved.contains(&one.name) {
+            return true;
+        }
+        let store = self.input.observed.store.as_ref();
+        store
+            .and_then(|store| store.release.as_ref())
+            .and_then(|release| release.revisions.get(&one.service))
+            == Some(&one.revision)
     }
 
     /// Engine names of the networks a service's containers are attached to.
@@ -239,20 +250,47 @@ fn scope(input: &PlanInput<'_>) -> Option<BTreeSet<String>> {
     Some(names)
 }
 
+/// The revision digest of each service, or of those that the user named.
+pub(super) fn revisions(desired: &DesiredState) -> BTreeMap<String, String> {
+    let files = file_digests(desired);
+    desired
+        .services
+        .iter()
+        .filter(|(name, _)| desired.only.is_empty() || desired.only.contains(*name))
+        .map(|(name, service)| {
+            let spec = allocate::container(service);
+            let digest = digest::revision(&spec, &files_of(&spec, &files));
+            (name.clone(), digest)
+        })
+        .collect()
+}
+
+fn file_digests(desired: &DesiredState) -> BTreeMap<String, String> {
+    desired
+        .files
+        .iter()
+        .map(|(name, set)| (name.clone(), digest::file_set(set)))
+        .collect()
+}
+
+/// The digests of the file sets that a container mounts.
+fn files_of(spec: &ContainerSpec, files: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mounted = spec.mounts.iter().filter_map(|mount| match &mount.source {
+        MountSource::Files { set, .. } => files.get_key_value(set),
+        _ => None,
+    });
+    mounted
+        .map(|(set, digest)| (set.clone(), digest.clone()))
+        .collect()
+}
+
 fn revision(
     input: &PlanInput<'_>,
     service: &ServiceSpec,
     files: &BTreeMap<String, String>,
 ) -> Revision {
     let spec = allocate::container(service);
-    let mut used = BTreeMap::new();
-    for mount in &spec.mounts {
-        if let MountSource::Files { set, .. } = &mount.source
-            && let Some(digest) = files.get(set)
-        {
-            used.insert(set.clone(), digest.clone());
-        }
-    }
+    let used = files_of(&spec, files);
     Revision {
         digest: digest::revision(&spec, &used),
         fields: digest::fields(&spec, &used),
@@ -285,7 +323,7 @@ pub(super) fn must_pull(input: &PlanInput<'_>, image: &ImageSource) -> bool {
         ImageSource::Pull { reference, policy } => {
             (*policy == PullPolicy::Always || input.options.pull)
                 && *policy != PullPolicy::Never
-                && !input.options.pulled.contains(reference)
+                && !input.options.learned.pulled.contains(reference)
         }
         _ => false,
     }

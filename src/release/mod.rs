@@ -36,7 +36,8 @@ pub async fn record_scale<S: Store>(
     write(store, stack, SCALE, &overrides).await
 }
 
-/// Records a release; its number is one more than the last.
+/// Records a release; its number is one more than the last. Revisions of services
+/// that it did not touch stay recorded.
 pub async fn record_release<S: Store>(
     store: &S,
     stack: &str,
@@ -45,6 +46,9 @@ pub async fn record_release<S: Store>(
     let records = store.read(stack).await?.unwrap_or_default();
     let last: ReleaseSummary = parse(&records, RELEASE);
     release.number = last.number + 1;
+    for (service, revision) in last.revisions {
+        release.revisions.entry(service).or_insert(revision);
+    }
     write(store, stack, RELEASE, &release).await?;
     Ok(release.number)
 }

@@ -39,6 +39,26 @@ pub struct DesiredState {
     pub only: BTreeSet<String>,
 }
 
+impl DesiredState {
+    /// Host ports that the stack publishes, by its gateway or by a container itself, as
+    /// `ip:port/protocol`.
+    pub fn host_ports(&self) -> BTreeSet<String> {
+        let gateway = self
+            .ports
+            .iter()
+            .filter_map(|port| Some((&port.host_ip, port.host_port?, "tcp")));
+        let own = self
+            .services
+            .values()
+            .flat_map(|service| &service.container.ports)
+            .filter_map(|port| Some((&port.host_ip, port.host_port?, port.protocol.as_str())));
+        gateway
+            .chain(own)
+            .map(|(ip, port, protocol)| format!("{ip}:{port}/{protocol}"))
+            .collect()
+    }
+}
+
 /// One service, resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSpec {

@@ -24,6 +24,9 @@ pub struct ObservedState {
     pub volumes: BTreeMap<String, ObservedVolume>,
     /// Images that were asked about and exist, by reference.
     pub images: BTreeMap<String, ImageInfo>,
+    /// Of the host ports that were asked about, those that something listens on,
+    /// containers included; as `ip:port/tcp`. Empty where this host is not the engine's.
+    pub busy_ports: BTreeSet<String>,
     /// What the store holds; `None` when there is no store.
     pub store: Option<StoreSnapshot>,
 }

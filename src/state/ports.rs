@@ -27,6 +27,11 @@ impl Bound {
         Some(Self::new(ip, port.parse().ok()?, protocol))
     }
 
+    /// Its number.
+    pub fn number(&self) -> u16 {
+        self.port
+    }
+
     /// Whether both cannot be bound at once.
     pub fn clashes(&self, other: &Self) -> bool {
         self.port == other.port

@@ -290,3 +290,19 @@ fn demand_that_does_not_fit_is_refused_with_its_table() {
         "nothing was changed"
     );
 }
+
+#[test]
+fn a_stack_is_looked_at_and_taken_down_without_its_sources() {
+    let bench = bench();
+    assert_eq!(bench.run(&["deploy", "--progress", "none"]).code, 0);
+    let gone = STACK.replace("image: goods:1", "build: ./not-here");
+    bench.write("stack.yaml", &gone);
+    assert_eq!(bench.run(&["plan"]).code, 21, "a plan needs the sources");
+    for command in [&["status"][..], &["capacity"], &["restart", "order"]] {
+        let ran = bench.run(command);
+        assert_eq!(ran.code, 0, "{command:?}: {ran}");
+    }
+    let down = bench.run(&["down", "--yes"]);
+    assert_eq!(down.code, 0, "{down}");
+    assert_eq!(bench.memory.world().running("shop", "goods"), 0);
+}

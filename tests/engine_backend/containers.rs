@@ -341,7 +341,7 @@ async fn networks_volumes_and_images_that_are_asked_for_are_looked_up() {
         images: [world.context.helper_image.clone(), "none:1".to_owned()].into(),
         networks: [other.name("net"), world.name("absent")].into(),
         volumes: [other.name("vol"), world.name("absent")].into(),
-        foreign: false,
+        ..Query::default()
     };
     let found = world.docker.observe(&query).await.unwrap();
     let networks: Vec<_> = found

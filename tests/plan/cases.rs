@@ -186,7 +186,7 @@ fn finish(
             _ => None,
         });
         let pulled: Vec<String> = pulls.collect();
-        options.pulled.extend(pulled.iter().cloned());
+        options.learned.pulled.extend(pulled.iter().cloned());
         plan = turn::plan(world, after, &options).unwrap();
         if plan.steps.is_empty() {
             return text;
@@ -301,6 +301,9 @@ fn happen(world: &mut World, line: &str) {
         ["compose", service, slot, rest @ ..] => {
             let port = rest.first().copied().unwrap_or_default();
             world.add_compose_container(STACK, service, slot.parse().unwrap(), port);
+        }
+        ["busy", port] => {
+            world.busy_ports.insert((*port).to_owned());
         }
         ["foreign", name, port, rest @ ..] => foreign(world, name, port, rest),
         ["scale", service, count] => {

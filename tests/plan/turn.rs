@@ -9,9 +9,12 @@ use shopctl::backend::memory::World;
 use shopctl::plan;
 use shopctl::plan::Options;
 use shopctl::plan::PlanInput;
+use shopctl::plan::action::Gate;
 use shopctl::plan::action::Plan;
 use shopctl::plan::action::Refusal;
 use shopctl::state::observed::ObservedState;
+use shopctl::state::observed::ReleaseSummary;
+use shopctl::state::records::RELEASE;
 
 use crate::sketch::STACK;
 use crate::sketch::Sketch;
@@ -32,6 +35,7 @@ pub(crate) fn look(world: &World, sketch: &Sketch) -> ObservedState {
             .values()
             .map(|one| one.name.clone())
             .collect(),
+        ports: desired.host_ports(),
         foreign: true,
     })
 }
@@ -82,7 +86,26 @@ pub(crate) fn carry_out(
             .map_err(|why| format!("step {}: {why}", step.id))?;
         done.insert(step.id);
     }
+    record(world, plan);
     Ok(())
+}
+
+/// Records what passed its gate, as a run does at its end.
+fn record(world: &mut World, plan: &Plan) {
+    let records = world.records.entry(STACK.to_owned()).or_default();
+    let mut release: ReleaseSummary = records
+        .get(RELEASE)
+        .map(|bytes| serde_json::from_slice(bytes).unwrap())
+        .unwrap_or_default();
+    for step in &plan.steps {
+        if let Gate::Ready { container, .. } = &step.gate
+            && let Some(found) = world.containers.get(container)
+        {
+            let revision = found.instance.revision.clone();
+            release.revisions.insert(step.service.clone(), revision);
+        }
+    }
+    records.insert(RELEASE.to_owned(), serde_json::to_vec(&release).unwrap());
 }
 
 /// Puts the images that the sketch pulls on the engine.

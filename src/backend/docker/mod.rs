@@ -20,6 +20,7 @@ mod instance;
 mod lease;
 mod logs;
 mod observe;
+mod ports;
 mod raw;
 mod store;
 mod usage;

@@ -2,6 +2,7 @@
 //! the slowest part and so starts with the list.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use super::fault;
 use super::instance;
 use super::instance::Labels;
 use super::instance::plain_name;
+use super::ports;
 use super::store::Bundle;
 use super::store::likely_holders;
 use crate::backend::BackendError;
@@ -69,6 +71,11 @@ impl Docker {
         instances.sort_by(|a, b| a.name.cmp(&b.name));
         foreign.sort_by(|a, b| a.name.cmp(&b.name));
         let store = self.store(files.map(|found| found.1), &instances).await?;
+        let busy_ports = if self.inner.local && ports::is_this_host(&engine.name) {
+            ports::busy(&query.ports)
+        } else {
+            BTreeSet::new()
+        };
         Ok(ObservedState {
             engine,
             instances,
@@ -76,6 +83,7 @@ impl Docker {
             networks,
             volumes,
             images,
+            busy_ports,
             store,
         })
     }

@@ -65,6 +65,8 @@ pub struct World {
     pub containers: BTreeMap<String, Container>,
     /// Running containers outside any stack.
     pub foreign: Vec<Foreign>,
+    /// Ports of the host that a process holds which is no container.
+    pub busy_ports: BTreeSet<String>,
     /// Networks by engine name.
     pub networks: BTreeMap<String, ObservedNetwork>,
     /// Volumes by engine name.
@@ -110,6 +112,7 @@ impl Default for World {
             },
             containers: BTreeMap::new(),
             foreign: Vec::new(),
+            busy_ports: BTreeSet::new(),
             networks: BTreeMap::new(),
             volumes: BTreeMap::new(),
             seeded: BTreeSet::new(),
@@ -162,6 +165,11 @@ impl World {
                 .iter()
                 .filter(|(reference, _)| query.images.contains(*reference))
                 .map(|(reference, info)| (reference.clone(), info.clone()))
+                .collect(),
+            busy_ports: self
+                .busy_ports
+                .intersection(&query.ports)
+                .cloned()
                 .collect(),
             store: self.volumes.contains_key(&store).then(|| {
                 let nothing = BTreeMap::new();

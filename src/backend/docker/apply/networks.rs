@@ -1,5 +1,7 @@
 //! Networks: create, remove, connect, disconnect.
 
+use std::time::Duration;
+
 use bollard::models::EndpointSettings;
 use bollard::models::Ipam;
 use bollard::models::IpamConfig;
@@ -17,6 +19,11 @@ use crate::backend::docker::instance::Labels;
 use crate::backend::docker::observe::of_stack;
 use crate::state::names;
 use crate::state::spec::NetworkSpec;
+
+/// Attempts to remove a network that the engine says is in use though it is empty.
+const LAST_ATTEMPT: u32 = 10;
+/// Pause between them.
+const BETWEEN: Duration = Duration::from_millis(100);
 
 /// Without the check, engines before API 1.44 make two networks of one name.
 #[derive(Serialize)]
@@ -58,10 +65,37 @@ impl Docker {
     }
 
     pub(super) async fn remove_network(&self, name: &str) -> Result<(), BackendError> {
-        match self.api().remove_network(name).await {
-            Ok(()) => Ok(()),
-            Err(error) if fault::is_missing(&error) => Ok(()),
-            Err(error) => Err(self.fault("remove", &format!("network {name}"), error)),
+        for attempt in 1.. {
+            let error = match self.api().remove_network(name).await {
+                Ok(()) => return Ok(()),
+                Err(error) if fault::is_missing(&error) => return Ok(()),
+                Err(error) => error,
+            };
+            // The engine may still be letting go of a container that it said is gone.
+            let used = fault::message(&error).contains("active endpoints");
+            if !used || self.is_in_use(name).await? {
+                return Err(self.fault("remove", &format!("network {name}"), error));
+            }
+            if attempt == LAST_ATTEMPT {
+                break;
+            }
+            tokio::time::sleep(BETWEEN).await;
+        }
+        Err(BackendError::StuckNetwork {
+            name: name.to_owned(),
+        })
+    }
+
+    /// Whether the engine lists a container in a network.
+    async fn is_in_use(&self, name: &str) -> Result<bool, BackendError> {
+        match self
+            .api()
+            .inspect_network(name, None::<InspectNetworkOptions>)
+            .await
+        {
+            Ok(found) => Ok(found.containers.is_some_and(|all| !all.is_empty())),
+            Err(error) if fault::is_missing(&error) => Ok(false),
+            Err(error) => Err(self.fault("inspect", &format!("network {name}"), error)),
         }
     }
 
