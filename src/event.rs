@@ -98,6 +98,13 @@ pub enum EventKind {
         /// Last log lines or build output, secrets filtered.
         output: Vec<String>,
     },
+    /// The change failed; the stack goes back to a stable release.
+    RollbackStarted {
+        /// Number of that release.
+        to: u64,
+        /// What failed, in words.
+        reason: String,
+    },
     /// Something to know.
     Warning {
         /// The words.

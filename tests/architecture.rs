@@ -303,6 +303,7 @@ const ROWS: &[Row] = &[
         modules: &["event", "plan", "state", "capacity"],
         crates: &[
             "tokio",
+            "humantime",
             "indicatif",
             "comfy_table",
             "serde",

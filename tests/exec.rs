@@ -34,8 +34,8 @@ use shopctl::state::desired::PullPolicy;
 use shopctl::state::desired::ReadyGate;
 use shopctl::state::desired::Route;
 use shopctl::state::desired::ServiceSpec;
+use shopctl::state::history::Release;
 use shopctl::state::observed::ImageInfo;
-use shopctl::state::observed::ReleaseSummary;
 use shopctl::state::spec::Endpoint;
 use shopctl::state::spec::NetworkMode;
 use shopctl::state::spec::NetworkSpec;
@@ -210,10 +210,11 @@ async fn watched(
             secrets: &[],
             timeout: None,
             stop,
-            release: Some(ReleaseSummary {
-                revisions: shopctl::plan::revisions(desired),
-                ..ReleaseSummary::default()
+            release: Some(Release {
+                desired: desired.clone(),
+                ..Release::default()
             }),
+            goes_back: true,
             converge: true,
         };
         let verdict = carry_out(memory, &mission, &emitter).await;

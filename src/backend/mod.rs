@@ -19,7 +19,9 @@ use tokio::sync::mpsc;
 pub use error::BackendError;
 
 use crate::plan::action::Action;
+use crate::state::desired::DesiredState;
 use crate::state::desired::FileSet;
+use crate::state::desired::ImageSource;
 use crate::state::observed::Health;
 use crate::state::observed::ImageInfo;
 use crate::state::observed::InstanceState;
@@ -43,6 +45,30 @@ pub struct Query {
     pub ports: BTreeSet<String>,
     /// Look at containers outside the stack too (capacity, host ports).
     pub foreign: bool,
+}
+
+impl Query {
+    /// A look that covers all that this state asks for, and what is in its way.
+    pub fn of(desired: &DesiredState) -> Self {
+        let images = desired
+            .services
+            .values()
+            .filter_map(|service| match &service.image {
+                ImageSource::Pull { reference, .. } => Some(reference.clone()),
+                ImageSource::Build { tag } => tag.clone(),
+                ImageSource::Unset => None,
+            });
+        let networks = desired.networks.values().map(|one| one.name.clone());
+        let volumes = desired.volumes.values().map(|one| one.name.clone());
+        Self {
+            stack: desired.stack.clone(),
+            images: images.collect(),
+            networks: networks.collect(),
+            volumes: volumes.collect(),
+            ports: desired.host_ports(),
+            foreign: true,
+        }
+    }
 }
 
 /// Looks at the target.
@@ -106,6 +132,9 @@ pub trait Usage: Send + Sync {
     fn usage<'a>(&'a self, containers: &'a [String]) -> Pending<'a, BTreeMap<String, Use>>;
 }
 
+/// So many releases of a stack are kept; a newer one overwrites the oldest.
+pub const KEPT_RELEASES: u64 = 20;
+
 /// Records of a stack, kept with the target.
 pub trait Store: Send + Sync {
     /// All records by name; `None` when there is no store.
@@ -115,6 +144,15 @@ pub trait Store: Send + Sync {
         &'a self,
         stack: &'a str,
         records: &'a BTreeMap<String, Vec<u8>>,
+    ) -> Pending<'a, ()>;
+    /// The release documents that are kept, by number; empty without a store.
+    fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>>;
+    /// Keeps the document of a release, in place of one with the same number.
+    fn keep_release<'a>(
+        &'a self,
+        stack: &'a str,
+        number: u64,
+        document: &'a [u8],
     ) -> Pending<'a, ()>;
 }
 

@@ -110,6 +110,10 @@ pub enum Command {
     Scale(ScaleArgs),
     /// Show services, replicas, health, images, R, T, N and P
     Status(StatusArgs),
+    /// Go back to the last stable release, or to a named one
+    Rollback(RollbackArgs),
+    /// List the releases: when, by whom, how they ended
+    History(HistoryArgs),
     /// Stop everything in reverse order and remove what shopctl created
     Down(DownArgs),
     /// Restart services one replica at a time, without loss
@@ -147,6 +151,8 @@ impl Command {
             Self::Status(args) => &args.files.files,
             Self::Down(args) => &args.files.files,
             Self::Restart(args) => &args.files.files,
+            Self::Rollback(args) => &args.files.files,
+            Self::History(args) => &args.files.files,
             Self::Build(args) => &args.files.files,
             Self::Config(args) => &args.files.files,
             Self::Capacity(args) => &args.files.files,
@@ -161,7 +167,7 @@ impl Command {
     pub const fn acts(&self) -> bool {
         matches!(
             self,
-            Self::Deploy(_) | Self::Scale(_) | Self::Down(_) | Self::Restart(_)
+            Self::Deploy(_) | Self::Scale(_) | Self::Rollback(_) | Self::Down(_) | Self::Restart(_)
         )
     }
 }
@@ -242,9 +248,37 @@ pub struct ScaleArgs {
     pub files: Files,
 }
 
+/// `rollback`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Example:\n  shopctl rollback --to 6")]
+pub struct RollbackArgs {
+    /// The release to go back to; the last stable one before this by default
+    #[arg(long, value_name = "RELEASE")]
+    pub to: Option<u64>,
+    /// Time limit of the whole rollback
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub timeout: Duration,
+    /// How long to wait for another run's lock
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub lock_wait: Duration,
+    /// Stack files.
+    #[command(flatten)]
+    pub files: Files,
+}
+
+/// `history`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Example:\n  shopctl history -o json")]
+pub struct HistoryArgs {
+    /// Stack files.
+    #[command(flatten)]
+    pub files: Files,
+}
+
 /// `status`.
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Example:\n  shopctl status --check")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct StatusArgs {
     /// Services to show; all when none is named
     #[arg(value_name = "SERVICE")]
@@ -255,6 +289,9 @@ pub struct StatusArgs {
     /// Exit with 3 when the stack is not converged
     #[arg(long)]
     pub check: bool,
+    /// Compare what runs with the recorded release, and name every difference
+    #[arg(long)]
+    pub drift: bool,
     /// Measure live CPU and memory, which takes about a second
     #[arg(long)]
     pub usage: bool,

@@ -19,7 +19,7 @@ pub(super) async fn run<B: Backend>(
     _args: &CapacityArgs,
 ) -> Result<Exit, CliError> {
     let project = world.load_with(&[], Naming::WherePossible)?;
-    let (_, plan) = change::look(world.backend, &project, &Options::default()).await?;
+    let (_, plan) = change::look(world.backend, &project.desired, &Options::default()).await?;
     // What does not fit is the answer here, not a failure.
     let report = match plan {
         Ok(plan) => plan.capacity,

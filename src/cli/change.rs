@@ -3,6 +3,7 @@
 //! Load, observe, plan, show or confirm, execute. The plan that is shown is made
 //! without the lock; the one that runs is made again under it.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use tokio::sync::watch;
 
 use super::error::CliError;
 use super::exit::Exit;
-use super::project::Project;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::Context;
 use crate::backend::Holder;
+use crate::backend::Query;
 use crate::build::Builder;
+use crate::build::Recipe;
 use crate::exec::Emitter;
 use crate::exec::Failure;
 use crate::exec::Mission;
@@ -31,8 +33,11 @@ use crate::plan::PlanInput;
 use crate::plan::action::Action;
 use crate::plan::action::Plan;
 use crate::plan::action::Refusal;
+use crate::release;
+use crate::state::desired::DesiredState;
+use crate::state::history::Release;
+use crate::state::history::ReleaseSummary;
 use crate::state::observed::ObservedState;
-use crate::state::observed::ReleaseSummary;
 
 /// Who changes the stack, with what.
 pub(super) struct Session<'a, B> {
@@ -52,41 +57,126 @@ pub(super) struct Session<'a, B> {
     pub(super) stop: watch::Receiver<bool>,
 }
 
-/// What is asked for beside the plan's options.
-pub(super) struct Limits {
+/// How a change is carried out.
+pub(super) struct Terms {
     /// How long to wait for another run's lock.
     pub(super) lock_wait: Duration,
     /// Time limit of the whole run.
     pub(super) timeout: Option<Duration>,
+    /// Whether it makes a release.
+    pub(super) release: Recorded,
+    /// What the plan is made with.
+    pub(super) options: Options,
+}
+
+impl Terms {
+    /// A change that makes no release and waits for nobody.
+    pub(super) fn unrecorded(options: Options) -> Self {
+        Self {
+            lock_wait: Duration::ZERO,
+            timeout: None,
+            release: Recorded::No,
+            options,
+        }
+    }
+}
+
+/// Whether a change makes a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// It asks for nothing new: a restart, a count, the end of the stack.
+    No,
+    /// A deploy; the whole stack goes back when it fails, unless told otherwise.
+    Deploy {
+        /// It goes back when it fails.
+        goes_back: bool,
+    },
+    /// A way back that was asked for.
+    Rollback {
+        /// The release to go back to.
+        to: u64,
+    },
+}
+
+/// What a change brings the stack to, with all that it takes.
+#[derive(Clone, Copy)]
+pub(super) struct Goals<'a> {
+    /// What should be.
+    pub(super) desired: &'a DesiredState,
+    /// How images are built, by service.
+    pub(super) recipes: &'a BTreeMap<String, Recipe>,
+    /// Their tags, by service.
+    pub(super) tags: &'a BTreeMap<String, String>,
+    /// Values that must not appear in any output.
+    pub(super) secrets: &'a [String],
 }
 
 /// One look and the plan for it.
 pub(super) async fn look<B: Backend>(
     backend: &B,
-    project: &Project,
+    desired: &DesiredState,
     options: &Options,
 ) -> Result<(ObservedState, Result<Plan, Refusal>), BackendError> {
-    let observed = backend.observe(&project.query()).await?;
+    let observed = backend.observe(&Query::of(desired)).await?;
     let plan = plan::plan(&PlanInput {
-        desired: &project.desired,
+        desired,
         observed: &observed,
         options,
     });
     Ok((observed, plan))
 }
 
+/// Looks, and carries the change out unless there is nothing to do.
+pub(super) async fn make<B: Backend>(
+    session: &Session<'_, B>,
+    goals: Goals<'_>,
+    terms: &Terms,
+) -> Result<Ending, CliError> {
+    let (observed, plan) = look(session.backend, goals.desired, &terms.options).await?;
+    if plan?.steps.is_empty() {
+        return Ok(Ending::nothing_to_do());
+    }
+    let verdict = execute(session, goals, terms).await;
+    if matches!(terms.options.goal, Goal::Down { .. }) {
+        ending_of_down(verdict)
+    } else {
+        ending(verdict, &observed)
+    }
+}
+
+/// What the stack is meant to be now: its newest release, unless that failed; without
+/// releases, or for services that it does not know, what the file says. So a count or
+/// a restart brings nothing along that nobody has deployed.
+pub(super) async fn as_deployed<B: Backend>(
+    backend: &B,
+    file: &DesiredState,
+) -> Result<DesiredState, BackendError> {
+    let Some(release) = release::standing(backend, &file.stack).await? else {
+        return Ok(file.clone());
+    };
+    let mut desired = release.desired;
+    if file
+        .only
+        .iter()
+        .any(|name| !desired.services.contains_key(name))
+    {
+        return Ok(file.clone());
+    }
+    desired.only.clone_from(&file.only);
+    Ok(desired)
+}
+
 /// Carries the change out, under the lock.
 pub(super) async fn execute<B: Backend>(
     session: &Session<'_, B>,
-    project: &Project,
-    options: &Options,
-    limits: &Limits,
+    goals: Goals<'_>,
+    terms: &Terms,
 ) -> Verdict {
-    let desired = &project.desired;
+    let desired = goals.desired;
     let make_plan = |observed: &ObservedState, learned: &Learned| {
         let options = Options {
             learned: learned.clone(),
-            ..options.clone()
+            ..terms.options.clone()
         };
         plan::plan(&PlanInput {
             desired,
@@ -94,35 +184,54 @@ pub(super) async fn execute<B: Backend>(
             options: &options,
         })
     };
-    let builder = Builder::new(session.backend, &project.recipes, &project.tags);
-    let query = project.query();
+    let builder = Builder::new(session.backend, goals.recipes, goals.tags);
+    let query = Query::of(desired);
     let context = Context {
         stack: desired.stack.clone(),
         run: session.run.clone(),
         files: desired.files.clone(),
         helper_image: session.helper_image.clone(),
     };
-    let release = (!matches!(options.goal, Goal::Down { .. })).then(|| ReleaseSummary {
-        at: session.holder.since / 1000,
-        by: format!("{}@{}", session.holder.who, session.holder.host),
-        revisions: plan::revisions(desired),
-        ..ReleaseSummary::default()
-    });
     let mission = Mission {
         query: &query,
         plan: &make_plan,
         context: &context,
         holder: &session.holder,
-        lock_wait: limits.lock_wait,
+        lock_wait: terms.lock_wait,
         helper: session.helper,
         builds: &builder,
-        secrets: &project.secrets,
-        timeout: limits.timeout,
+        secrets: goals.secrets,
+        timeout: terms.timeout,
         stop: session.stop.clone(),
-        release,
-        converge: options.goal != Goal::Restart,
+        release: release(session, desired, terms.release),
+        goes_back: matches!(terms.release, Recorded::Deploy { goes_back: true }),
+        converge: terms.options.goal != Goal::Restart,
     };
     carry_out(session.backend, &mission, session.emitter).await
+}
+
+/// The release that a change makes.
+fn release<B>(
+    session: &Session<'_, B>,
+    desired: &DesiredState,
+    recorded: Recorded,
+) -> Option<Release> {
+    let back_to = match recorded {
+        Recorded::No => return None,
+        Recorded::Deploy { .. } => None,
+        Recorded::Rollback { to } => Some(to),
+    };
+    let holder = &session.holder;
+    Some(Release {
+        summary: ReleaseSummary {
+            at: holder.since / 1000,
+            by: format!("{}@{}", holder.who, holder.host),
+            run: session.run.clone(),
+            back_to,
+            ..ReleaseSummary::default()
+        },
+        desired: desired.clone(),
+    })
 }
 
 /// How a change ended, for people and programs.
@@ -155,9 +264,8 @@ impl Ending {
 }
 
 /// Puts a verdict into words and an exit code. `before` is the world before the
-/// run, which a failed run leaves serving.
+/// run, which a failed deploy leaves serving.
 pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending, CliError> {
-    let again = "run the same command again to finish";
     Ok(match verdict {
         Verdict::Done { steps: 0, .. } => Ending::nothing_to_do(),
         Verdict::Done { release, .. } => {
@@ -169,14 +277,14 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
                 "stopped at a safe point with {left} steps left; {}",
                 serves(before)
             );
-            Ending::new(Exit::Interrupted, "interrupted", detail, again)
+            Ending::new(Exit::Interrupted, "interrupted", detail, AGAIN)
         }
         Verdict::TimedOut { left } => {
             let detail = format!(
                 "the time limit passed with {left} steps left; {}",
                 serves(before)
             );
-            Ending::new(Exit::Deadline, "deadline", detail, again)
+            Ending::new(Exit::Deadline, "deadline", detail, AGAIN)
         }
         Verdict::NotConverged(plan) => {
             let detail = format!(
@@ -187,16 +295,58 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
         }
         Verdict::Failed(failure) => {
             let (exit, hint) = exit_of(&failure);
+            let detail = format!("{}; {}", failure.message, serves(before));
+            Ending::new(exit, "failed", detail, hint)
+        }
+        Verdict::RolledBack { failure, to } => {
+            let detail = format!(
+                "{}; the stack went back, and release {to} serves",
+                failure.message
+            );
+            let (_, hint) = exit_of(&failure);
+            Ending::new(Exit::RolledBack, "rolled_back", detail, hint)
+        }
+        Verdict::Stranded { failure, to, why } => {
+            let detail = format!(
+                "{}; going back to release {to} failed too: {why}",
+                failure.message
+            );
             Ending::new(
-                exit,
-                "failed",
-                format!("{}; {}", failure.message, serves(before)),
-                hint,
+                Exit::RollbackFailed,
+                "rollback_failed",
+                detail,
+                "shopctl status",
             )
         }
         Verdict::Refused(refusal) => return Err(refusal.into()),
         Verdict::Backend(error) => return Err(error.into()),
     })
+}
+
+/// The end of a rollback that was asked for: one that fails is not undone.
+pub(super) fn ending_of_rollback(
+    verdict: Verdict,
+    before: &ObservedState,
+) -> Result<Ending, CliError> {
+    let mut ending = ending(verdict, before)?;
+    if ending.exit == Exit::Failed {
+        ending.exit = Exit::RollbackFailed;
+        ending.outcome = "rollback_failed";
+    }
+    Ok(ending)
+}
+
+const AGAIN: &str = "run the same command again to finish";
+
+/// The end of a `down`, after which nothing is meant to serve.
+pub(super) fn ending_of_down(verdict: Verdict) -> Result<Ending, CliError> {
+    match verdict {
+        Verdict::Failed(failure) => {
+            let (exit, _) = exit_of(&failure);
+            Ok(Ending::new(exit, "failed", failure.message, AGAIN))
+        }
+        other => ending(other, &ObservedState::default()),
+    }
 }
 
 /// Exit code of a failed step: images fail before anything was changed.

@@ -6,8 +6,9 @@ use std::path::Path;
 use super::args::DeployArgs;
 use super::change;
 use super::change::Ending;
-use super::change::Limits;
+use super::change::Recorded;
 use super::change::Session;
+use super::change::Terms;
 use super::error::CliError;
 use super::exit::Exit;
 use super::planfile;
@@ -15,6 +16,7 @@ use super::project::Project;
 use super::world::World;
 use crate::backend::Backend;
 use crate::plan::Options;
+use crate::plan::Prune;
 use crate::plan::action::Action;
 use crate::plan::action::Plan;
 use crate::plan::report;
@@ -41,11 +43,15 @@ pub(super) async fn run<B: Backend>(
                 return Ok(Ending::nothing_to_do());
             }
             forbid_builds(&plan, args)?;
-            let limits = Limits {
+            let terms = Terms {
                 lock_wait: args.lock_wait,
                 timeout: Some(args.timeout),
+                release: Recorded::Deploy {
+                    goes_back: !args.no_rollback,
+                },
+                options,
             };
-            let verdict = change::execute(session, &project, &options, &limits).await;
+            let verdict = change::execute(session, project.goals(), &terms).await;
             change::ending(verdict, &observed)
         })
         .await
@@ -55,14 +61,14 @@ pub(super) async fn run<B: Backend>(
 async fn reviewed<B: Backend>(world: &World<'_, B>, file: &Path) -> Result<Project, CliError> {
     let filed = planfile::read(&world.settings.load.working_dir.join(file))?;
     let project = world.load(&filed.only)?;
-    let (_, plan) = change::look(world.backend, &project, &Options::default()).await?;
+    let (_, plan) = change::look(world.backend, &project.desired, &Options::default()).await?;
     planfile::compare(&filed, &planfile::document(&plan?, &filed.only))?;
     Ok(project)
 }
 
 fn options(args: &DeployArgs, yes: bool) -> Options {
     Options {
-        prune: args.prune || yes,
+        prune: (args.prune || yes).into(),
         reset_scale: args.reset_scale,
         cpu_overcommit_percent: args.overcommit.map(|factor| factor.cpu_percent),
         pull: args.pull,
@@ -90,11 +96,11 @@ async fn confirmed<B: Backend>(
     project: &Project,
     options: &mut Options,
 ) -> Result<(crate::state::observed::ObservedState, Plan), CliError> {
-    let asks = world.asks && !options.prune;
+    let asks = world.asks && options.prune == Prune::Nothing;
     if asks {
-        options.prune = true;
+        options.prune = Prune::All;
     }
-    let (observed, plan) = change::look(session.backend, project, options).await?;
+    let (observed, plan) = change::look(session.backend, &project.desired, options).await?;
     let plan = plan?;
     let leaving = change::removes_services(&plan);
     if !asks || leaving.is_empty() {
@@ -106,8 +112,8 @@ async fn confirmed<B: Backend>(
         names.join(", ")
     ));
     if !yes(world) {
-        options.prune = false;
-        let (observed, plan) = change::look(session.backend, project, options).await?;
+        options.prune = Prune::Nothing;
+        let (observed, plan) = change::look(session.backend, &project.desired, options).await?;
         return Ok((observed, plan?));
     }
     Ok((observed, plan))

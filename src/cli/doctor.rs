@@ -3,9 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::TcpListener;
 use std::path::Path;
 
 use super::desk::Desk;
@@ -14,16 +11,17 @@ use super::exit::Exit;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::Query;
+use crate::backend::docker::image;
 use crate::report::documents::Check;
 use crate::report::documents::DoctorDocument;
 use crate::report::documents::VERSION;
 use crate::report::tables;
 use crate::stack;
 use crate::stack::Loaded;
-use crate::stack::model::Port;
-use crate::stack::model::PortMode;
 use crate::stack::model::Protocol;
 use crate::state::observed::ObservedState;
+use crate::state::observed::Role;
+use crate::state::ports::Bound;
 
 /// Less free space than this is worth a warning.
 const SPACE_WANTED: u64 = 2 << 30;
@@ -42,13 +40,20 @@ pub(super) async fn run<B: Backend>(
     let stack = loaded
         .as_ref()
         .map_or_else(String::new, |loaded| loaded.stack.name.clone());
-    let observed = engine(backend, stack, &mut checks).await;
+    let query = Query {
+        stack,
+        foreign: true,
+        ports: loaded.as_ref().map(published).unwrap_or_default(),
+        ..Query::default()
+    };
+    let observed = engine(backend, &query, &mut checks).await;
     if let Some(observed) = &observed {
         checks.push(cgroup(observed));
         if let Some(loaded) = &loaded {
             checks.push(builder(loaded, observed));
-            checks.push(ports(loaded, observed, socket.is_some()));
+            checks.push(ports(&published(loaded), observed));
         }
+        checks.extend(gateways(observed));
     }
     checks.push(space(Path::new(if socket.is_some() {
         "/var/lib/docker"
@@ -155,15 +160,10 @@ fn socket_check(socket: &Path) -> Check {
 
 async fn engine<B: Backend>(
     backend: Result<&B, BackendError>,
-    stack: String,
+    query: &Query,
     checks: &mut Vec<Check>,
 ) -> Option<ObservedState> {
-    let query = Query {
-        stack,
-        foreign: true,
-        ..Query::default()
-    };
-    let look = async { backend?.observe(&query).await };
+    let look = async { backend?.observe(query).await };
     match look.await {
         Ok(observed) => {
             let engine = &observed.engine;
@@ -249,34 +249,27 @@ fn builder(loaded: &Loaded, observed: &ObservedState) -> Check {
 }
 
 /// Ports that the stack publishes and somebody else holds.
-fn ports(loaded: &Loaded, observed: &ObservedState, local: bool) -> Check {
+fn ports(wanted: &BTreeSet<String>, observed: &ObservedState) -> Check {
     let name = "ports";
-    let own: BTreeSet<u16> = observed
-        .instances
-        .iter()
-        .flat_map(|one| one.host_ports.iter().filter_map(|port| number(port)))
-        .collect();
+    let clash =
+        |text: &String, port: &Bound| Bound::parse(text).is_some_and(|held| held.clashes(port));
     let mut clashes = Vec::new();
-    let mut wanted = BTreeSet::new();
-    for service in loaded.stack.services.values() {
-        for port in &service.ports {
-            if port.protocol != Protocol::Tcp || (port.mode == PortMode::Host && !local) {
-                continue;
-            }
-            if let Some(published) = port.published {
-                wanted.insert((address(port), published));
-            }
+    for port in wanted.iter().filter_map(|text| Bound::parse(text)) {
+        let mut ours = observed.instances.iter().flat_map(|one| &one.host_ports);
+        if ours.any(|text| clash(text, &port)) {
+            continue;
         }
-    }
-    for (address, port) in wanted.iter().filter(|(_, port)| !own.contains(port)) {
-        let holder = observed
-            .foreign
-            .iter()
-            .find(|one| one.host_ports.iter().any(|it| number(it) == Some(*port)));
-        if let Some(holder) = holder {
-            clashes.push(format!("{port} is held by container {}", holder.name));
-        } else if local && taken(*address, *port) {
-            clashes.push(format!("{port} is held by another process"));
+        let foreign = observed.foreign.iter();
+        let mut holders =
+            foreign.filter(|one| one.host_ports.iter().any(|text| clash(text, &port)));
+        if let Some(holder) = holders.next() {
+            clashes.push(format!(
+                "{} is held by container {}",
+                port.number(),
+                holder.name
+            ));
+        } else if observed.busy_ports.iter().any(|text| clash(text, &port)) {
+            clashes.push(format!("{} is held by another process", port.number()));
         }
     }
     match clashes.as_slice() {
@@ -293,23 +286,52 @@ fn ports(loaded: &Loaded, observed: &ObservedState, local: bool) -> Check {
     }
 }
 
-fn address(port: &Port) -> IpAddr {
-    port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+/// Host ports that the file publishes.
+fn published(loaded: &Loaded) -> BTreeSet<String> {
+    let ports = loaded.stack.services.values().flat_map(|one| &one.ports);
+    ports
+        .filter_map(|port| {
+            let ip = port.host_ip.map_or_else(String::new, |ip| ip.to_string());
+            let protocol = match port.protocol {
+                Protocol::Tcp => "tcp",
+                Protocol::Udp => "udp",
+                Protocol::Sctp => "sctp",
+            };
+            Some(format!("{ip}:{}/{protocol}", port.published?))
+        })
+        .collect()
 }
 
-/// The port of `ip:port/protocol`.
-fn number(text: &str) -> Option<u16> {
-    let (address, protocol) = text.rsplit_once('/')?;
-    (protocol == "tcp")
-        .then(|| address.rsplit_once(':')?.1.parse().ok())
-        .flatten()
-}
-
-fn taken(address: IpAddr, port: u16) -> bool {
-    matches!(
-        TcpListener::bind((address, port)),
-        Err(error) if error.kind() == ErrorKind::AddrInUse
-    )
+/// Gateways go on with the data plane that they were started with.
+fn gateways(observed: &ObservedState) -> Option<Check> {
+    let name = "gateway";
+    let ours = image::tag();
+    let all: Vec<_> = observed
+        .instances
+        .iter()
+        .filter(|one| one.role == Role::Gateway)
+        .collect();
+    let other: Vec<&str> = all
+        .iter()
+        .filter(|one| one.image != ours)
+        .map(|one| one.name.as_str())
+        .collect();
+    match (all.is_empty(), other.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some(ok(
+            name,
+            format!("{} of this version", tables::plural(all.len(), "gateway")),
+        )),
+        (false, false) => Some(bad(
+            name,
+            "warning",
+            format!("{} of another version of shopctl", other.join(", ")),
+            format!(
+                "when the published ports may be silent for a second: docker rm -f {}; shopctl deploy",
+                other.join(" ")
+            ),
+        )),
+    }
 }
 
 fn space(path: &Path) -> Check {

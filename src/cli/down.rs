@@ -1,11 +1,8 @@
 //! `down`: stop and remove what was created, and nothing else.
 
-use std::time::Duration;
-
 use super::args::DownArgs;
 use super::change;
-use super::change::Ending;
-use super::change::Limits;
+use super::change::Terms;
 use super::error::CliError;
 use super::exit::Exit;
 use super::project::Naming;
@@ -22,22 +19,13 @@ pub(super) async fn run<B: Backend>(
     world
         .act(async |session| {
             let project = world.load_with(&[], Naming::WherePossible)?;
-            let options = Options {
+            let terms = Terms::unrecorded(Options {
                 goal: Goal::Down {
                     volumes: args.volumes,
                 },
                 ..Options::default()
-            };
-            let (observed, plan) = change::look(session.backend, &project, &options).await?;
-            if plan?.steps.is_empty() {
-                return Ok(Ending::nothing_to_do());
-            }
-            let limits = Limits {
-                lock_wait: Duration::ZERO,
-                timeout: None,
-            };
-            let verdict = change::execute(session, &project, &options, &limits).await;
-            change::ending(verdict, &observed)
+            });
+            change::make(session, project.goals(), &terms).await
         })
         .await
 }

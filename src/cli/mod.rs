@@ -18,12 +18,14 @@ pub mod error;
 mod exec;
 pub mod exit;
 mod gateway;
+mod history;
 mod init;
 mod logs;
 mod plan;
 mod planfile;
 mod project;
 mod restart;
+mod rollback;
 mod scale;
 pub mod settings;
 mod signals;
@@ -250,6 +252,8 @@ async fn dispatch<B: Backend>(
         Command::Plan(args) => plan::run(&world, args).await,
         Command::Scale(args) => scale::run(&world, args).await,
         Command::Status(args) => status::run(&world, args).await,
+        Command::Rollback(args) => rollback::run(&world, args).await,
+        Command::History(_) => history::run(&world).await,
         Command::Down(args) => down::run(&world, args).await,
         Command::Restart(args) => restart::run(&world, args).await,
         Command::Capacity(args) => capacity::run(&world, args).await,

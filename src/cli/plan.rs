@@ -35,7 +35,7 @@ pub(super) async fn show<B: Backend>(
     options: &Options,
 ) -> Result<PlanDocument, CliError> {
     let project = world.load(services)?;
-    let (_, plan) = change::look(world.backend, &project, options).await?;
+    let (_, plan) = change::look(world.backend, &project.desired, options).await?;
     let document = planfile::document(&plan?, services);
     world.console.out(&output::render(
         world.settings.format,

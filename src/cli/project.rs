@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use crate::backend::Query;
+use super::change::Goals;
 use crate::build;
 use crate::build::BuildError;
 use crate::build::Prepare;
@@ -27,7 +27,6 @@ use crate::stack::Stack;
 use crate::stack::model::Build;
 use crate::stack::model::FileSource;
 use crate::state::desired::DesiredState;
-use crate::state::desired::ImageSource;
 use crate::state::resolve;
 
 /// A stack, ready to be planned.
@@ -192,34 +191,18 @@ impl Project {
         self.name_images()
     }
 
-    /// What one look at the backend must cover.
-    pub(super) fn query(&self) -> Query {
-        let images = self
-            .desired
-            .services
-            .values()
-            .filter_map(|service| match &service.image {
-                ImageSource::Pull { reference, .. } => Some(reference.clone()),
-                ImageSource::Build { tag } => tag.clone(),
-                ImageSource::Unset => None,
-            });
-        Query {
-            stack: self.desired.stack.clone(),
-            images: images.collect(),
-            networks: self
-                .desired
-                .networks
-                .values()
-                .map(|network| network.name.clone())
-                .collect(),
-            volumes: self
-                .desired
-                .volumes
-                .values()
-                .map(|volume| volume.name.clone())
-                .collect(),
-            ports: self.desired.host_ports(),
-            foreign: true,
+    /// What a change to it takes.
+    pub(super) fn goals(&self) -> Goals<'_> {
+        self.goals_for(&self.desired)
+    }
+
+    /// The same for another state of this stack.
+    pub(super) fn goals_for<'a>(&'a self, desired: &'a DesiredState) -> Goals<'a> {
+        Goals {
+            desired,
+            recipes: &self.recipes,
+            tags: &self.tags,
+            secrets: &self.secrets,
         }
     }
 

@@ -1,11 +1,8 @@
 //! `restart`: the same containers, started anew one after another.
 
-use std::time::Duration;
-
 use super::args::RestartArgs;
 use super::change;
-use super::change::Ending;
-use super::change::Limits;
+use super::change::Terms;
 use super::error::CliError;
 use super::exit::Exit;
 use super::project::Naming;
@@ -22,20 +19,12 @@ pub(super) async fn run<B: Backend>(
     world
         .act(async |session| {
             let project = world.load_with(&args.services, Naming::WherePossible)?;
-            let options = Options {
+            let desired = change::as_deployed(session.backend, &project.desired).await?;
+            let terms = Terms::unrecorded(Options {
                 goal: Goal::Restart,
                 ..Options::default()
-            };
-            let (observed, plan) = change::look(session.backend, &project, &options).await?;
-            if plan?.steps.is_empty() {
-                return Ok(Ending::nothing_to_do());
-            }
-            let limits = Limits {
-                lock_wait: Duration::ZERO,
-                timeout: None,
-            };
-            let verdict = change::execute(session, &project, &options, &limits).await;
-            change::ending(verdict, &observed)
+            });
+            change::make(session, project.goals_for(&desired), &terms).await
         })
         .await
 }

@@ -1,13 +1,11 @@
 //! `scale`: other replica counts, by the same plan and the same executor.
 
-use std::time::Duration;
-
 use super::args::ScaleArgs;
 use super::change;
-use super::change::Ending;
-use super::change::Limits;
+use super::change::Terms;
 use super::error::CliError;
 use super::exit::Exit;
+use super::project::Naming;
 use super::world::World;
 use crate::backend::Backend;
 use crate::plan::Options;
@@ -25,8 +23,8 @@ pub(super) async fn run<B: Backend>(
         .collect();
     world
         .act(async |session| {
-            let mut project = world.load(&services)?;
-            project.skip_prepare()?;
+            let project = world.load_with(&services, Naming::WherePossible)?;
+            let desired = change::as_deployed(session.backend, &project.desired).await?;
             let by = format!("{}@{}", session.holder.who, session.holder.host);
             let at = session.holder.since / 1000;
             let to = |replicas: Option<u32>| match replicas {
@@ -37,24 +35,15 @@ pub(super) async fn run<B: Backend>(
                 },
                 None => ScaleTo::File,
             };
-            let options = Options {
+            let terms = Terms::unrecorded(Options {
                 scale: args
                     .targets
                     .iter()
                     .map(|it| (it.service.clone(), to(it.replicas)))
                     .collect(),
                 ..Options::default()
-            };
-            let (observed, plan) = change::look(session.backend, &project, &options).await?;
-            if plan?.steps.is_empty() {
-                return Ok(Ending::nothing_to_do());
-            }
-            let limits = Limits {
-                lock_wait: Duration::ZERO,
-                timeout: None,
-            };
-            let verdict = change::execute(session, &project, &options, &limits).await;
-            change::ending(verdict, &observed)
+            });
+            change::make(session, project.goals_for(&desired), &terms).await
         })
         .await
 }

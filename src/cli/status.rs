@@ -9,15 +9,18 @@ use super::exit::Exit;
 use super::project::Naming;
 use super::world::World;
 use crate::backend::Backend;
+use crate::backend::Query;
 use crate::capacity::report::CapacityReport;
 use crate::plan;
 use crate::plan::Options;
 use crate::plan::PlanInput;
 use crate::plan::action::Refusal;
+use crate::release;
 use crate::report;
 use crate::report::output;
 use crate::report::status::Facts;
 use crate::report::tables;
+use crate::state::desired::DesiredState;
 use crate::state::observed::InstanceState;
 use crate::state::observed::ObservedState;
 
@@ -53,8 +56,13 @@ pub(super) async fn run<B: Backend>(
 async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<bool, CliError> {
     let project = world.load_with(&args.services, Naming::WherePossible)?;
     let options = Options::default();
-    let (observed, plan) = change::look(world.backend, &project, &options).await?;
-    let converged = plan.as_ref().is_ok_and(|plan| plan.steps.is_empty());
+    let (observed, plan) = change::look(world.backend, &project.desired, &options).await?;
+    let left = plan.as_ref().ok().map(|plan| plan.steps.len());
+    let drift = if args.drift {
+        Some(drift(world.backend, &project.desired, &observed).await?)
+    } else {
+        None
+    };
     let capacity = match plan {
         Ok(plan) => plan.capacity,
         Err(Refusal::Capacity(report)) => *report,
@@ -73,7 +81,8 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
     let facts = Facts {
         capacity: &capacity,
         wanted: &plan::wanted(&input),
-        converged,
+        left,
+        drift,
         usage: &usage,
         notes: Vec::new(),
     };
@@ -83,7 +92,38 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
         &document,
         tables::status,
     ))?;
-    Ok(converged)
+    let drifted = document.drift.is_some_and(|lines| !lines.is_empty());
+    Ok(document.converged && !drifted)
+}
+
+/// What a deploy of the recorded release would change, one line each.
+async fn drift<B: Backend>(
+    backend: &B,
+    file: &DesiredState,
+    observed: &ObservedState,
+) -> Result<Vec<String>, CliError> {
+    let Some(release) = release::standing(backend, &file.stack).await? else {
+        return Ok(vec!["no release is recorded to compare with".to_owned()]);
+    };
+    let mut desired = release.desired;
+    desired.only.clone_from(&file.only);
+    // What the recorded state names and the file does not has to be looked at too.
+    let mut observed = observed.clone();
+    if Query::of(&desired).images != Query::of(file).images {
+        observed = backend.observe(&Query::of(&desired)).await?;
+    }
+    let plan = plan::plan(&PlanInput {
+        desired: &desired,
+        observed: &observed,
+        options: &Options::default(),
+    });
+    Ok(match plan {
+        Ok(plan) => plan::report::drift(&plan, &desired),
+        Err(Refusal::Capacity(_)) => vec!["its demand does not fit the capacity".to_owned()],
+        Err(Refusal::Preflight(obstacles)) => {
+            obstacles.into_iter().map(|one| one.message).collect()
+        }
+    })
 }
 
 /// Cores and bytes in use by each container that runs.

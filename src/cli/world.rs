@@ -91,6 +91,19 @@ impl<B: Backend> World<'_, B> {
         Ok(project)
     }
 
+    /// Name of the stack: the file's, or where that cannot be read the one that was
+    /// given. What is recorded with the target needs no file.
+    pub(super) fn stack_name(&self) -> Result<String, CliError> {
+        match (
+            stack::load(&self.settings.load),
+            &self.settings.load.project_name,
+        ) {
+            (Ok(loaded), _) => Ok(loaded.stack.name),
+            (Err(_), Some(name)) => Ok(name.clone()),
+            (Err(problems), None) => Err(problems.into()),
+        }
+    }
+
     /// Runs a command that changes things: its events are reported as they come,
     /// Ctrl-C stops it at a safe point, and the last event says how it ended.
     pub(super) async fn act(

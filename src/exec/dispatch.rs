@@ -25,6 +25,7 @@ use crate::backend::BackendError;
 use crate::backend::Change;
 use crate::backend::LogQuery;
 use crate::event::EventKind;
+use crate::plan::action::Action;
 use crate::plan::action::Gate;
 use crate::plan::action::Step;
 use crate::plan::action::StepId;
@@ -58,10 +59,11 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         Err(error) => {
             return Ended::Failed(Box::new(Failure {
                 step: 0,
+                service: String::new(),
                 message: error.to_string(),
                 error: error.into(),
                 output: Vec::new(),
-                succeeded: Vec::new(),
+                changed: false,
             }));
         }
     };
@@ -78,7 +80,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     }
     runner.fleet.close().await;
     if let Some(mut failure) = failed {
-        failure.succeeded = progress.succeeded.into_iter().collect();
+        failure.changed = changed(job, &progress.succeeded, failure.step);
         Ended::Failed(Box::new(failure))
     } else if progress.expired {
         Ended::TimedOut { left }
@@ -159,6 +161,20 @@ async fn drive<B: Backend>(
     }
 }
 
+/// Whether a step has changed something or may have: all but images, which are there
+/// before anything else begins.
+fn changed(job: &Job<'_>, succeeded: &BTreeSet<StepId>, failed: StepId) -> bool {
+    let mut steps = job.plan.steps.iter();
+    steps.any(|step| {
+        let ran = step.id == failed || succeeded.contains(&step.id);
+        let image = matches!(
+            step.action,
+            Action::BuildImage { .. } | Action::PullImage { .. }
+        );
+        ran && !image
+    })
+}
+
 /// Tells what failed, with what it said last.
 async fn report_failure<B: Backend>(
     backend: &B,
@@ -179,12 +195,14 @@ async fn report_failure<B: Backend>(
             output: output.clone(),
         });
     }
+    let step = job.plan.steps.iter().find(|step| step.id == id);
     Failure {
         step: id,
+        service: step.map_or_else(String::new, |step| step.service.clone()),
         error,
         message,
         output,
-        succeeded: Vec::new(),
+        changed: false,
     }
 }
 

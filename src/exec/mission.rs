@@ -12,6 +12,8 @@ use super::Emitter;
 use super::Ended;
 use super::Failure;
 use super::Job;
+use super::ledger::Ledger;
+use super::rollback;
 use super::run;
 use crate::backend::Backend;
 use crate::backend::BackendError;
@@ -29,9 +31,9 @@ use crate::plan::action::Plan;
 use crate::plan::action::Refusal;
 use crate::plan::action::Step;
 use crate::plan::report;
-use crate::release;
+use crate::state::history::Outcome;
+use crate::state::history::Release;
 use crate::state::observed::ObservedState;
-use crate::state::observed::ReleaseSummary;
 
 /// Plans are made again at most so often before a stack counts as not converging.
 const ROUNDS: u32 = 3;
@@ -69,8 +71,10 @@ pub struct Mission<'a> {
     pub timeout: Option<Duration>,
     /// Becomes true when the run should stop at the next safe point.
     pub stop: watch::Receiver<bool>,
-    /// Recorded when the change is done; `None` where nothing is left to record in.
-    pub release: Option<ReleaseSummary>,
+    /// What is recorded of the change; `None` where it makes no release.
+    pub release: Option<Release>,
+    /// The whole stack goes back to the last stable release when the change fails.
+    pub goes_back: bool,
     /// Rerun plans until one is empty. Off for changes that are no state to
     /// converge to, such as a restart.
     pub converge: bool,
@@ -88,8 +92,24 @@ pub enum Verdict {
     },
     /// No plan could be made.
     Refused(Refusal),
-    /// A step failed.
+    /// A step failed, and nothing went back.
     Failed(Box<Failure>),
+    /// A step failed, and this stable release serves again.
+    RolledBack {
+        /// What failed.
+        failure: Box<Failure>,
+        /// Number of the release that serves.
+        to: u64,
+    },
+    /// A step failed, and so did the way back.
+    Stranded {
+        /// What failed first.
+        failure: Box<Failure>,
+        /// Number of the release that was to serve again.
+        to: u64,
+        /// Why it does not.
+        why: String,
+    },
     /// Stopped at a safe point.
     Stopped {
         /// Steps that did not run.
@@ -137,72 +157,142 @@ async fn under_lock<B: Backend>(
     lock: &dyn Lock,
     emitter: &Emitter,
 ) -> Result<Verdict, BackendError> {
-    let started = Instant::now();
-    let mut steps = 0;
-    let mut round = 0;
-    let mut learned = Learned::default();
-    loop {
-        let observed = backend.observe(mission.query).await?;
-        let plan = match (mission.plan)(&observed, &learned) {
-            Ok(plan) => plan,
-            Err(refusal) => return Ok(Verdict::Refused(refusal)),
-        };
-        if plan.steps.is_empty() {
-            break;
+    let drive = Drive {
+        backend,
+        mission,
+        lock,
+        emitter,
+        started: Instant::now(),
+    };
+    let mut ledger = Ledger::new(backend, mission, emitter);
+    let end = drive.to(mission.query, mission.plan, &mut ledger).await?;
+    Ok(match end {
+        End::Done { steps: 0, .. } => Verdict::Done {
+            release: None,
+            steps: 0,
+        },
+        End::Done { steps, observed } => Verdict::Done {
+            release: ledger.close(Outcome::Deployed, "", Some(&observed)).await,
+            steps,
+        },
+        End::Refused(refusal) => Verdict::Refused(refusal),
+        End::NotConverged(plan) => {
+            ledger
+                .close(Outcome::Failed, "plans do not become empty", None)
+                .await;
+            Verdict::NotConverged(plan)
         }
-        if round == ROUNDS {
-            return Ok(Verdict::NotConverged(Box::new(plan)));
+        End::Stopped { left } => {
+            ledger.close(Outcome::Interrupted, "", None).await;
+            Verdict::Stopped { left }
         }
-        round += 1;
-        let changes = report::changes(&plan);
-        emitter.emit(EventKind::Planned {
+        End::TimedOut { left } => {
+            ledger
+                .close(Outcome::Interrupted, "the time limit passed", None)
+                .await;
+            Verdict::TimedOut { left }
+        }
+        End::Failed(failure) => rollback::after(&drive, failure, &mut ledger).await?,
+    })
+}
+
+/// Drives the stack to a state, round by round.
+pub(super) struct Drive<'a, B> {
+    pub(super) backend: &'a B,
+    pub(super) mission: &'a Mission<'a>,
+    pub(super) lock: &'a dyn Lock,
+    pub(super) emitter: &'a Emitter,
+    pub(super) started: Instant,
+}
+
+/// How a drive ended.
+pub(super) enum End {
+    Done {
+        steps: usize,
+        /// The look that found nothing left to do.
+        observed: Box<ObservedState>,
+    },
+    Refused(Refusal),
+    Failed(Box<Failure>),
+    Stopped {
+        left: usize,
+    },
+    TimedOut {
+        left: usize,
+    },
+    NotConverged(Box<Plan>),
+}
+
+impl<B: Backend> Drive<'_, B> {
+    /// Looks, plans and runs until a plan is empty.
+    pub(super) async fn to(
+        &self,
+        query: &Query,
+        plan_of: &MakePlan<'_>,
+        ledger: &mut Ledger<'_, B>,
+    ) -> Result<End, BackendError> {
+        let mission = self.mission;
+        let mut steps = 0;
+        let mut round = 0;
+        let mut learned = Learned::default();
+        loop {
+            let observed = self.backend.observe(query).await?;
+            let plan = match plan_of(&observed, &learned) {
+                Ok(plan) => plan,
+                Err(refusal) => return Ok(End::Refused(refusal)),
+            };
+            if plan.steps.is_empty() || (round > 0 && !mission.converge) {
+                let observed = Box::new(observed);
+                return Ok(End::Done { steps, observed });
+            }
+            if round == ROUNDS {
+                return Ok(End::NotConverged(Box::new(plan)));
+            }
+            round += 1;
+            if round == 1 {
+                ledger.open(&plan, &observed).await;
+            }
+            self.announce(&plan, round == 1);
+            let job = Job {
+                plan: &plan,
+                observed: &observed,
+                context: mission.context,
+                lock: self.lock,
+                builds: mission.builds,
+                secrets: mission.secrets,
+                timeout: mission
+                    .timeout
+                    .map(|timeout| timeout.saturating_sub(self.started.elapsed())),
+                stop: mission.stop.clone(),
+            };
+            match run(self.backend, &job, self.emitter).await {
+                Ended::Done { stuck } => {
+                    steps += plan.steps.len();
+                    learned.stuck.extend(stuck);
+                    learned.pulled.extend(plan.steps.iter().filter_map(pulls));
+                    learned.proved.extend(plan.steps.iter().filter_map(proves));
+                }
+                Ended::Failed(failure) => return Ok(End::Failed(failure)),
+                Ended::Stopped { left } => return Ok(End::Stopped { left }),
+                Ended::TimedOut { left } => return Ok(End::TimedOut { left }),
+            }
+        }
+    }
+
+    fn announce(&self, plan: &Plan, first: bool) {
+        self.emitter.emit(EventKind::Planned {
             steps: plan.steps.len(),
-            changes,
+            changes: report::changes(plan),
         });
-        for note in plan.notes.iter().filter(|note| round == 1 && note.warning) {
+        for note in plan.notes.iter().filter(|note| first && note.warning) {
             let message = if note.service.is_empty() {
                 note.message.clone()
             } else {
                 format!("{}: {}", note.service, note.message)
             };
-            emitter.emit(EventKind::Warning { message });
-        }
-        let job = Job {
-            plan: &plan,
-            observed: &observed,
-            context: mission.context,
-            lock,
-            builds: mission.builds,
-            secrets: mission.secrets,
-            timeout: mission
-                .timeout
-                .map(|timeout| timeout.saturating_sub(started.elapsed())),
-            stop: mission.stop.clone(),
-        };
-        match run(backend, &job, emitter).await {
-            Ended::Done { stuck } => {
-                steps += plan.steps.len();
-                learned.stuck.extend(stuck);
-                learned.pulled.extend(plan.steps.iter().filter_map(pulls));
-                learned.proved.extend(plan.steps.iter().filter_map(proves));
-            }
-            Ended::Failed(failure) => {
-                record(backend, mission, "failed", emitter).await;
-                return Ok(Verdict::Failed(failure));
-            }
-            Ended::Stopped { left } => return Ok(Verdict::Stopped { left }),
-            Ended::TimedOut { left } => return Ok(Verdict::TimedOut { left }),
-        }
-        if !mission.converge {
-            break;
+            self.emitter.emit(EventKind::Warning { message });
         }
     }
-    let release = if steps == 0 {
-        None
-    } else {
-        record(backend, mission, "deployed", emitter).await
-    };
-    Ok(Verdict::Done { release, steps })
 }
 
 /// The container whose gate a step opens.
@@ -218,34 +308,6 @@ fn pulls(step: &Step) -> Option<String> {
     match &step.action {
         Action::PullImage { reference, .. } => Some(reference.clone()),
         _ => None,
-    }
-}
-
-/// Records the release. A record that cannot be written is a warning: the
-/// containers carry their revisions, so the store can be rebuilt from them.
-async fn record<B: Backend>(
-    backend: &B,
-    mission: &Mission<'_>,
-    outcome: &str,
-    emitter: &Emitter,
-) -> Option<u64> {
-    let mut release = mission.release.clone()?;
-    outcome.clone_into(&mut release.outcome);
-    if outcome != "deployed" {
-        // Nothing says how far its gates came.
-        release.revisions.clear();
-    }
-    match release::record_release(backend, &mission.context.stack, release).await {
-        Ok(number) => Some(number),
-        Err(error) => {
-            // A first deploy that failed early has no store yet.
-            if outcome == "deployed" {
-                emitter.emit(EventKind::Warning {
-                    message: format!("the release was not recorded: {error}"),
-                });
-            }
-            None
-        }
     }
 }
 

@@ -7,9 +7,11 @@
 
 mod dispatch;
 mod gates;
+mod ledger;
 mod mission;
 mod queue;
 mod recover;
+mod rollback;
 mod steps;
 
 pub use dispatch::run;
@@ -18,6 +20,7 @@ pub use mission::Mission;
 pub use mission::ProvideHelper;
 pub use mission::Verdict;
 pub use mission::carry_out;
+pub use rollback::missing;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -80,16 +83,18 @@ pub enum Ended {
 /// The first step that failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// Its number.
+    /// Its number; 0 when the run could not begin.
     pub step: StepId,
+    /// Service it belongs to, empty for the stack's own steps.
+    pub service: String,
     /// Why.
     pub error: StepError,
     /// The error and its causes in words, secrets filtered.
     pub message: String,
     /// Last log lines or build output, secrets filtered.
     pub output: Vec<String>,
-    /// Steps that had succeeded, and so changed something.
-    pub succeeded: Vec<StepId>,
+    /// Something was changed, images aside.
+    pub changed: bool,
 }
 
 /// Why a step failed.

@@ -82,7 +82,12 @@ impl Ground {
                 .instances
                 .iter()
                 .any(|one| one.volumes.contains(&volume));
-            if mounted && observed.volumes.contains_key(&volume) {
+            // Of a recorded release nobody has the contents but the volume.
+            let recorded = desired
+                .files
+                .get(set)
+                .is_some_and(|set| set.known.is_some());
+            if (mounted || recorded) && observed.volumes.contains_key(&volume) {
                 continue;
             }
             let action = Action::SeedFiles {

@@ -22,8 +22,8 @@ pub struct PlanInput<'a> {
 pub struct Options {
     /// What the plan is for.
     pub goal: Goal,
-    /// Services of ours that left the file may be removed.
-    pub prune: bool,
+    /// Which services of ours that left the file are removed.
+    pub prune: Prune,
     /// Forget the counts that `scale` set.
     pub reset_scale: bool,
     /// Counts asked for now.
@@ -45,6 +45,35 @@ pub struct Learned {
     pub stuck: BTreeSet<String>,
     /// Containers whose gate has opened.
     pub proved: BTreeSet<String>,
+}
+
+/// Which services of ours that left the file are removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Prune {
+    /// None; they are named.
+    #[default]
+    Nothing,
+    /// These.
+    Only(BTreeSet<String>),
+    /// All.
+    All,
+}
+
+impl Prune {
+    /// Whether a service that left the file is removed.
+    pub fn covers(&self, service: &str) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Only(names) => names.contains(service),
+            Self::All => true,
+        }
+    }
+}
+
+impl From<bool> for Prune {
+    fn from(all: bool) -> Self {
+        if all { Self::All } else { Self::Nothing }
+    }
 }
 
 /// What a plan is for.

@@ -46,7 +46,7 @@ fn services(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
             );
             stage.draft.note(false, service, text);
         }
-        if !ours.is_empty() && !view.input.options.prune {
+        if !ours.is_empty() && !view.input.options.prune.covers(service) {
             let text = "is no longer in the file; shopctl deploy --prune removes it";
             stage.draft.note(false, service, text);
             continue;

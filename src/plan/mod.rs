@@ -48,6 +48,7 @@ pub use input::Goal;
 pub use input::Learned;
 pub use input::Options;
 pub use input::PlanInput;
+pub use input::Prune;
 pub use input::ScaleTo;
 
 use std::collections::BTreeMap;

@@ -10,12 +10,49 @@ use super::action::Plan;
 use super::action::Step;
 use super::action::StepId;
 use crate::capacity::report::CapacityReport;
+use crate::state::desired::DesiredState;
 use crate::state::desired::ReadyGate;
 use crate::state::observed::Role;
 
 /// One line per change, in the order in which they begin:
 /// `~ order/2 replace: environment changed (GREETING)`.
 pub fn changes(plan: &Plan) -> Vec<String> {
+    grouped(plan)
+        .iter()
+        .map(|(subject, steps)| change(subject, steps))
+        .collect()
+}
+
+/// One line per thing that is not as the plan's state has it, with what differs:
+/// `order/2: environment changed (GREETING)`.
+pub fn drift(plan: &Plan, desired: &DesiredState) -> Vec<String> {
+    let words = |step: &Step| match &step.cause {
+        Cause::ScaleUp => "missing".to_owned(),
+        Cause::ScaleDown => "one too many".to_owned(),
+        Cause::NotInFile => "not in the release".to_owned(),
+        other => cause(other),
+    };
+    let line = |(subject, steps): &(Subject<'_>, Vec<&Step>)| {
+        let step = steps.first()?;
+        Some(match subject {
+            Subject::Replica(service, slot) => format!("{service}/{slot}: {}", words(step)),
+            Subject::Helper(name) => format!("{name}: {}", words(step)),
+            Subject::Other(_) => format!("{} ({})", what(step), words(step)),
+        })
+    };
+    // Of the notes, those about services that nobody released.
+    let unknown =
+        |note: &&Note| !note.service.is_empty() && !desired.services.contains_key(&note.service);
+    let notes = plan.notes.iter().filter(unknown);
+    grouped(plan)
+        .iter()
+        .filter_map(line)
+        .chain(notes.map(|note| format!("{}: {}", note.service, note.message)))
+        .collect()
+}
+
+/// The steps by what they are about, in the order in which they begin.
+fn grouped(plan: &Plan) -> Vec<(Subject<'_>, Vec<&Step>)> {
     let mut groups: Vec<(Subject<'_>, Vec<&Step>)> = Vec::new();
     let mut index: BTreeMap<Subject<'_>, usize> = BTreeMap::new();
     for step in &plan.steps {
@@ -27,9 +64,6 @@ pub fn changes(plan: &Plan) -> Vec<String> {
         groups[at].1.push(step);
     }
     groups
-        .iter()
-        .map(|(subject, steps)| change(subject, steps))
-        .collect()
 }
 
 /// The notes as lines, warnings marked by `!`.

@@ -138,10 +138,7 @@ impl<'a> View<'a> {
             return true;
         }
         let store = self.input.observed.store.as_ref();
-        store
-            .and_then(|store| store.release.as_ref())
-            .and_then(|release| release.revisions.get(&one.service))
-            == Some(&one.revision)
+        store.and_then(|store| store.head.proved.get(&one.service)) == Some(&one.revision)
     }
 
     /// Engine names of the networks a service's containers are attached to.

@@ -1,8 +1,8 @@
 //! Release records, kept with the target so that a laptop and a CI runner see
 //! the same truth.
 //!
-//! Each record is one JSON file of the stack's store: `scale.json` holds the
-//! replica counts set by `scale`, `release.json` the newest release.
+//! `head.json` and `scale.json` are small and part of every look; the releases
+//! themselves stand apart as documents, the last [`KEPT`] of them.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,14 @@ use serde::de::DeserializeOwned;
 
 use crate::backend::BackendError;
 use crate::backend::Store;
-use crate::state::observed::ReleaseSummary;
+use crate::state::history::Head;
+use crate::state::history::Outcome;
+use crate::state::history::Release;
 use crate::state::observed::ScaleOverride;
+use crate::state::records::HEAD;
+use crate::state::records::SCALE;
 
-/// File name of the scale overrides.
-pub const SCALE: &str = "scale.json";
-/// File name of the newest release.
-pub const RELEASE: &str = "release.json";
+pub use crate::backend::KEPT_RELEASES as KEPT;
 
 /// Applies changes to the recorded scale overrides.
 pub async fn record_scale<S: Store>(
@@ -36,21 +37,52 @@ pub async fn record_scale<S: Store>(
     write(store, stack, SCALE, &overrides).await
 }
 
-/// Records a release; its number is one more than the last. Revisions of services
-/// that it did not touch stay recorded.
-pub async fn record_release<S: Store>(
+/// Records a release, giving it the next number when it has none. One that ended
+/// well is the one that serves, and `proved` are its revisions by service.
+pub async fn record<S: Store>(
     store: &S,
     stack: &str,
-    mut release: ReleaseSummary,
-) -> Result<u64, BackendError> {
+    release: &mut Release,
+    proved: BTreeMap<String, String>,
+) -> Result<(), BackendError> {
     let records = store.read(stack).await?.unwrap_or_default();
-    let last: ReleaseSummary = parse(&records, RELEASE);
-    release.number = last.number + 1;
-    for (service, revision) in last.revisions {
-        release.revisions.entry(service).or_insert(revision);
+    let mut head: Head = parse(&records, HEAD);
+    if release.summary.number == 0 {
+        release.summary.number = head.newest.map_or(1, |newest| newest.number + 1);
     }
-    write(store, stack, RELEASE, &release).await?;
-    Ok(release.number)
+    let number = release.summary.number;
+    if release.summary.outcome == Outcome::Deployed {
+        head.serving = Some(number);
+        head.proved.extend(proved);
+    }
+    head.newest = Some(release.summary.clone());
+    let bytes = encode("the release", release)?;
+    store.keep_release(stack, number, &bytes).await?;
+    write(store, stack, HEAD, &head).await
+}
+
+/// The releases that are kept, by number. One that cannot be read is left out.
+pub async fn all<S: Store>(store: &S, stack: &str) -> Result<BTreeMap<u64, Release>, BackendError> {
+    let documents = store.releases(stack).await?;
+    Ok(documents
+        .into_iter()
+        .filter_map(|(number, bytes)| Some((number, serde_json::from_slice(&bytes).ok()?)))
+        .collect())
+}
+
+/// The release that serves: the newest that ended well.
+pub async fn serving<S: Store>(store: &S, stack: &str) -> Result<Option<Release>, BackendError> {
+    let releases = all(store, stack).await?;
+    Ok(releases.into_values().rev().find(Release::is_stable))
+}
+
+/// What the stack is meant to be now: the newest release, or the one that serves where
+/// the newest failed.
+pub async fn standing<S: Store>(store: &S, stack: &str) -> Result<Option<Release>, BackendError> {
+    let releases = all(store, stack).await?;
+    let failed =
+        |one: &Release| matches!(one.summary.outcome, Outcome::Failed | Outcome::RolledBack);
+    Ok(releases.into_values().rev().find(|one| !failed(one)))
 }
 
 /// A record that cannot be read counts as absent: the store is rebuilt from
@@ -62,16 +94,20 @@ fn parse<T: DeserializeOwned + Default>(records: &BTreeMap<String, Vec<u8>>, nam
         .unwrap_or_default()
 }
 
+fn encode(name: &str, value: &impl Serialize) -> Result<Vec<u8>, BackendError> {
+    serde_json::to_vec(value).map_err(|error| BackendError::Other {
+        doing: format!("write {name}"),
+        source: error.into(),
+    })
+}
+
 async fn write<S: Store>(
     store: &S,
     stack: &str,
     name: &str,
     value: &impl Serialize,
 ) -> Result<(), BackendError> {
-    let bytes = serde_json::to_vec_pretty(value).map_err(|error| BackendError::Other {
-        doing: format!("write {name}"),
-        source: error.into(),
-    })?;
+    let bytes = encode(name, value)?;
     store
         .write(stack, &BTreeMap::from([(name.to_owned(), bytes)]))
         .await

@@ -116,6 +116,7 @@ impl Board {
             EventKind::Finished { .. } => self.over = true,
             EventKind::Planned { .. }
             | EventKind::LockWaiting { .. }
+            | EventKind::RollbackStarted { .. }
             | EventKind::Warning { .. } => {}
         }
     }

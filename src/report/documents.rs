@@ -27,8 +27,14 @@ pub struct StatusDocument {
     pub stack: String,
     /// Where it runs.
     pub backend: String,
-    /// Number of the newest release; null when none is recorded.
+    /// Number of the stable release that serves; null when none is recorded.
     pub release: Option<u64>,
+    /// The newest release, where it is not the one that serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<DeploymentStatus>,
+    /// With `--drift`: what differs from the recorded release, one line each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift: Option<Vec<String>>,
     /// A plan made now would be empty.
     pub converged: bool,
     /// M, C and R of the stack.
@@ -37,6 +43,27 @@ pub struct StatusDocument {
     pub services: Vec<ServiceStatus>,
     /// What the user should know.
     pub notes: Vec<String>,
+}
+
+/// A release that is not the one that serves.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct DeploymentStatus {
+    /// Its number.
+    pub release: u64,
+    /// `running`, `rolled_back`, `failed` or `interrupted`. Running without a lock
+    /// means that its run was killed.
+    pub outcome: String,
+    /// Who began it, as `user@host`.
+    pub by: String,
+    /// When it began, in milliseconds since the epoch.
+    pub at: u64,
+    /// Steps of its first plan.
+    pub steps: usize,
+    /// Steps that a deploy of it would still take; null where it will not go on.
+    pub left: Option<usize>,
+    /// Why it failed; empty where it did not.
+    pub reason: String,
 }
 
 /// M, C and R of the stack.

@@ -9,6 +9,7 @@
 pub mod board;
 pub mod console;
 pub mod documents;
+pub mod history;
 pub mod output;
 pub mod plain;
 pub mod progress;

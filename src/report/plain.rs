@@ -69,6 +69,9 @@ pub fn lines(event: &Event, verbose: bool) -> Vec<String> {
             );
             lines
         }
+        EventKind::RollbackStarted { to, reason } => {
+            vec![format!("going back to release {to}: {reason}")]
+        }
         EventKind::Warning { message } => vec![format!("warning: {message}")],
         // The error itself follows, with more words.
         EventKind::Finished { exit_code, .. } if *exit_code != 0 => Vec::new(),

@@ -124,7 +124,7 @@ impl Screen {
             EventKind::LockWaiting { .. } | EventKind::PrepareStarted { .. } => {
                 self.say_plain(event);
             }
-            EventKind::StepFailed { .. } => {
+            EventKind::StepFailed { .. } | EventKind::RollbackStarted { .. } => {
                 self.say_plain(event);
                 self.draw();
             }

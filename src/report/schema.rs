@@ -14,6 +14,7 @@ use super::documents::CapacityDocument;
 use super::documents::DoctorDocument;
 use super::documents::PlanDocument;
 use super::documents::StatusDocument;
+use super::history::HistoryDocument;
 use crate::event::Event;
 
 #[track_caller]
@@ -39,6 +40,7 @@ fn same<T: JsonSchema>(name: &str) {
 #[test]
 fn schemas_are_those_of_the_types() {
     same::<StatusDocument>("status.json");
+    same::<HistoryDocument>("history.json");
     same::<PlanDocument>("plan.json");
     same::<CapacityDocument>("capacity.json");
     same::<BuildDocument>("build.json");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::documents::Capacities;
+use super::documents::DeploymentStatus;
 use super::documents::ImageStatus;
 use super::documents::InstanceStatus;
 use super::documents::Latency;
@@ -15,6 +16,7 @@ use crate::capacity::report::CapacityReport;
 use crate::state::desired::DesiredState;
 use crate::state::desired::ReadyGate;
 use crate::state::desired::ServiceSpec;
+use crate::state::history::Outcome;
 use crate::state::observed::Health;
 use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
@@ -28,8 +30,10 @@ pub struct Facts<'a> {
     pub capacity: &'a CapacityReport,
     /// Replicas wanted by service, `scale` included.
     pub wanted: &'a BTreeMap<String, u32>,
-    /// A deploy would have nothing to do.
-    pub converged: bool,
+    /// Steps that a deploy would take; none where it is refused.
+    pub left: Option<usize>,
+    /// What differs from the recorded release, where that was asked for.
+    pub drift: Option<Vec<String>>,
     /// Measured cores and bytes by container, where they were asked for.
     pub usage: &'a BTreeMap<String, (f64, u64)>,
     /// What deserves a word, such as helpers that do not run.
@@ -52,16 +56,30 @@ pub fn document(
         version: VERSION.to_owned(),
         stack: desired.stack.clone(),
         backend: "docker".to_owned(),
-        release: observed
-            .store
-            .as_ref()
-            .and_then(|store| store.release.as_ref())
-            .map(|release| release.number),
-        converged: facts.converged,
+        release: observed.store.as_ref().and_then(|store| store.head.serving),
+        deployment: deployment(observed, facts.left),
+        drift: facts.drift.clone(),
+        converged: facts.left == Some(0),
         capacity: Capacities::new(facts.capacity),
         services,
         notes: facts.notes,
     }
+}
+
+/// The newest release, where it is not the one that serves.
+fn deployment(observed: &ObservedState, left: Option<usize>) -> Option<DeploymentStatus> {
+    let head = &observed.store.as_ref()?.head;
+    let newest = head.newest.as_ref()?;
+    let goes_on = matches!(newest.outcome, Outcome::Running | Outcome::Interrupted);
+    (newest.outcome != Outcome::Deployed).then(|| DeploymentStatus {
+        release: newest.number,
+        outcome: newest.outcome.word().replace(' ', "_"),
+        by: newest.by.clone(),
+        at: newest.at * 1000,
+        steps: newest.steps,
+        left: left.filter(|_| goes_on),
+        reason: newest.reason.clone(),
+    })
 }
 
 fn one(

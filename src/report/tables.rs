@@ -8,6 +8,7 @@ use comfy_table::presets;
 use super::documents::BuildDocument;
 use super::documents::Capacities;
 use super::documents::CapacityDocument;
+use super::documents::DeploymentStatus;
 use super::documents::DoctorDocument;
 use super::documents::PlanDocument;
 use super::documents::StatusDocument;
@@ -37,19 +38,19 @@ struct Table {
 }
 
 impl View {
-    fn text(mut self, text: impl Into<String>) -> Self {
+    pub(super) fn text(mut self, text: impl Into<String>) -> Self {
         self.blocks.push(Block::Text(text.into()));
         self
     }
 
-    fn lines(mut self, lines: &[String]) -> Self {
+    pub(super) fn lines(mut self, lines: &[String]) -> Self {
         if !lines.is_empty() {
             self.blocks.push(Block::Lines(lines.to_vec()));
         }
         self
     }
 
-    fn table(mut self, columns: &[&'static str], rows: Vec<Vec<String>>) -> Self {
+    pub(super) fn table(mut self, columns: &[&'static str], rows: Vec<Vec<String>>) -> Self {
         if !rows.is_empty() {
             self.blocks.push(Block::Table(Table {
                 columns: columns.to_vec(),
@@ -177,23 +178,46 @@ pub fn status(status: &StatusDocument) -> View {
     } else {
         "not converged: shopctl plan says what is pending"
     };
-    View::default()
-        .text(format!(
-            "{} on {}, release {release}, {converged}",
-            status.stack, status.backend
-        ))
-        .table(
-            &[
-                "SERVICE", "READY", "IMAGE", "PORTS", "R", ">T", ">N p95", ">P",
-            ],
-            rows,
-        )
-        .table(
-            &["REPLICA", "STATE", ">RESTARTS", ">CPU", ">MEMORY"],
-            instances.collect(),
-        )
-        .text(totals(&status.capacity))
-        .lines(&status.notes)
+    let mut view = View::default().text(format!(
+        "{} on {}, release {release}, {converged}",
+        status.stack, status.backend
+    ));
+    if let Some(deployment) = &status.deployment {
+        view = view.text(self::deployment(deployment));
+    }
+    view = match status.drift.as_deref() {
+        None => view,
+        Some([]) => view.text("no drift: what runs is what was released"),
+        Some(lines) => view
+            .text(format!("drift, {}:", plural(lines.len(), "difference")))
+            .lines(lines),
+    };
+    view.table(
+        &[
+            "SERVICE", "READY", "IMAGE", "PORTS", "R", ">T", ">N p95", ">P",
+        ],
+        rows,
+    )
+    .table(
+        &["REPLICA", "STATE", ">RESTARTS", ">CPU", ">MEMORY"],
+        instances.collect(),
+    )
+    .text(totals(&status.capacity))
+    .lines(&status.notes)
+}
+
+/// What became of a release that is not the one that serves.
+fn deployment(deployment: &DeploymentStatus) -> String {
+    let DeploymentStatus { release, by, .. } = deployment;
+    let end = match (deployment.outcome.as_str(), deployment.left) {
+        ("running" | "interrupted", Some(left)) => format!(
+            "is not finished: {left} of {} steps are left; shopctl deploy goes on",
+            deployment.steps.max(left)
+        ),
+        ("rolled_back", _) => format!("failed and was rolled back: {}", deployment.reason),
+        _ => format!("failed: {}", deployment.reason),
+    };
+    format!("release {release} (by {by}) {end}")
 }
 
 fn totals(capacity: &Capacities) -> String {

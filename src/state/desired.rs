@@ -220,6 +220,20 @@ pub struct Rollout {
     pub delay_ms: u64,
     /// Time a new replica is watched after it became ready, in milliseconds.
     pub monitor_ms: u64,
+    /// What follows when a replica fails.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// What follows when a new replica fails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The whole stack goes back to the last stable release.
+    #[default]
+    Rollback,
+    /// What was changed stays, what was not serves on.
+    Pause,
 }
 
 /// New before old, or old before new.
@@ -240,6 +254,7 @@ impl Default for Rollout {
             parallelism: 1,
             delay_ms: 0,
             monitor_ms: 0,
+            on_failure: OnFailure::default(),
         }
     }
 }
@@ -258,7 +273,7 @@ pub enum Class {
 }
 
 /// A port of the host that belongs to the gateway.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PublishedPort {
     /// `<host ip or *>:<port>/tcp`, also the listener's id at the gateway.
     pub id: String,
@@ -292,6 +307,9 @@ pub struct Route {
 pub struct FileSet {
     /// Files by path inside the set.
     pub files: BTreeMap<String, SeedFile>,
+    /// Its digest, where the contents are not at hand: that of a recorded release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<String>,
 }
 
 impl std::fmt::Debug for FileSet {

@@ -60,6 +60,9 @@ pub fn fields(spec: &ContainerSpec, files: &BTreeMap<String, String>) -> BTreeMa
 
 /// Digest of a file set: paths, owners, modes and contents.
 pub fn file_set(set: &FileSet) -> String {
+    if let Some(known) = &set.known {
+        return known.clone();
+    }
     let mut bytes = Vec::new();
     for (path, file) in &set.files {
         let head = format!(
@@ -85,7 +88,12 @@ pub fn observed(state: &ObservedState) -> String {
     for instance in &mut state.instances {
         instance.memory_in_use = None;
     }
-    names::hex(canonical(&value(&state)).as_bytes())
+    of(&state)
+}
+
+/// Digest of plain data, whatever the order of its maps.
+pub fn of<T: Serialize>(data: &T) -> String {
+    names::hex(canonical(&value(data)).as_bytes())
 }
 
 fn object(spec: &ContainerSpec) -> BTreeMap<String, Value> {
@@ -209,6 +217,7 @@ mod tests {
                     mode,
                 },
             )]),
+            known: None,
         };
         let digests = [
             file_set(&set("a", 0, 0o444)),

@@ -6,6 +6,7 @@
 pub mod change;
 pub mod desired;
 pub mod digest;
+pub mod history;
 pub mod labels;
 pub mod live;
 pub mod names;

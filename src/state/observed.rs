@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::history::Head;
 use super::spec::LiveSpec;
 
 /// One look at everything that matters for a stack.
@@ -221,8 +222,8 @@ pub struct StoreSnapshot {
     pub routes: Option<RoutesSnapshot>,
     /// Replica counts set by `scale`.
     pub scale: BTreeMap<String, ScaleOverride>,
-    /// The newest release.
-    pub release: Option<ReleaseSummary>,
+    /// The head of the history.
+    pub head: Head,
     /// Numbers from the gateways, by service.
     pub performance: BTreeMap<String, Performance>,
 }
@@ -253,22 +254,6 @@ pub struct ScaleOverride {
     pub by: String,
     /// Seconds since the epoch.
     pub at: u64,
-}
-
-/// The newest release in a line.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct ReleaseSummary {
-    /// Its number, from 1.
-    pub number: u64,
-    /// Seconds since the epoch.
-    pub at: u64,
-    /// Who deployed it.
-    pub by: String,
-    /// `deployed` or `failed`.
-    pub outcome: String,
-    /// Revision of each service.
-    pub revisions: BTreeMap<String, String>,
 }
 
 /// Numbers of one service from its gateway.

@@ -9,16 +9,16 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::desired::Route;
+use super::history::Head;
 use super::observed::Performance;
-use super::observed::ReleaseSummary;
 use super::observed::RoutesSnapshot;
 use super::observed::ScaleOverride;
 use super::observed::StoreSnapshot;
 
 /// Record of the scale overrides.
 pub const SCALE: &str = "scale.json";
-/// Record of the newest release.
-pub const RELEASE: &str = "release.json";
+/// Record of the head of the history.
+pub const HEAD: &str = "head.json";
 
 /// Reads a store: the records, the gateway's `routes.json`, and the `stats` files
 /// of its gateways.
@@ -30,7 +30,7 @@ pub fn snapshot(
     StoreSnapshot {
         routes: routes.and_then(parse_routes),
         scale: parse::<BTreeMap<String, ScaleOverride>>(records, SCALE).unwrap_or_default(),
-        release: parse::<ReleaseSummary>(records, RELEASE),
+        head: parse::<Head>(records, HEAD).unwrap_or_default(),
         performance: performance(stats),
     }
 }

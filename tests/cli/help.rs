@@ -82,9 +82,7 @@ fn the_manual_has_every_command() {
 #[test]
 fn a_flag_of_a_later_version_is_unknown() {
     for arguments in [
-        &["rollback"][..],
-        &["status", "--drift"],
-        &["load", "order"],
+        &["load", "order"][..],
         &["scale", "order=auto"],
         &["scale", "order"],
         &["deploy", "--overcommit", "memory=2"],

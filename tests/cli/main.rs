@@ -5,5 +5,6 @@ mod commands;
 mod docs;
 mod errors;
 mod help;
+mod releases;
 mod support;
 mod templates;

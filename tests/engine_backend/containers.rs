@@ -410,6 +410,7 @@ async fn seeded_files_have_their_owner_and_mode() {
             ("deep/er/one".to_owned(), file("d1", 0o440)),
         ]
         .into(),
+        known: None,
     };
     world.context.files = [("secrets".to_owned(), set)].into();
     let volume = names::files(&world.stack, "secrets", "0123456789abcdef");

@@ -69,7 +69,7 @@ impl Ask {
                 "down volumes" => Goal::Down { volumes: true },
                 _ => Goal::Deploy,
             },
-            prune: self.prune,
+            prune: self.prune.into(),
             reset_scale: self.reset_scale,
             scale: self
                 .scale

@@ -87,7 +87,7 @@ fn arrange(situation: &Situation) -> (World, usize) {
 
 fn options(situation: &Situation) -> Options {
     Options {
-        prune: situation.prune,
+        prune: situation.prune.into(),
         ..Options::default()
     }
 }

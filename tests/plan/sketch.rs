@@ -183,6 +183,7 @@ impl Service {
         });
         FileSet {
             files: files.collect(),
+            known: None,
         }
     }
 
@@ -249,6 +250,7 @@ impl Service {
                 parallelism: self.parallelism.unwrap_or(1),
                 delay_ms: self.delay,
                 monitor_ms: self.monitor,
+                ..Rollout::default()
             },
             class: match self.class.as_deref() {
                 Some("batch") => Class::Batch,

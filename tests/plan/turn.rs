@@ -12,9 +12,9 @@ use shopctl::plan::PlanInput;
 use shopctl::plan::action::Gate;
 use shopctl::plan::action::Plan;
 use shopctl::plan::action::Refusal;
+use shopctl::state::history::Head;
 use shopctl::state::observed::ObservedState;
-use shopctl::state::observed::ReleaseSummary;
-use shopctl::state::records::RELEASE;
+use shopctl::state::records::HEAD;
 
 use crate::sketch::STACK;
 use crate::sketch::Sketch;
@@ -93,8 +93,8 @@ pub(crate) fn carry_out(
 /// Records what passed its gate, as a run does at its end.
 fn record(world: &mut World, plan: &Plan) {
     let records = world.records.entry(STACK.to_owned()).or_default();
-    let mut release: ReleaseSummary = records
-        .get(RELEASE)
+    let mut head: Head = records
+        .get(HEAD)
         .map(|bytes| serde_json::from_slice(bytes).unwrap())
         .unwrap_or_default();
     for step in &plan.steps {
@@ -102,10 +102,10 @@ fn record(world: &mut World, plan: &Plan) {
             && let Some(found) = world.containers.get(container)
         {
             let revision = found.instance.revision.clone();
-            release.revisions.insert(step.service.clone(), revision);
+            head.proved.insert(step.service.clone(), revision);
         }
     }
-    records.insert(RELEASE.to_owned(), serde_json::to_vec(&release).unwrap());
+    records.insert(HEAD.to_owned(), serde_json::to_vec(&head).unwrap());
 }
 
 /// Puts the images that the sketch pulls on the engine.

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::archive::Archive;
 use super::archive::file_header;
 use super::store::FOLDER;
+use super::store::MOUNT;
 use super::store::OWNER;
 use crate::backend::BackendError;
 use crate::backend::Images;
@@ -107,6 +108,7 @@ fn layer(out: &mut Vec<u8>, binary: impl Read, size: u64) -> io::Result<()> {
     let mut archive = Archive::onto(out);
     archive
         .folder("run", ROOT, 0o755)?
+        .folder(MOUNT.trim_start_matches('/'), OWNER, 0o700)?
         .folder(FOLDER.trim_start_matches('/'), OWNER, 0o700)?
         .folder("tmp", OWNER, 0o700)?
         .stream("shopctl", ROOT, 0o755, size, binary)?;
@@ -163,6 +165,7 @@ mod tests {
             [
                 "run 0 755",
                 "run/shopctl 65532 700",
+                "run/shopctl/live 65532 700",
                 "tmp 65532 700",
                 "shopctl 0 755"
             ]

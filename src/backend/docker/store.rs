@@ -14,12 +14,17 @@ use super::archive::Archive;
 use super::archive::files_in;
 use super::fault;
 use crate::backend::BackendError;
+use crate::backend::KEPT_RELEASES;
 use crate::backend::Pending;
 use crate::backend::Store;
 use crate::state::names;
 
 /// Where the store's volume is mounted in gateways and keepers.
-pub(super) const FOLDER: &str = "/run/shopctl";
+pub(super) const MOUNT: &str = "/run/shopctl";
+/// What every look reads: the gateways' files and the records.
+pub(super) const FOLDER: &str = "/run/shopctl/live";
+/// The release documents.
+const RELEASES: &str = "/run/shopctl/releases";
 /// Owner of everything in it.
 pub(super) const OWNER: (u32, u32) = (65532, 65532);
 const BUNDLES: [&str; 2] = ["state/records.0", "state/records.1"];
@@ -41,22 +46,14 @@ impl Bundle {
         for (name, content) in &self.records {
             archive.file(&format!("records/{name}"), OWNER, 0o600, content)?;
         }
-        let body = archive.finish()?;
-        let digest = digest(self.generation, &body);
-        let mut bytes = format!("{} {digest}\n", self.generation).into_bytes();
-        bytes.extend_from_slice(&body);
-        Ok(bytes)
+        Ok(sealed(self.generation, &archive.finish()?))
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let end = bytes.iter().position(|byte| *byte == b'\n')?;
-        let (head, body) = (str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]);
-        let (generation, found) = head.split_once(' ')?;
-        let generation = generation.parse().ok()?;
-        (found == digest(generation, body)).then_some(())?;
+        let (generation, body) = unsealed(bytes)?;
         Some(Self {
             generation,
-            records: files_in(body).ok()?,
+            records: files_in(&body).ok()?,
         })
     }
 
@@ -90,11 +87,19 @@ impl Docker {
     pub(super) async fn store_files(
         &self,
         containers: &[String],
-    ) -> Result<Option<(String, BTreeMap<String, Vec<u8>>)>, BackendError> {
+    ) -> Result<Option<(String, Records)>, BackendError> {
+        self.files_below(FOLDER, containers).await
+    }
+
+    async fn files_below(
+        &self,
+        folder: &str,
+        containers: &[String],
+    ) -> Result<Option<(String, Records)>, BackendError> {
         for container in containers {
             // A gateway may rename a file while the engine packs it.
             for attempt in 1.. {
-                match self.get_archive(container, FOLDER).await {
+                match self.get_archive(container, folder).await {
                     Ok(bytes) => match files_in(&bytes) {
                         Ok(files) => return Ok(Some((container.clone(), files))),
                         Err(_) if attempt < 3 => {}
@@ -150,17 +155,77 @@ impl Store for Docker {
             bundle.generation += 1;
             bundle.records.extend(records.clone());
             let archive = packed(&bundle).map_err(|error| other("pack the records", error))?;
-            self.put_archive(&container, FOLDER, archive)
+            self.put_archive(&container, MOUNT, archive)
                 .await
                 .map_err(|error| self.fault("write", &format!("the store in {container}"), error))
         })
     }
+
+    fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>> {
+        Box::pin(async move {
+            let holders = self.holders(stack).await?;
+            let found = self.files_below(RELEASES, &holders).await?;
+            let files = found.map(|(_, files)| files).unwrap_or_default();
+            Ok(files
+                .into_values()
+                .filter_map(|bytes| unsealed(&bytes))
+                .collect())
+        })
+    }
+
+    fn keep_release<'a>(
+        &'a self,
+        stack: &'a str,
+        number: u64,
+        document: &'a [u8],
+    ) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let pack = || {
+                let mut archive = Archive::new();
+                archive.folder("releases", OWNER, 0o700)?;
+                let name = format!("releases/{}", number % KEPT_RELEASES);
+                archive.file(&name, OWNER, 0o600, &sealed(number, document))?;
+                archive.finish()
+            };
+            let bytes = pack().map_err(|error| other("pack the release", error))?;
+            for container in self.holders(stack).await? {
+                match self.put_archive(&container, MOUNT, bytes.clone()).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) if fault::is_missing(&error) => {}
+                    Err(error) => {
+                        let subject = format!("the store in {container}");
+                        return Err(self.fault("write", &subject, error));
+                    }
+                }
+            }
+            Err(BackendError::NotFound {
+                what: format!("the store of stack {stack}"),
+            })
+        })
+    }
+}
+
+/// `<number> <digest>`, a newline, then the document: a torn file is known as such.
+fn sealed(number: u64, document: &[u8]) -> Vec<u8> {
+    let mut bytes = format!("{number} {}\n", digest(number, document)).into_bytes();
+    bytes.extend_from_slice(document);
+    bytes
+}
+
+fn unsealed(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let (head, document) = (str::from_utf8(&bytes[..end]).ok()?, &bytes[end + 1..]);
+    let (number, found) = head.split_once(' ')?;
+    let number = number.parse().ok()?;
+    (found == digest(number, document)).then(|| (number, document.to_vec()))
 }
 
 fn packed(bundle: &Bundle) -> io::Result<Bytes> {
     let mut archive = Archive::new();
-    archive.folder("state", OWNER, 0o700)?;
-    archive.file(bundle.path(), OWNER, 0o600, &bundle.encode()?)?;
+    archive.folder("live", OWNER, 0o700)?;
+    archive.folder("live/state", OWNER, 0o700)?;
+    let path = format!("live/{}", bundle.path());
+    archive.file(&path, OWNER, 0o600, &bundle.encode()?)?;
     archive.finish()
 }
 

@@ -17,6 +17,7 @@ use crate::backend::Exec;
 use crate::backend::ExecRequest;
 use crate::backend::Holder;
 use crate::backend::Images;
+use crate::backend::KEPT_RELEASES;
 use crate::backend::Lease;
 use crate::backend::Lock;
 use crate::backend::LogLine;
@@ -181,6 +182,37 @@ impl Store for Memory {
             }
             let stored = world.records.entry(stack.to_owned()).or_default();
             stored.extend(records.clone());
+            match fault {
+                Some(_) => Err(super::faults::unreachable()),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>> {
+        Box::pin(async move {
+            let world = self.world();
+            Ok(world.releases.get(stack).cloned().unwrap_or_default())
+        })
+    }
+
+    fn keep_release<'a>(
+        &'a self,
+        stack: &'a str,
+        number: u64,
+        document: &'a [u8],
+    ) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let mut world = self.world();
+            let fault = world.faults.wrap()?;
+            if !world.volumes.contains_key(&names::store(stack)) {
+                return Err(BackendError::NotFound {
+                    what: format!("volume {}", names::store(stack)),
+                });
+            }
+            let kept = world.releases.entry(stack.to_owned()).or_default();
+            kept.insert(number, document.to_vec());
+            kept.retain(|other, _| other + KEPT_RELEASES > number);
             match fault {
                 Some(_) => Err(super::faults::unreachable()),
                 None => Ok(()),

@@ -79,6 +79,8 @@ pub struct World {
     pub registry: BTreeMap<String, ImageInfo>,
     /// Records of each stack's store.
     pub records: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
+    /// Release documents of each stack's store, by number.
+    pub releases: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
     /// Configuration of each stack's gateways.
     pub routes: BTreeMap<String, Config>,
     /// What containers of a service do, [`Behaviour::Ready`] by default.
@@ -119,6 +121,7 @@ impl Default for World {
             images: BTreeMap::new(),
             registry: BTreeMap::new(),
             records: BTreeMap::new(),
+            releases: BTreeMap::new(),
             routes: BTreeMap::new(),
             behaviours: BTreeMap::new(),
             faults: Faults::default(),

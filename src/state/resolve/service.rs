@@ -7,6 +7,7 @@ use super::container;
 use crate::stack::Stack;
 use crate::stack::model;
 use crate::stack::model::DeployMode;
+use crate::stack::model::FailureAction;
 use crate::stack::model::HealthTest;
 use crate::stack::model::UpdateOrder;
 use crate::stack::model::VolumeAccess;
@@ -16,6 +17,7 @@ use crate::state::desired::Demand;
 use crate::state::desired::DemandSource;
 use crate::state::desired::Dependency;
 use crate::state::desired::ImageSource;
+use crate::state::desired::OnFailure;
 use crate::state::desired::PullPolicy;
 use crate::state::desired::ReadyGate;
 use crate::state::desired::Rollout;
@@ -211,6 +213,10 @@ fn rollout(service: &model::Service) -> Rollout {
             .map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX)),
         delay_ms: millis(declared.delay.unwrap_or_default()),
         monitor_ms: millis(declared.monitor.unwrap_or(MONITOR)),
+        on_failure: match declared.failure_action {
+            Some(FailureAction::Pause | FailureAction::Continue) => OnFailure::Pause,
+            Some(FailureAction::Rollback) | None => OnFailure::Rollback,
+        },
     }
 }
 

@@ -122,6 +122,7 @@ mod tests {
         };
         let set = FileSet {
             files: [("a/b/c".to_owned(), file.clone()), ("d".to_owned(), file)].into(),
+            known: None,
         };
         let bytes = packed(&set).unwrap();
         let found: Vec<String> = tar::Archive::new(&bytes[..])

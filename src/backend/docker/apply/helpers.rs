@@ -18,6 +18,7 @@ use super::containers::is_of_run;
 use crate::backend::BackendError;
 use crate::backend::Context;
 use crate::backend::docker::store::FOLDER;
+use crate::backend::docker::store::MOUNT;
 use crate::plan::action::Listen;
 use crate::state::names;
 use crate::state::observed::Role;
@@ -132,7 +133,7 @@ pub(in crate::backend::docker) fn hardened() -> HostConfig {
 
 fn store_mount(stack: &str) -> Mount {
     Mount {
-        target: Some(FOLDER.to_owned()),
+        target: Some(MOUNT.to_owned()),
         source: Some(names::store(stack)),
         typ: Some(MountType::VOLUME),
         ..Mount::default()

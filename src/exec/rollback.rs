@@ -1,0 +1,168 @@
+//! When a change fails: the whole stack goes back to the last stable release.
+//!
+//! Going back is planning again, with that release as what should be, by the same
+//! planner and the same executor under the same lock. A way back that fails ends the
+//! run; there is no way back from a way back.
+
+use std::collections::BTreeSet;
+
+use tokio::time::Instant;
+
+use super::Failure;
+use super::StepError;
+use super::ledger::Ledger;
+use super::mission::Drive;
+use super::mission::End;
+use super::mission::Verdict;
+use crate::backend::Backend;
+use crate::backend::BackendError;
+use crate::backend::Query;
+use crate::event::EventKind;
+use crate::plan;
+use crate::plan::Learned;
+use crate::plan::Options;
+use crate::plan::PlanInput;
+use crate::plan::Prune;
+use crate::plan::action::Action;
+use crate::plan::action::Plan;
+use crate::plan::action::Refusal;
+use crate::release;
+use crate::state::desired::DesiredState;
+use crate::state::desired::OnFailure;
+use crate::state::history;
+use crate::state::history::Outcome;
+use crate::state::history::Release;
+use crate::state::observed::ObservedState;
+
+/// Goes back where that is wanted and possible, and says how it all ended.
+pub(super) async fn after<B: Backend>(
+    drive: &Drive<'_, B>,
+    failure: Box<Failure>,
+    ledger: &mut Ledger<'_, B>,
+) -> Result<Verdict, BackendError> {
+    let Some(stable) = target(drive, &failure).await else {
+        ledger.close(Outcome::Failed, &failure.message, None).await;
+        return Ok(Verdict::Failed(failure));
+    };
+    let to = stable.summary.number;
+    drive.emitter.emit(EventKind::RollbackStarted {
+        to,
+        reason: failure.message.clone(),
+    });
+    Ok(match back(drive, &stable, ledger).await {
+        Ok(()) => {
+            ledger
+                .close(Outcome::RolledBack, &failure.message, None)
+                .await;
+            Verdict::RolledBack { failure, to }
+        }
+        Err(why) => {
+            let reason = format!("{}; the rollback failed too: {why}", failure.message);
+            ledger.close(Outcome::Failed, &reason, None).await;
+            Verdict::Stranded { failure, to, why }
+        }
+    })
+}
+
+/// The release to go back to: the last stable one, unless it asks for the same as
+/// what failed. None where nothing was changed, or the file wants no way back.
+async fn target<B: Backend>(drive: &Drive<'_, B>, failure: &Failure) -> Option<Release> {
+    let mission = drive.mission;
+    let failed = mission.release.as_ref()?;
+    let lost = matches!(failure.error, StepError::Backend(BackendError::LockLost));
+    let service = failed.desired.services.get(&failure.service);
+    let paused = service.is_some_and(|one| one.rollout.on_failure == OnFailure::Pause);
+    if !mission.goes_back || lost || paused || !failure.changed {
+        return None;
+    }
+    // Without a store there is nothing to go back to.
+    let stack = &mission.context.stack;
+    let stable = release::serving(drive.backend, stack).await.ok()??;
+    let same = stable.summary.spec == history::spec_digest(&failed.desired);
+    (!same).then_some(stable)
+}
+
+async fn back<B: Backend>(
+    drive: &Drive<'_, B>,
+    stable: &Release,
+    ledger: &mut Ledger<'_, B>,
+) -> Result<(), String> {
+    let failed = drive.mission.release.as_ref().map(|one| &one.desired);
+    let new: BTreeSet<String> = failed
+        .into_iter()
+        .flat_map(|failed| failed.services.keys())
+        .filter(|name| !stable.desired.services.contains_key(*name))
+        .cloned()
+        .collect();
+    let desired = &stable.desired;
+    let plan_of = |observed: &ObservedState, learned: &Learned| {
+        let options = Options {
+            prune: Prune::Only(new.clone()),
+            learned: learned.clone(),
+            ..Options::default()
+        };
+        plan::plan(&PlanInput {
+            desired,
+            observed,
+            options: &options,
+        })
+    };
+    let query = Query::of(desired);
+    let observed = drive
+        .backend
+        .observe(&query)
+        .await
+        .map_err(|error| error.to_string())?;
+    if let Ok(plan) = plan_of(&observed, &Learned::default()) {
+        let missing = missing(&plan, desired);
+        if !missing.is_empty() {
+            return Err(format!("{} no longer exists", missing.join(", ")));
+        }
+    }
+    // The way back has its own time.
+    let drive = Drive {
+        started: Instant::now(),
+        ..*drive
+    };
+    match drive.to(&query, &plan_of, ledger).await {
+        Ok(End::Done { .. }) => Ok(()),
+        Ok(End::Failed(failure)) => Err(failure.message),
+        Ok(End::Refused(refusal)) => Err(words(&refusal)),
+        Ok(End::NotConverged(_)) => Err("plans do not become empty".to_owned()),
+        Ok(End::Stopped { left }) => Err(format!("it was stopped with {left} steps left")),
+        Ok(End::TimedOut { left }) => Err(format!("the time limit passed with {left} steps left")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// What a plan for a recorded release needs and nobody can make any more: images that
+/// were built, and files whose volume is gone.
+pub fn missing(plan: &Plan, desired: &DesiredState) -> Vec<String> {
+    plan.steps
+        .iter()
+        .filter_map(|step| match &step.action {
+            Action::BuildImage { service, tag } => {
+                let name = tag.clone().unwrap_or_else(|| service.clone());
+                Some(format!("image {name}"))
+            }
+            Action::SeedFiles { set, volume } => {
+                let known = desired
+                    .files
+                    .get(set)
+                    .is_some_and(|set| set.known.is_some());
+                known.then(|| format!("volume {volume}"))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+fn words(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Capacity(_) => "its declared demand does not fit the capacity".to_owned(),
+        Refusal::Preflight(obstacles) => {
+            let all: Vec<&str> = obstacles.iter().map(|one| one.message.as_str()).collect();
+            all.join("; ")
+        }
+    }
+}
