@@ -23,6 +23,24 @@ const DEATHS: u32 = 3;
 /// A gate without a deadline of its own.
 const DEADLINE: Duration = Duration::from_mins(1);
 
+/// What a container may do while it is waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// So many deaths are taken for a crash loop, even if it is restarted.
+    deaths: u32,
+    /// It may end with success and stay down.
+    may_end: bool,
+}
+
+impl Patience {
+    fn of(deaths: u32, serves: bool) -> Self {
+        Self {
+            deaths,
+            may_end: !serves,
+        }
+    }
+}
+
 /// One container that is waited for.
 pub(super) struct Gatekeeper<'a, B> {
     pub(super) backend: &'a B,
@@ -42,20 +60,24 @@ impl<B: Backend> Gatekeeper<'_, B> {
         changes: broadcast::Receiver<Change>,
     ) -> Result<(), StepError> {
         let limit = limit(ready);
+        // What answers requests must go on answering; other things may end well.
+        let serves = matches!(ready, ReadyGate::Probe { .. } | ReadyGate::Healthy { .. });
+        let (starting, monitored) = (Patience::of(DEATHS, serves), Patience::of(1, serves));
         let watching = changes.resubscribe();
         let opened = async {
             match ready {
                 ReadyGate::Completed { .. } => self.completed(changes).await,
-                ReadyGate::Running => self.guarded(changes, self.running()).await,
+                ReadyGate::Running => self.guarded(changes, starting, self.running()).await,
                 ReadyGate::Healthy { .. } => {
                     let health = changes.resubscribe();
-                    self.guarded(changes, self.healthy(health)).await
+                    self.guarded(changes, starting, self.healthy(health)).await
                 }
                 ReadyGate::Probe { port, http, .. } => {
                     let probe =
                         self.fleet
                             .probe(self.networks, self.alias, *port, http.as_deref(), limit);
-                    self.guarded(changes, async { Ok(probe.await?) }).await
+                    self.guarded(changes, starting, async { Ok(probe.await?) })
+                        .await
                 }
             }
         };
@@ -73,7 +95,7 @@ impl<B: Backend> Gatekeeper<'_, B> {
         if monitor.is_zero() {
             return Ok(());
         }
-        self.guarded(watching, async {
+        self.guarded(watching, monitored, async {
             sleep(monitor).await;
             Ok(())
         })
@@ -104,17 +126,22 @@ impl<B: Backend> Gatekeeper<'_, B> {
     async fn guarded(
         &self,
         changes: broadcast::Receiver<Change>,
+        patience: Patience,
         opening: impl Future<Output = Result<(), StepError>>,
     ) -> Result<(), StepError> {
         tokio::select! {
             biased;
-            error = self.fails(changes) => Err(error),
+            error = self.fails(changes, patience) => Err(error),
             opened = opening => opened,
         }
     }
 
     /// Resolves when the container has ended for good, or keeps dying.
-    async fn fails(&self, mut changes: broadcast::Receiver<Change>) -> StepError {
+    async fn fails(
+        &self,
+        mut changes: broadcast::Receiver<Change>,
+        patience: Patience,
+    ) -> StepError {
         let mut deaths = 0;
         loop {
             let state = self.next(&mut changes).await.state;
@@ -130,10 +157,10 @@ impl<B: Backend> Gatekeeper<'_, B> {
                 Err(_) => false,
             };
             // A container that ends well and stays down has done its work.
-            if !restarts && code == 0 && !oom {
+            if !restarts && code == 0 && !oom && patience.may_end {
                 continue;
             }
-            if !restarts || deaths >= DEATHS {
+            if !restarts || deaths >= patience.deaths {
                 let times = if deaths == 1 {
                     "once".to_owned()
                 } else {
