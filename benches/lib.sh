@@ -59,7 +59,9 @@ make_image() {
     rm -rf "$folder"
 }
 
-# floor_up PREFIX COUNT: the engine's own floor: create and start, in parallel.
+# floor_up PREFIX COUNT: the engine's own floor: the same creates and starts in
+# parallel, and nothing else. The bodies have what makes a replica of a service one:
+# a restart policy, a weight and a reservation, a name to be found by and one of its own.
 floor_up() {
     engine POST /networks/create "{\"Name\":\"$1\",\"Labels\":{\"shopctl-bench\":\"$1\"}}" >/dev/null
     floor_more "$1" 1 "$2"
@@ -69,7 +71,9 @@ floor_more() {
     # shellcheck disable=SC2016 # expanded by the inner shell
     seq "$2" "$3" | xargs -P "$concurrency" -I N bash -c '
         set -e
-        body="{\"Image\":\"$image\",\"Labels\":{\"shopctl-bench\":\"$prefix\"},\"HostConfig\":{\"NetworkMode\":\"$prefix\"}}"
+        host="{\"NetworkMode\":\"$prefix\",\"RestartPolicy\":{\"Name\":\"unless-stopped\"},\"CpuShares\":2,\"MemoryReservation\":6291456}"
+        names="{\"EndpointsConfig\":{\"$prefix\":{\"Aliases\":[\"trivial\",\"i-N\"]}}}"
+        body="{\"Image\":\"$image\",\"Labels\":{\"shopctl-bench\":\"$prefix\"},\"HostConfig\":$host,\"NetworkingConfig\":$names}"
         engine POST "/containers/create?name=$prefix-N" "$body" >/dev/null
         engine POST "/containers/$prefix-N/start" >/dev/null'
 }

@@ -17,7 +17,7 @@ use crate::state::observed::Health;
 use crate::state::observed::InstanceState;
 
 /// A container without a probe must live this long to count as started.
-const SETTLE: Duration = Duration::from_millis(300);
+const SETTLE: Duration = Duration::from_millis(200);
 /// After so many deaths a restart policy is taken for a crash loop.
 const DEATHS: u32 = 3;
 /// A gate without a deadline of its own.
