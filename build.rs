@@ -1,5 +1,6 @@
-//! Hands the digest of the data plane's sources to the compiler: the tag of our
-//! own image. A rebuilt CLI with the same data plane thus keeps its gateways.
+//! Hands the digest of the data plane's sources, and of what lays out its image, to
+//! the compiler: the tag of our own image. A rebuilt CLI with the same data plane thus
+//! keeps its gateways.
 
 use std::env;
 use std::error::Error;
@@ -11,10 +12,14 @@ use std::path::PathBuf;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+/// What lays out the image.
+const LAYOUT: [&str; 1] = ["src/backend/docker/image.rs"];
+
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let gateway = root.join("services/gateway");
     let mut files = vec![gateway.join("Cargo.toml")];
+    files.extend(LAYOUT.map(|file| root.join(file)));
     collect(&gateway.join("src"), &mut files)?;
     files.sort();
     let mut digest = Sha256::new();
@@ -29,6 +34,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         write!(text, "{byte:02x}")?;
     }
     println!("cargo::rerun-if-changed=build.rs");
+    for file in LAYOUT {
+        println!("cargo::rerun-if-changed={file}");
+    }
     println!("cargo::rerun-if-changed=services/gateway/src");
     println!("cargo::rerun-if-changed=services/gateway/Cargo.toml");
     println!("cargo::rustc-env=SHOPCTL_DATA_PLANE={text}");

@@ -305,6 +305,10 @@ pub struct BuildRequest {
 pub trait Images: Send + Sync {
     /// Looks up an image.
     fn image<'a>(&'a self, reference: &'a str) -> Pending<'a, Option<ImageInfo>>;
+    /// Tags of the images that were built for a stack.
+    fn built<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeSet<String>>;
+    /// Takes a tag away, and the image with its last tag. One that a container uses stays.
+    fn remove_image<'a>(&'a self, tag: &'a str) -> Pending<'a, ()>;
     /// Builds an image.
     fn build(
         &self,

@@ -12,6 +12,7 @@ use crate::backend::BuildImages;
 use crate::backend::BuildRequest;
 use crate::backend::Images;
 use crate::backend::Pending;
+use crate::state::names;
 use crate::state::observed::ImageInfo;
 
 /// Builds the images of a stack, each by its recipe.
@@ -56,13 +57,15 @@ impl<'a, I: Images> Builder<'a, I> {
                 output: Vec::new(),
             });
         }
+        let mut labels = recipe.labels.clone();
+        labels.insert(names::IMAGE.to_owned(), recipe.stack.clone());
         Ok(BuildRequest {
             tag: tag.clone(),
             context: archive,
             dockerfile: files.dockerfile,
             args: recipe.args.clone(),
             target: recipe.target.clone(),
-            labels: recipe.labels.clone(),
+            labels,
             extra_tags: recipe.tags.clone(),
             cache_from: recipe.cache_from.clone(),
             no_cache: recipe.no_cache,

@@ -13,6 +13,7 @@ use super::Ended;
 use super::Failure;
 use super::Job;
 use super::ledger::Ledger;
+use super::prune;
 use super::rollback;
 use super::run;
 use crate::backend::Backend;
@@ -171,10 +172,13 @@ async fn under_lock<B: Backend>(
             release: None,
             steps: 0,
         },
-        End::Done { steps, observed } => Verdict::Done {
-            release: ledger.close(Outcome::Deployed, "", Some(&observed)).await,
-            steps,
-        },
+        End::Done { steps, observed } => {
+            let release = ledger.close(Outcome::Deployed, "", Some(&observed)).await;
+            if release.is_some() {
+                prune::old(backend, mission, &observed, emitter).await;
+            }
+            Verdict::Done { release, steps }
+        }
         End::Refused(refusal) => Verdict::Refused(refusal),
         End::NotConverged(plan) => {
             ledger

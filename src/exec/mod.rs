@@ -9,6 +9,7 @@ mod dispatch;
 mod gates;
 mod ledger;
 mod mission;
+mod prune;
 mod queue;
 mod recover;
 mod rollback;

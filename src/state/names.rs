@@ -18,6 +18,9 @@ pub const REVISION: &str = "dev.shopctl.revision";
 pub const INSTANCE: &str = "dev.shopctl.instance";
 /// Label: `service`, `gateway`, `keeper`, `lock` or `prober`.
 pub const ROLE: &str = "dev.shopctl.role";
+/// Label of images that were built: the stack they were built for. Containers inherit
+/// labels of their image, so it is none of those by which a container is known.
+pub const IMAGE: &str = "dev.shopctl.image";
 /// Label: run that created it.
 pub const RUN: &str = "dev.shopctl.run";
 /// Label of a gateway: JSON map from published port id to the port inside.

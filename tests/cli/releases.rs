@@ -285,3 +285,31 @@ fn no_value_of_the_environment_is_shown_by_any_of_it() {
         );
     }
 }
+
+#[test]
+fn what_no_release_that_is_kept_needs_is_removed() {
+    let bench = Bench::new(
+        "services:\n  web: { build: ., secrets: [key], x-shop: { ready: { tcp: 80 } }, deploy: { update_config: { monitor: 0s } } }\nsecrets: { key: { file: key } }\n",
+    );
+    bench.write(".dockerignore", "key\n");
+    for version in 1..=6 {
+        bench.write(
+            "Dockerfile",
+            &format!("FROM scratch\nCOPY Dockerfile /{version}\n"),
+        );
+        bench.write("key", &format!("secret {version}"));
+        assert_eq!(deploy(&bench).code, 0);
+    }
+    bench.memory.world().add_image("shop-web:foreign", "");
+    let count = |bench: &Bench| {
+        let world = bench.memory.world();
+        let secrets = world.volumes.keys().filter(|name| name.contains("-files-"));
+        (world.built.len(), secrets.count())
+    };
+    assert_eq!(count(&bench), (3, 3), "those of the last three releases");
+    for to in ["5", "4"] {
+        assert_eq!(bench.run(&["rollback", "--to", to]).code, 0);
+    }
+    assert_eq!(bench.run(&["rollback", "--to", "2"]).code, 22);
+    assert!(bench.memory.world().images.contains_key("shop-web:foreign"));
+}

@@ -1,12 +1,16 @@
 //! Images: look up, pull, push, load; builds stand in [`super::build`].
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
 
 use bollard::errors::Error;
 use bollard::models::ProgressDetail;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use bollard::query_parameters::ImportImageOptions;
+use bollard::query_parameters::ListImagesOptionsBuilder;
 use bollard::query_parameters::PushImageOptionsBuilder;
+use bollard::query_parameters::RemoveImageOptions;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
@@ -19,11 +23,42 @@ use crate::backend::BackendError;
 use crate::backend::BuildRequest;
 use crate::backend::Images;
 use crate::backend::Pending;
+use crate::state::names;
 use crate::state::observed::ImageInfo;
 
 impl Images for Docker {
     fn image<'a>(&'a self, reference: &'a str) -> Pending<'a, Option<ImageInfo>> {
         Box::pin(self.find_image(reference))
+    }
+
+    fn built<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeSet<String>> {
+        Box::pin(async move {
+            let label = format!("{}={stack}", names::IMAGE);
+            let filters = HashMap::from([("label", vec![label])]);
+            let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+            let list = self
+                .api()
+                .list_images(Some(options))
+                .await
+                .map_err(|error| self.fault("list", "images", error))?;
+            Ok(list.into_iter().flat_map(|image| image.repo_tags).collect())
+        })
+    }
+
+    fn remove_image<'a>(&'a self, tag: &'a str) -> Pending<'a, ()> {
+        Box::pin(async move {
+            match self
+                .api()
+                .remove_image(tag, None::<RemoveImageOptions>, None)
+                .await
+            {
+                Ok(_) => Ok(()),
+                Err(error) if fault::is_missing(&error) => Ok(()),
+                // A container uses it.
+                Err(error) if fault::status(&error) == Some(409) => Ok(()),
+                Err(error) => Err(self.fault("remove", &format!("image {tag}"), error)),
+            }
+        })
     }
 
     fn build(

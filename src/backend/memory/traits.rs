@@ -1,6 +1,7 @@
 //! The backend's traits over the world.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -361,6 +362,27 @@ impl Images for Memory {
         Box::pin(async move { Ok(self.world().images.get(reference).cloned()) })
     }
 
+    fn built<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeSet<String>> {
+        Box::pin(async move {
+            let world = self.world();
+            let tags = world.built.iter().filter(|(_, of)| *of == stack);
+            Ok(tags.map(|(tag, _)| tag.clone()).collect())
+        })
+    }
+
+    fn remove_image<'a>(&'a self, tag: &'a str) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let mut world = self.world();
+            world.faults.wrap()?;
+            let used = |one: &super::Container| one.instance.image == tag;
+            if !world.containers.values().any(used) {
+                world.images.remove(tag);
+                world.built.remove(tag);
+            }
+            Ok(())
+        })
+    }
+
     fn build(
         &self,
         request: BuildRequest,
@@ -371,6 +393,9 @@ impl Images for Memory {
             let mut world = self.world();
             world.faults.wrap()?;
             world.add_image(&request.tag, "");
+            if let Some(stack) = request.labels.get(names::IMAGE) {
+                world.built.insert(request.tag.clone(), stack.clone());
+            }
             let info = super::world::image(&request.tag, "");
             for tag in request.extra_tags {
                 world.images.insert(tag, info.clone());

@@ -75,6 +75,8 @@ pub struct World {
     pub seeded: BTreeSet<String>,
     /// Images on the engine by reference.
     pub images: BTreeMap<String, ImageInfo>,
+    /// Tags of images that were built, with the stack they were built for.
+    pub built: BTreeMap<String, String>,
     /// Images a pull can get, by reference.
     pub registry: BTreeMap<String, ImageInfo>,
     /// Records of each stack's store.
@@ -119,6 +121,7 @@ impl Default for World {
             volumes: BTreeMap::new(),
             seeded: BTreeSet::new(),
             images: BTreeMap::new(),
+            built: BTreeMap::new(),
             registry: BTreeMap::new(),
             records: BTreeMap::new(),
             releases: BTreeMap::new(),

@@ -1,0 +1,87 @@
+//! After a release that ended well: what only older releases needed goes.
+//!
+//! Images that shopctl built for the stack, and volumes of secrets and configs. What
+//! the last stable releases use stays, so that one can go back to them; so does what
+//! any container uses, and everything that somebody else made.
+
+use std::collections::BTreeSet;
+
+use super::Emitter;
+use super::mission::Mission;
+use crate::backend::Backend;
+use crate::backend::BackendError;
+use crate::event::EventKind;
+use crate::plan::action::Action;
+use crate::release;
+use crate::state::digest;
+use crate::state::history::Release;
+use crate::state::names;
+use crate::state::observed::ObservedState;
+
+/// So many stable releases keep all that they need, those that ask for the same
+/// counted once.
+const KEPT: usize = 3;
+
+/// Takes away what is no longer needed. What cannot be removed is a warning: the
+/// release is none the worse for it.
+pub(super) async fn old<B: Backend>(
+    backend: &B,
+    mission: &Mission<'_>,
+    observed: &ObservedState,
+    emitter: &Emitter,
+) {
+    if let Err(error) = remove(backend, mission, observed).await {
+        emitter.emit(EventKind::Warning {
+            message: format!("what older releases left behind could not all be removed: {error}"),
+        });
+    }
+}
+
+async fn remove<B: Backend>(
+    backend: &B,
+    mission: &Mission<'_>,
+    observed: &ObservedState,
+) -> Result<(), BackendError> {
+    let stack = mission.context.stack.as_str();
+    let releases = release::all(backend, stack).await?;
+    let mut kept: Vec<&Release> = Vec::new();
+    for release in releases.values().rev().filter(|one| one.is_stable()) {
+        let known = kept
+            .iter()
+            .any(|one| one.summary.spec == release.summary.spec);
+        if !known && kept.len() < KEPT {
+            kept.push(release);
+        }
+    }
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let images: BTreeSet<&str> = kept
+        .iter()
+        .flat_map(|release| release.desired.services.values())
+        .map(|service| service.container.image.as_str())
+        .collect();
+    for tag in backend.built(stack).await? {
+        let used = observed.instances.iter().any(|one| one.image == tag);
+        if !used && !images.contains(tag.as_str()) {
+            backend.remove_image(&tag).await?;
+        }
+    }
+    let volumes: BTreeSet<String> = kept
+        .iter()
+        .flat_map(|release| &release.desired.files)
+        .map(|(set, files)| names::files(stack, set, &digest::file_set(files)))
+        .collect();
+    let prefix = names::files_prefix(stack);
+    for (name, volume) in &observed.volumes {
+        let used = observed
+            .instances
+            .iter()
+            .any(|one| one.volumes.contains(name));
+        if volume.of_stack && name.starts_with(&prefix) && !used && !volumes.contains(name) {
+            let action = Action::RemoveVolume { name: name.clone() };
+            backend.apply(mission.context, &action).await?;
+        }
+    }
+    Ok(())
+}
