@@ -37,6 +37,7 @@ pub(super) async fn run<B: Backend>(
                 // What later releases brought along goes; what nobody released stays.
                 options: Options {
                     prune: Prune::Only(later(&releases, target)),
+                    backwards: true,
                     ..Options::default()
                 },
             };

@@ -98,6 +98,7 @@ async fn back<B: Backend>(
     let plan_of = |observed: &ObservedState, learned: &Learned| {
         let options = Options {
             prune: Prune::Only(new.clone()),
+            backwards: true,
             learned: learned.clone(),
             ..Options::default()
         };

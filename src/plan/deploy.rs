@@ -41,6 +41,10 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     for one in &view.services {
         service::draft(&mut stage, one);
     }
+    let reversed = std::mem::take(&mut stage.reversed);
+    for (needed, dependent) in &reversed {
+        stage.draft.put_after(needed, dependent);
+    }
     let listeners = routes(&mut stage);
     leave::draft(&mut stage, listeners);
     let (steps, mut notes) = stage.draft.finish();

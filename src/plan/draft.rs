@@ -68,6 +68,25 @@ impl Draft {
         }
     }
 
+    /// Lets all that happens to a service's replicas wait for all that happens to
+    /// another's.
+    pub(super) fn put_after(&mut self, service: &str, other: &str) {
+        let of = |service: &str| -> Vec<StepId> {
+            self.steps
+                .iter()
+                .filter(|step| step.service == service && step.slot.is_some())
+                .map(|step| step.id)
+                .collect()
+        };
+        let (own, first) = (of(service), of(other));
+        // Where it begins; all else follows from there.
+        for step in &mut self.steps {
+            if own.contains(&step.id) && step.needs.iter().all(|need| !own.contains(need)) {
+                step.needs.extend_from_slice(&first);
+            }
+        }
+    }
+
     /// Sets what must be true before dependents of a step go on.
     pub(super) fn gate(&mut self, step: StepId, gate: Gate) {
         if let Some(step) = self.get_mut(step) {

@@ -24,6 +24,8 @@ pub struct Options {
     pub goal: Goal,
     /// Which services of ours that left the file are removed.
     pub prune: Prune,
+    /// It goes back: dependents change before what they need.
+    pub backwards: bool,
     /// Forget the counts that `scale` set.
     pub reset_scale: bool,
     /// Counts asked for now.

@@ -32,6 +32,8 @@ pub(super) struct Stage<'v, 'a> {
     pub(super) previous: Vec<StepId>,
     /// Aliases whose target is removed by a step of the plan.
     pub(super) untargeted: BTreeSet<String>,
+    /// On the way back: a service, and one that needs it and so changes first.
+    pub(super) reversed: BTreeSet<(String, String)>,
     /// Container names in use or given out.
     names: BTreeSet<String>,
 }
@@ -77,6 +79,7 @@ impl<'v, 'a> Stage<'v, 'a> {
             done: BTreeMap::new(),
             previous: Vec::new(),
             untargeted: BTreeSet::new(),
+            reversed: BTreeSet::new(),
             names: instances.map(|one| one.name.clone()).collect(),
         }
     }
@@ -103,9 +106,15 @@ impl<'v, 'a> Stage<'v, 'a> {
     }
 
     /// Steps of other services that a start of this one waits for.
-    pub(super) fn waits(&self, one: &ServiceView<'_>) -> Waits {
+    pub(super) fn waits(&mut self, one: &ServiceView<'_>) -> Waits {
         let mut waits = Waits::default();
         for need in &one.service.needs {
+            if self.view.input.options.backwards && !need.restart && self.view.serves(&need.service)
+            {
+                let pair = (need.service.clone(), one.service.name.clone());
+                self.reversed.insert(pair);
+                continue;
+            }
             let Some(steps) = self.done.get(&need.service) else {
                 continue;
             };

@@ -141,6 +141,12 @@ impl<'a> View<'a> {
         store.and_then(|store| store.head.proved.get(&one.service)) == Some(&one.revision)
     }
 
+    /// Whether a container of this service answers as far as one look can tell.
+    pub(super) fn serves(&self, service: &str) -> bool {
+        let mut instances = self.input.observed.instances.iter();
+        instances.any(|one| one.service == service && change::serves(one))
+    }
+
     /// Engine names of the networks a service's containers are attached to.
     pub(super) fn networks_of(&self, service: &ServiceSpec) -> Vec<String> {
         let NetworkMode::Networks(endpoints) = &service.container.network else {

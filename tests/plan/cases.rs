@@ -53,6 +53,7 @@ struct Case {
 struct Ask {
     goal: String,
     prune: bool,
+    backwards: bool,
     reset_scale: bool,
     /// A count, or 0 for the file's.
     scale: BTreeMap<String, u32>,
@@ -70,6 +71,7 @@ impl Ask {
                 _ => Goal::Deploy,
             },
             prune: self.prune.into(),
+            backwards: self.backwards,
             reset_scale: self.reset_scale,
             scale: self
                 .scale

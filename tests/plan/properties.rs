@@ -88,6 +88,8 @@ fn arrange(situation: &Situation) -> (World, usize) {
 fn options(situation: &Situation) -> Options {
     Options {
         prune: situation.prune.into(),
+        // As good a coin as any.
+        backwards: situation.prune,
         ..Options::default()
     }
 }
