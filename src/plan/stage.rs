@@ -109,8 +109,7 @@ impl<'v, 'a> Stage<'v, 'a> {
     pub(super) fn waits(&mut self, one: &ServiceView<'_>) -> Waits {
         let mut waits = Waits::default();
         for need in &one.service.needs {
-            if self.view.input.options.backwards && !need.restart && self.view.serves(&need.service)
-            {
+            if self.goes_back() && !need.restart && self.view.serves(&need.service) {
                 let pair = (need.service.clone(), one.service.name.clone());
                 self.reversed.insert(pair);
                 continue;
@@ -126,6 +125,16 @@ impl<'v, 'a> Stage<'v, 'a> {
             }
         }
         waits
+    }
+
+    /// Whether dependents change before what they need. Not where ports change hands,
+    /// which has an order of its own.
+    fn goes_back(&self) -> bool {
+        let mut instances = self.view.input.observed.instances.iter();
+        self.view.input.options.backwards
+            && self.gateways.waiting.is_empty()
+            && self.gateways.released.is_empty()
+            && instances.all(|one| one.ours)
     }
 
     /// Container whose network this service's containers join, and the step that

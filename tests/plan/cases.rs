@@ -50,6 +50,7 @@ struct Case {
 /// Options in short form.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 struct Ask {
     goal: String,
     prune: bool,
