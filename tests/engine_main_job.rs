@@ -146,7 +146,7 @@ fn a_bad_revision_never_stops_the_good_one() {
 
     let broken = two_services(port).replace("ports:", "command: [healthcheck]\n    ports:");
     stack.write("stack.yaml", &broken);
-    let failed = stack.code(52, &["deploy", "--progress", "plain"]);
+    let failed = stack.code(50, &["deploy", "--progress", "plain"]);
     assert!(failed.stderr.contains("order"), "{failed}");
     assert_eq!(
         stack.replicas("order"),

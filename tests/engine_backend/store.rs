@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use shopctl::backend::BackendError;
+use shopctl::backend::KEPT_RELEASES;
 use shopctl::backend::Store as _;
 use shopctl::state::names;
 use shopctl::state::records;
@@ -38,10 +39,24 @@ async fn records_stay_with_the_volume() {
     want.extend(record("b", "2"));
     want.extend(record(records::SCALE, scale));
     assert_eq!(read().await, Some(want.clone()));
-    let owner = ["owner", "/run/shopctl/state/records.0"];
+    let owner = ["owner", "/run/shopctl/live/state/records.0"];
     assert_eq!(output(&world, &keeper, &owner).await, "65532:65532 600");
     let seen = world.observe().await.store.unwrap();
     assert_eq!(seen.scale["order"].replicas, 3);
+    // Releases stand apart, the newest in place of the oldest.
+    let store = &world.docker;
+    for number in 1..=KEPT_RELEASES + 2 {
+        let document = format!("release {number}");
+        let kept = store.keep_release(&world.stack, number, document.as_bytes());
+        kept.await.unwrap();
+    }
+    let kept = store.releases(&world.stack).await.unwrap();
+    assert_eq!(kept.len() as u64, KEPT_RELEASES);
+    assert_eq!(kept.first_key_value().unwrap().0, &3);
+    assert_eq!(
+        kept[&KEPT_RELEASES],
+        format!("release {KEPT_RELEASES}").as_bytes()
+    );
     // A stopped keeper still leads to the volume, and so does a new one.
     world.apply(stop(&keeper)).await;
     assert_eq!(read().await, Some(want.clone()));
