@@ -117,6 +117,28 @@ impl Docker {
         Ok(None)
     }
 
+    /// Unpacks an archive into the store of the first container that exists.
+    async fn put_in_store(
+        &self,
+        stack: &str,
+        holders: &[String],
+        archive: Bytes,
+    ) -> Result<(), BackendError> {
+        for container in holders {
+            match self.put_archive(container, MOUNT, archive.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(error) if fault::is_missing(&error) => {}
+                Err(error) => {
+                    let subject = format!("the store in {container}");
+                    return Err(self.fault("write", &subject, error));
+                }
+            }
+        }
+        Err(BackendError::NotFound {
+            what: format!("the store of stack {stack}"),
+        })
+    }
+
     /// Containers that may hold the store, most likely first.
     pub(super) async fn holders(&self, stack: &str) -> Result<Vec<String>, BackendError> {
         let mut holders = likely_holders(stack).to_vec();
@@ -146,18 +168,14 @@ impl Store for Docker {
     fn write<'a>(&'a self, stack: &'a str, records: &'a Records) -> Pending<'a, ()> {
         Box::pin(async move {
             let holders = self.holders(stack).await?;
-            let Some((container, files)) = self.store_files(&holders).await? else {
-                return Err(BackendError::NotFound {
-                    what: format!("the store of stack {stack}"),
-                });
-            };
+            // A volume of an older layout holds no records yet.
+            let found = self.store_files(&holders).await?;
+            let files = found.map(|(_, files)| files).unwrap_or_default();
             let mut bundle = Bundle::newest(&files);
             bundle.generation += 1;
             bundle.records.extend(records.clone());
             let archive = packed(&bundle).map_err(|error| other("pack the records", error))?;
-            self.put_archive(&container, MOUNT, archive)
-                .await
-                .map_err(|error| self.fault("write", &format!("the store in {container}"), error))
+            self.put_in_store(stack, &holders, archive).await
         })
     }
 
@@ -188,19 +206,8 @@ impl Store for Docker {
                 archive.finish()
             };
             let bytes = pack().map_err(|error| other("pack the release", error))?;
-            for container in self.holders(stack).await? {
-                match self.put_archive(&container, MOUNT, bytes.clone()).await {
-                    Ok(()) => return Ok(()),
-                    Err(error) if fault::is_missing(&error) => {}
-                    Err(error) => {
-                        let subject = format!("the store in {container}");
-                        return Err(self.fault("write", &subject, error));
-                    }
-                }
-            }
-            Err(BackendError::NotFound {
-                what: format!("the store of stack {stack}"),
-            })
+            let holders = self.holders(stack).await?;
+            self.put_in_store(stack, &holders, bytes).await
         })
     }
 }
