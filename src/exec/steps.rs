@@ -29,6 +29,9 @@ use crate::state::observed::Role;
 
 /// Mutating engine calls in flight at a time; the engine gains little beyond.
 const CALLS: usize = 8;
+/// Creations among them: fewer, so that a container starts while the next are made,
+/// and is not left waiting behind all of them.
+const CREATIONS: usize = 4;
 /// Stops in flight: each mostly waits for the container to end by itself.
 const STOPS: usize = 32;
 /// Image builds and pulls in flight.
@@ -43,6 +46,7 @@ pub(super) struct Runner<'a, B> {
     changes: broadcast::Sender<Change>,
     acted: mpsc::UnboundedSender<StepId>,
     calls: Semaphore,
+    creations: Semaphore,
     stops: Semaphore,
     images: Semaphore,
     /// Networks that the engine would not remove though nothing is in them.
@@ -65,6 +69,7 @@ impl<'a, B: Backend> Runner<'a, B> {
             changes,
             acted,
             calls: Semaphore::new(CALLS),
+            creations: Semaphore::new(CREATIONS),
             stops: Semaphore::new(STOPS),
             images: Semaphore::new(IMAGES),
             stuck: Mutex::default(),
@@ -123,6 +128,10 @@ impl<'a, B: Backend> Runner<'a, B> {
     }
 
     async fn act(&self, step: &Step) -> Result<(), StepError> {
+        let _turn = match &step.action {
+            Action::CreateInstance { .. } => Some(self.creations.acquire().await),
+            _ => None,
+        };
         let _permit = match &step.action {
             Action::BuildImage { .. } | Action::PullImage { .. } => self.images.acquire().await,
             Action::StopContainer { .. } | Action::RemoveTarget { .. } => {
