@@ -71,7 +71,7 @@ fn ctrl_c_stops_at_a_safe_point_and_frees_the_lock() {
     assert_eq!(ended.code(), Some(130));
     let lock = format!("{}-lock", stack.name);
     eventually(Duration::from_secs(5), "the lock is gone", || {
-        (!stack.containers().contains_key(&lock)).then_some(())
+        (!stack.all_containers().contains(&lock)).then_some(())
     });
     stack.ok(&["down", "--volumes", "--yes"]);
     assert_eq!(stack.leftovers(), Vec::<String>::new());

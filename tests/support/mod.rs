@@ -8,6 +8,7 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod client;
 pub mod probe;
 pub mod shim;
 
@@ -155,6 +156,24 @@ impl TestStack {
             .filter(|one| is_of(one))
             .map(container_name)
             .collect();
+        names.sort();
+        names
+    }
+
+    /// Names of all containers of the stack, its lock and prober too, which are no
+    /// part of the Compose project; in order.
+    pub fn all_containers(&self) -> Vec<String> {
+        let mut names: Vec<String> = block_on(async {
+            let label = format!("dev.shopctl.stack={}", self.name);
+            let filters = [("label".to_owned(), vec![label])].into();
+            let options = ListContainersOptionsBuilder::default()
+                .all(true)
+                .filters(&filters)
+                .build();
+            let found = docker().list_containers(Some(options)).await;
+            let found = found.expect("the engine answers");
+            found.iter().map(container_name).collect()
+        });
         names.sort();
         names
     }
@@ -316,9 +335,14 @@ impl std::fmt::Display for Ran {
 
 /// The workload, an example that `cargo test` builds beside the tests.
 pub fn workload() -> PathBuf {
+    example("workload")
+}
+
+/// An example that `cargo test` builds beside the tests.
+pub fn example(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_shopctl"))
         .with_file_name("examples")
-        .join("workload");
+        .join(name);
     assert!(path.exists(), "{} is built with the tests", path.display());
     path
 }

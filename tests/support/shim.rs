@@ -1,11 +1,15 @@
 //! A proxy before the engine's socket that counts calls and can break them: before
 //! the engine sees them, or after it did them and before the answer comes back.
-//! Works for any client, also another process, so crash tests can use it too.
+//! Works for any client, also another process, so crash tests can use it too: there
+//! the call and all that come after it hang, until the client is killed.
+//!
+//! What changes a gateway goes over a held exec stream, so its lines count as calls.
 
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 
@@ -23,9 +27,9 @@ const ENGINE: &str = "/var/run/docker.sock";
 /// One call as it went by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// `GET`, `POST`, …
+    /// `GET`, `POST`, …; `LINE` for a line to a gateway.
     pub(crate) method: String,
-    /// Path and query, without the version.
+    /// Path and query, without the version; what a line asks for.
     pub(crate) path: String,
 }
 
@@ -52,8 +56,58 @@ struct State {
     mutating: usize,
     /// Number of the mutating call, from 1, that breaks.
     plan: Option<(usize, Break)>,
-    /// From now on the engine is unreachable: what a dead client looks like.
-    dead: bool,
+    /// The broken call hangs, and so does every later one.
+    freezes: bool,
+    /// The call broke, and nothing goes through any more.
+    frozen: bool,
+}
+
+/// Answers on their way to the client, or held back.
+#[derive(Default)]
+struct Answers {
+    muted: AtomicBool,
+    ended: AtomicBool,
+    /// What was held back.
+    kept: Mutex<Vec<u8>>,
+    news: Notify,
+}
+
+impl Answers {
+    /// Passes on what the engine says, until it is muted.
+    async fn pass(&self, mut engine: OwnedReadHalf, mut client: OwnedWriteHalf) {
+        let mut chunk = vec![0; 1 << 16];
+        while let Ok(count @ 1..) = engine.read(&mut chunk).await {
+            if self.muted.load(Ordering::SeqCst) {
+                let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.extend_from_slice(&chunk[..count]);
+                drop(kept);
+                self.news.notify_one();
+            } else if client.write_all(&chunk[..count]).await.is_err() {
+                break;
+            }
+        }
+        self.ended.store(true, Ordering::SeqCst);
+        self.news.notify_one();
+        if self.muted.load(Ordering::SeqCst) {
+            // The client hears nothing, not even that the connection ended.
+            std::future::pending::<()>().await;
+        }
+        let _ = client.shutdown().await;
+    }
+
+    /// Resolves when these bytes were held back, or no more will come.
+    async fn came(&self, wanted: &[u8]) {
+        loop {
+            let came = {
+                let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.windows(wanted.len()).any(|part| part == wanted)
+            };
+            if came || self.ended.load(Ordering::SeqCst) {
+                return;
+            }
+            self.news.notified().await;
+        }
+    }
 }
 
 /// The running proxy; it ends with the runtime it was started on.
@@ -118,6 +172,16 @@ impl Shim {
         };
     }
 
+    /// As [`reset`](Self::reset), and there everything stands still: the client gets
+    /// no answer and reaches nobody, until it is killed.
+    pub(crate) fn freeze_at(&self, number: usize, how: Break) {
+        *self.state.lock().expect("no test panicked here") = State {
+            plan: Some((number, how)),
+            freezes: true,
+            ..State::default()
+        };
+    }
+
     /// Waits until the planned call broke, e.g. to kill the client there.
     pub(crate) async fn broken(&self) {
         self.broke.notified().await;
@@ -130,10 +194,12 @@ struct Link {
 }
 
 /// What is done with a call.
+#[derive(Clone, Copy)]
 enum Verdict {
     Pass,
     Break(Break),
-    Dead,
+    /// An earlier call broke, and everything stands still.
+    Frozen,
 }
 
 impl Link {
@@ -141,64 +207,116 @@ impl Link {
         let Ok(engine) = UnixStream::connect(ENGINE).await else {
             return;
         };
-        let (client_reader, mut client_writer) = client.into_split();
-        let (mut engine_reader, engine_writer) = engine.into_split();
-        let muted = Arc::new(AtomicBool::new(false));
-        let mute = Arc::clone(&muted);
-        let answers = tokio::spawn(async move {
-            let mut chunk = vec![0; 1 << 16];
-            while let Ok(count) = engine_reader.read(&mut chunk).await {
-                // A muted answer is not passed on: that it came is what counts.
-                let passes = count > 0 && !mute.load(Ordering::SeqCst);
-                if !passes || client_writer.write_all(&chunk[..count]).await.is_err() {
-                    break;
-                }
-            }
-            let _ = client_writer.shutdown().await;
+        let (client_reader, client_writer) = client.into_split();
+        let (engine_reader, engine_writer) = engine.into_split();
+        let answers = Arc::new(Answers::default());
+        let passing = Arc::clone(&answers);
+        let passing = tokio::spawn(async move {
+            passing.pass(engine_reader, client_writer).await;
         });
         let mut pipe = Pipe {
             reader: client_reader,
             writer: engine_writer,
             buffer: Vec::new(),
         };
+        if self.calls(&mut pipe, &answers).await.is_some() {
+            // All went through.
+            let _ = pipe.writer.shutdown().await;
+            let _ = passing.await;
+        } else {
+            passing.abort();
+        }
+    }
+
+    /// Passes calls on until the client has no more; none when one broke.
+    async fn calls(&self, pipe: &mut Pipe, answers: &Answers) -> Option<()> {
         while let Some(head) = pipe.head().await {
-            match self.judge(&head) {
-                Verdict::Pass => {}
-                Verdict::Break(Break::Before) | Verdict::Dead => {
-                    answers.abort();
-                    self.broke.notify_one();
-                    return;
+            let verdict = self.judge(head.call());
+            if let Verdict::Break(Break::After) = verdict {
+                answers.muted.store(true, Ordering::SeqCst);
+                tokio::select! {
+                    () = answers.came(b"HTTP/1.1 ") => {}
+                    () = async {
+                        pipe.forward(&head).await;
+                        std::future::pending::<()>().await;
+                    } => {}
                 }
-                Verdict::Break(Break::After) => {
-                    muted.store(true, Ordering::SeqCst);
-                    let _ = pipe.forward(&head).await;
-                    let _ = answers.await;
-                    self.broke.notify_one();
-                    return;
-                }
+            }
+            self.passes(verdict, pipe).await?;
+            if head.is_exec() {
+                pipe.writer.write_all(&head.bytes).await.ok()?;
+                pipe.pass(head.length()).await?;
+                return self.lines(pipe, answers).await;
             }
             if pipe.forward(&head).await.is_none() {
                 break;
             }
         }
-        let _ = pipe.writer.shutdown().await;
-        let _ = answers.await;
+        Some(())
     }
 
-    fn judge(&self, head: &Head) -> Verdict {
+    /// Passes on what goes to a command in a container, line by line.
+    async fn lines(&self, pipe: &mut Pipe, answers: &Answers) -> Option<()> {
+        while let Some(line) = pipe.line().await {
+            let asked: Option<serde_json::Value> = serde_json::from_slice(&line).ok();
+            let op = asked.as_ref().and_then(|asked| asked["op"].as_str());
+            if let (Some(asked), Some(op @ ("apply" | "drain"))) = (&asked, op) {
+                let verdict = self.judge(Call {
+                    method: "LINE".to_owned(),
+                    path: format!("gateway {op}"),
+                });
+                if let Verdict::Break(Break::After) = verdict {
+                    answers.muted.store(true, Ordering::SeqCst);
+                    pipe.writer.write_all(&line).await.ok()?;
+                    let answer = format!("\"id\":{},", asked["id"]);
+                    answers.came(answer.as_bytes()).await;
+                }
+                self.passes(verdict, pipe).await?;
+            } else if self.frozen() {
+                self.passes(Verdict::Frozen, pipe).await?;
+            }
+            pipe.writer.write_all(&line).await.ok()?;
+        }
+        Some(())
+    }
+
+    /// Returns at once for a call that goes through; else the link has ended, when
+    /// it is frozen only with its client.
+    async fn passes(&self, verdict: Verdict, pipe: &mut Pipe) -> Option<()> {
+        if let Verdict::Pass = verdict {
+            return Some(());
+        }
+        if let Verdict::Break(_) = verdict {
+            self.broke.notify_one();
+        }
+        if self.frozen() {
+            while pipe.more().await.is_some() {
+                pipe.buffer.clear();
+            }
+        }
+        None
+    }
+
+    fn frozen(&self) -> bool {
+        self.state.lock().expect("no test panicked here").frozen
+    }
+
+    fn judge(&self, call: Call) -> Verdict {
         let mut state = self.state.lock().expect("no test panicked here");
-        let call = head.call();
+        if state.frozen {
+            return Verdict::Frozen;
+        }
         let mutates = call.mutates();
         state.calls.push(call);
-        if state.dead {
-            return Verdict::Dead;
-        }
         if !mutates {
             return Verdict::Pass;
         }
         state.mutating += 1;
         match state.plan {
-            Some((number, how)) if number == state.mutating => Verdict::Break(how),
+            Some((number, how)) if number == state.mutating => {
+                state.frozen = state.freezes;
+                Verdict::Break(how)
+            }
             _ => Verdict::Pass,
         }
     }
@@ -233,21 +351,31 @@ impl Head {
         }
     }
 
-    fn body(&self) -> Body {
+    /// Whether what follows goes to a command in a container.
+    fn is_exec(&self) -> bool {
+        matches!(self.body(), Body::Endless) && self.call().path.starts_with("/exec/")
+    }
+
+    fn header(&self, name: &str) -> Option<String> {
         let lower = self.text.to_ascii_lowercase();
-        let header = |name: &str| {
-            lower
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .map(str::trim)
-        };
-        if header("upgrade").is_some() {
+        let value = lower
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.map(|value| value.trim().to_owned())
+    }
+
+    fn length(&self) -> usize {
+        let length = self.header("content-length");
+        length.and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
+
+    fn body(&self) -> Body {
+        if self.header("upgrade").is_some() {
             Body::Endless
-        } else if header("transfer-encoding") == Some("chunked") {
+        } else if self.header("transfer-encoding").as_deref() == Some("chunked") {
             Body::Chunked
         } else {
-            let length = header("content-length").and_then(|text| text.parse().ok());
-            Body::Length(length.unwrap_or(0))
+            Body::Length(self.length())
         }
     }
 }
@@ -294,6 +422,20 @@ impl Pipe {
                 self.writer.write_all(&self.buffer).await.ok()?;
                 let _ = tokio::io::copy(&mut self.reader, &mut self.writer).await;
                 None
+            }
+        }
+    }
+
+    /// The next line with its end, or what is left of one.
+    async fn line(&mut self) -> Option<Vec<u8>> {
+        loop {
+            let end = self.buffer.iter().position(|byte| *byte == b'\n');
+            if let Some(end) = end {
+                return Some(self.buffer.drain(..=end).collect());
+            }
+            if self.more().await.is_none() {
+                let rest = std::mem::take(&mut self.buffer);
+                return (!rest.is_empty()).then_some(rest);
             }
         }
     }

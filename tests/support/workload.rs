@@ -9,10 +9,22 @@
 //! | `EXIT_AFTER_MS`, `EXIT_CODE` | ends by itself |
 //! | `MODE=tcp` | greets first, then echoes, instead of HTTP |
 //! | `HOLD_MB` | memory it touches at start |
+//! | `START_MS` | how long it takes until it listens |
+//! | `GROW_MB`, `GROW_AFTER_MS` | memory it touches later |
+//! | `FLAPS=n` | of `n` answers of `/readyz` one is 200, the others are 503 |
+//! | `LEDGER` | folder in which it notes the `X-Id` of every request that it did |
+//!
+//! `/events?n=N` streams N events (for ever without it), `/upgrade` echoes lines after a
+//! switch of protocols. On SIGTERM both say `bye` and end well; a plain request is cut
+//! off there, so that whoever stops a replica that still works is found out.
 //!
 //! `workload healthcheck` exits 0 when `/readyz` answers 200.
 
 use std::env;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
@@ -26,6 +38,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::watch;
 
 fn setting(name: &str, default: u64) -> u64 {
     env::var(name)
@@ -45,10 +58,21 @@ async fn main() -> std::process::ExitCode {
     if env::args().nth(1).as_deref() == Some("healthcheck") {
         return healthcheck(port).await;
     }
-    let held = vec![1_u8; usize::try_from(setting("HOLD_MB", 0)).unwrap_or(0) << 20];
-    let started = Instant::now();
-    let ready_after = Duration::from_millis(setting("READY_AFTER_MS", 0));
+    let held = hold(setting("HOLD_MB", 0));
     let mut term = signal(SignalKind::terminate()).expect("signals can be handled");
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_millis(setting("START_MS", 0))) => {}
+        _ = term.recv() => return std::process::ExitCode::SUCCESS,
+    }
+    let ready_after = Duration::from_millis(setting("READY_AFTER_MS", 0));
+    let (ending, ends) = watch::channel(false);
+    let replica = Arc::new(Replica {
+        started: Instant::now(),
+        ready_after,
+        asked: AtomicUsize::new(0),
+        ledger: ledger(),
+        ends,
+    });
     let listener = TcpListener::bind(("0.0.0.0", port))
         .await
         .expect("the port is free");
@@ -62,25 +86,82 @@ async fn main() -> std::process::ExitCode {
         held.len(),
         now.as_millis()
     ));
-    let end = async {
-        match setting("EXIT_AFTER_MS", u64::MAX) {
-            u64::MAX => std::future::pending().await,
-            after => tokio::time::sleep(Duration::from_millis(after)).await,
+    let after = |name: &str| {
+        let after = setting(name, u64::MAX);
+        async move {
+            match after {
+                u64::MAX => std::future::pending().await,
+                after => tokio::time::sleep(Duration::from_millis(after)).await,
+            }
         }
     };
-    tokio::pin!(end);
+    let end = after("EXIT_AFTER_MS");
+    let grow = after("GROW_AFTER_MS");
+    tokio::pin!(end, grow);
+    let mut grown = Vec::new();
+    let mut streams = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
             Ok((stream, _)) = listener.accept() => {
-                tokio::spawn(serve(stream, started, ready_after));
+                streams.spawn(serve(stream, Arc::clone(&replica)));
             }
-            _ = term.recv() => return std::process::ExitCode::SUCCESS,
+            _ = term.recv() => break,
+            () = &mut grow, if grown.is_empty() => grown = hold(setting("GROW_MB", 0)),
+            Some(_) = streams.join_next() => {}
             () = &mut end => {
                 log("leaving by EXIT_AFTER_MS");
                 return std::process::ExitCode::from(u8::try_from(setting("EXIT_CODE", 0)).unwrap_or(1));
             }
         }
     }
+    // Streams hear of it; the moment they get is too short for a request.
+    let _ = ending.send(true);
+    let _ = tokio::time::timeout(Duration::from_millis(20), async {
+        while streams.join_next().await.is_some() {}
+    })
+    .await;
+    std::process::ExitCode::SUCCESS
+}
+
+/// What the connections of a replica share.
+struct Replica {
+    started: Instant,
+    ready_after: Duration,
+    /// How often it was asked whether it is ready.
+    asked: AtomicUsize,
+    ledger: Option<std::fs::File>,
+    ends: watch::Receiver<bool>,
+}
+
+impl Replica {
+    fn is_ready(&self) -> bool {
+        let flaps = usize::try_from(setting("FLAPS", 1)).unwrap_or(1);
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        self.started.elapsed() >= self.ready_after && asked.is_multiple_of(flaps.max(1))
+    }
+
+    /// Notes a request that was done; one write, so that lines stay whole.
+    fn note(&self, id: &str) {
+        if let Some(mut ledger) = self.ledger.as_ref() {
+            ledger
+                .write_all(format!("{id}\n").as_bytes())
+                .expect("the ledger is writable");
+        }
+    }
+}
+
+fn ledger() -> Option<std::fs::File> {
+    let path = std::path::Path::new(&env::var_os("LEDGER")?).join(host());
+    let open = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path);
+    Some(open.expect("the ledger can be made"))
+}
+
+/// Memory that is really there.
+fn hold(megabytes: u64) -> Vec<u8> {
+    vec![1; usize::try_from(megabytes).unwrap_or(0) << 20]
 }
 
 fn version() -> String {
@@ -94,7 +175,39 @@ fn host() -> String {
         .to_owned()
 }
 
-async fn serve(mut stream: TcpStream, started: Instant, ready_after: Duration) {
+/// One request as it came.
+struct Asked {
+    path: String,
+    id: Option<String>,
+    length: usize,
+}
+
+async fn asked(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+    let mut request = String::new();
+    if stream.read_line(&mut request).await.ok()? == 0 {
+        return None;
+    }
+    let mut asked = Asked {
+        path: request.split_whitespace().nth(1).unwrap_or("/").to_owned(),
+        id: None,
+        length: 0,
+    };
+    loop {
+        let mut header = String::new();
+        if stream.read_line(&mut header).await.ok()? == 0 {
+            return None;
+        }
+        let header = header.trim().to_ascii_lowercase();
+        match header.split_once(':') {
+            Some(("content-length", value)) => asked.length = value.trim().parse().ok()?,
+            Some(("x-id", value)) => asked.id = Some(value.trim().to_owned()),
+            None => return Some(asked),
+            _ => {}
+        }
+    }
+}
+
+async fn serve(mut stream: TcpStream, replica: Arc<Replica>) {
     if env::var("MODE").as_deref() == Ok("tcp") {
         let _ = stream
             .write_all(format!("{} {}\n", version(), host()).as_bytes())
@@ -105,34 +218,31 @@ async fn serve(mut stream: TcpStream, started: Instant, ready_after: Duration) {
     }
     let mut stream = BufReader::new(stream);
     loop {
-        let mut request = String::new();
-        if stream.read_line(&mut request).await.unwrap_or(0) == 0 {
-            return;
-        }
-        let mut length = 0;
-        loop {
-            let mut header = String::new();
-            if stream.read_line(&mut header).await.unwrap_or(0) == 0 {
-                return;
-            }
-            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap_or(0);
-            }
-            if header.trim().is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
+        let request = tokio::select! {
+            request = asked(&mut stream) => request,
+            // An idle connection ends with the replica.
+            () = ended(&replica) => return,
+        };
+        let Some(request) = request else { return };
+        let mut body = vec![0; request.length];
         if stream.read_exact(&mut body).await.is_err() {
             return;
         }
-        let path = request.split_whitespace().nth(1).unwrap_or("/").to_owned();
-        let ready = started.elapsed() >= ready_after;
-        let (status, text) = match path.as_str() {
-            "/readyz" if !ready => ("503 Service Unavailable", "not ready".to_owned()),
+        let (status, text) = match request.path.as_str() {
+            "/readyz" if !replica.is_ready() => ("503 Service Unavailable", "not ready".to_owned()),
             "/readyz" => ("200 OK", "ready".to_owned()),
-            _ => {
-                tokio::time::sleep(Duration::from_millis(setting("DELAY_MS", 0))).await;
+            "/upgrade" => return drop(echo(stream, &replica).await),
+            path if path.starts_with("/events") => {
+                let count = path.split_once("?n=").and_then(|(_, n)| n.parse().ok());
+                return drop(events(stream, &replica, count.unwrap_or(u64::MAX)).await);
+            }
+            path => {
+                let asked = path.split_once("?ms=").and_then(|(_, ms)| ms.parse().ok());
+                let delay = asked.unwrap_or_else(|| setting("DELAY_MS", 0));
+                tokio::time::sleep(Duration::from_millis(delay)).await;
+                if let Some(id) = &request.id {
+                    replica.note(id);
+                }
                 ("200 OK", format!("{} {}", version(), host()))
             }
         };
@@ -143,6 +253,63 @@ async fn serve(mut stream: TcpStream, started: Instant, ready_after: Duration) {
         if stream.get_mut().write_all(answer.as_bytes()).await.is_err() {
             return;
         }
+    }
+}
+
+async fn ended(replica: &Replica) {
+    let mut ends = replica.ends.clone();
+    let _ = ends.wait_for(|end| *end).await;
+}
+
+/// Numbered events, one each 50 ms.
+async fn events(
+    mut stream: BufReader<TcpStream>,
+    replica: &Replica,
+    count: u64,
+) -> std::io::Result<()> {
+    let stream = stream.get_mut();
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await?;
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let mut last = "data: end\n\n";
+    for number in 0..count {
+        stream
+            .write_all(chunk(&format!("data: {number}\n\n")).as_bytes())
+            .await?;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            () = ended(replica) => {
+                last = "data: bye\n\n";
+                break;
+            }
+        }
+    }
+    stream.write_all(chunk(last).as_bytes()).await?;
+    stream.write_all(b"0\r\n\r\n").await?;
+    stream.shutdown().await
+}
+
+/// Every line comes back.
+async fn echo(mut stream: BufReader<TcpStream>, replica: &Replica) -> std::io::Result<()> {
+    stream
+        .get_mut()
+        .write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
+        )
+        .await?;
+    loop {
+        let mut line = String::new();
+        tokio::select! {
+            read = stream.read_line(&mut line) => if read? == 0 {
+                return Ok(());
+            },
+            () = ended(replica) => {
+                stream.get_mut().write_all(b"bye\n").await?;
+                return stream.get_mut().shutdown().await;
+            }
+        }
+        stream.get_mut().write_all(line.as_bytes()).await?;
     }
 }
 
