@@ -306,3 +306,20 @@ fn a_stack_is_looked_at_and_taken_down_without_its_sources() {
     assert_eq!(down.code, 0, "{down}");
     assert_eq!(bench.memory.world().running("shop", "goods"), 0);
 }
+
+#[test]
+fn a_network_that_the_engine_will_not_let_go_does_not_fail_a_down() {
+    let bench = bench();
+    assert_eq!(bench.run(&["deploy", "--progress", "none"]).code, 0);
+    let stuck = "shop_default".to_owned();
+    bench.memory.world().stuck.insert(stuck.clone());
+    let down = bench.run(&["down", "--yes"]);
+    assert_eq!(down.code, 0, "{down}");
+    assert!(down.stderr.contains("network shop_default stays"), "{down}");
+    assert!(bench.memory.world().containers.is_empty());
+    assert_eq!(
+        bench.run(&["deploy", "--progress", "none"]).code,
+        0,
+        "it is used again"
+    );
+}

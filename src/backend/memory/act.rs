@@ -48,6 +48,9 @@ impl World {
                 self.networks.insert(spec.name.clone(), network);
                 Ok(())
             }
+            Action::RemoveNetwork { name } if self.stuck.contains(name) => {
+                Err(BackendError::StuckNetwork { name: name.clone() })
+            }
             Action::RemoveNetwork { name } => self.remove_network(name),
             Action::CreateVolume { spec, .. } => {
                 let volume = ObservedVolume { of_stack: true };

@@ -69,6 +69,8 @@ pub struct World {
     pub busy_ports: BTreeSet<String>,
     /// Networks by engine name.
     pub networks: BTreeMap<String, ObservedNetwork>,
+    /// Networks that the engine will not remove though nothing is in them.
+    pub stuck: BTreeSet<String>,
     /// Volumes by engine name.
     pub volumes: BTreeMap<String, ObservedVolume>,
     /// Volumes whose files were seeded.
@@ -118,6 +120,7 @@ impl Default for World {
             foreign: Vec::new(),
             busy_ports: BTreeSet::new(),
             networks: BTreeMap::new(),
+            stuck: BTreeSet::new(),
             volumes: BTreeMap::new(),
             seeded: BTreeSet::new(),
             images: BTreeMap::new(),
