@@ -34,6 +34,8 @@ const CALLS: usize = 8;
 const CREATIONS: usize = 4;
 /// Stops in flight: each mostly waits for the container to end by itself.
 const STOPS: usize = 32;
+/// A gate that takes longer says what it waits for.
+const TELL_AFTER: Duration = Duration::from_millis(250);
 /// Image builds and pulls in flight.
 const IMAGES: usize = 4;
 
@@ -121,8 +123,21 @@ impl<'a, B: Backend> Runner<'a, B> {
             alias,
             networks,
         };
+        let monitor = Duration::from_millis(*monitor_ms);
+        let telling = async {
+            tokio::time::sleep(TELL_AFTER).await;
+            if let Some(text) = waits_for(ready, monitor) {
+                self.emitter.emit(EventKind::StepProgress {
+                    step: step.id,
+                    service: step.service.clone(),
+                    text,
+                });
+            }
+            std::future::pending::<()>().await;
+        };
         tokio::select! {
-            opened = gatekeeper.wait(ready, Duration::from_millis(*monitor_ms), changes) => opened,
+            opened = gatekeeper.wait(ready, monitor, changes) => opened,
+            () = telling => Ok(()),
             _ = halt.wait_for(|halt| *halt) => Err(StepError::Stopped { container: container.clone() }),
         }
     }
@@ -236,4 +251,25 @@ impl<'a, B: Backend> Runner<'a, B> {
         let (result, ()) = tokio::join!(work(sender), forward);
         result
     }
+}
+
+/// What a gate waits for, in words; nothing where it only looks once.
+fn waits_for(ready: &ReadyGate, monitor: Duration) -> Option<String> {
+    let what = match ready {
+        ReadyGate::Running => return None,
+        ReadyGate::Probe {
+            port,
+            http: Some(path),
+            ..
+        } => format!("GET {path} on port {port} to answer 2xx"),
+        ReadyGate::Probe { port, .. } => format!("port {port} to accept connections"),
+        ReadyGate::Healthy { .. } => "its health check".to_owned(),
+        ReadyGate::Completed { .. } => "it to end with 0".to_owned(),
+    };
+    Some(if monitor.is_zero() {
+        format!("waiting for {what}")
+    } else {
+        let seconds = monitor.as_secs_f64();
+        format!("waiting for {what}, then {seconds} s without a failure")
+    })
 }
