@@ -303,6 +303,7 @@ services:
       slo:      { latency_p95: 50ms, error_rate: 0.1% }
       autoscale: { min: 2, max: 10, rps_per_replica: 200, schedules: [{ at: "2026-11-11T00:00+08:00", for: 2h, replicas: 8, lead: 10m }] }
       volumes:  { cache: { access: single } }
+      hooks:    { pre_deploy: { command: /order migrate --all, timeout: 60s, environment: { STEP: 1 } }, post_deploy: { command: [/order, warm] } }
   db:
     image: postgres:16
     volumes: [data:/data, ./conf:/conf:ro, {type: tmpfs, target: /t, tmpfs: {size: 1m}}]
@@ -315,7 +316,7 @@ services:
 volumes: { data: {}, cache: {} }
 secrets: { password: { environment: PASSWORD } }
 configs: { settings: { content: "a=b" } }
-x-shop: { backend: docker, capacity: strict, secrets: memory, volumes: { data: { access: single } }, reserve: { cpu: 1 } }
+x-shop: { backend: docker, capacity: strict, secrets: memory, volumes: { data: { access: single } }, reserve: { cpu: 1 }, hooks: { service: order, on_rollback: { command: [/order, undo] } } }
 "#,
     )]);
     let stack = loaded(&folder.with(&[("PASSWORD", "s3cret")])).stack;
@@ -339,6 +340,18 @@ x-shop: { backend: docker, capacity: strict, secrets: memory, volumes: { data: {
             timeout: Some(Duration::from_mins(1)),
         })
     );
+    let hooks = shop.hooks.as_ref().unwrap();
+    let before = hooks.pre_deploy.as_ref().unwrap();
+    assert_eq!(before.command, ["/order", "migrate", "--all"]);
+    assert_eq!(before.timeout, Duration::from_mins(1));
+    assert_eq!(before.environment["STEP"].as_deref(), Some("1"));
+    let after = hooks.post_deploy.as_ref().unwrap();
+    assert_eq!(after.timeout, Duration::from_mins(5));
+    assert_eq!((&hooks.on_rollback, &hooks.service), (&None, &None));
+    let whole = stack.shop.hooks.as_ref().unwrap();
+    assert_eq!(whole.service.as_deref(), Some("order"));
+    let back = whole.on_rollback.as_ref().unwrap();
+    assert_eq!(back.command, ["/order", "undo"]);
     let slo = shop.slo.as_ref().unwrap();
     assert_eq!(slo.latency_p95, Some(Duration::from_millis(50)));
     assert_eq!(slo.error_rate, Some(Ratio(1000)));

@@ -6,6 +6,7 @@
 
 mod build;
 mod deploy;
+mod hooks;
 mod objects;
 mod service;
 mod shop;
@@ -52,7 +53,7 @@ pub(crate) fn stack(
         volumes: decoder.volumes(tree),
         secrets: decoder.file_objects(tree, "secrets"),
         configs: decoder.file_objects(tree, "configs"),
-        shop: decoder.stack_shop(tree.get("x-shop")),
+        shop: decoder.stack_shop(tree),
         inactive: std::collections::BTreeSet::new(),
         profiles: std::collections::BTreeSet::new(),
         working_dir: std::path::PathBuf::new(),

@@ -429,7 +429,7 @@ impl Decoder<'_> {
     }
 }
 
-fn words(node: &Node, key: &str) -> Option<Vec<String>> {
+pub(super) fn words(node: &Node, key: &str) -> Option<Vec<String>> {
     let list = node.get(key)?.as_list()?;
     Some(list.iter().filter_map(Node::scalar_text).collect())
 }

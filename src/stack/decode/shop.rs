@@ -32,14 +32,17 @@ use crate::stack::yaml::Node;
 use crate::stack::yaml::Value;
 
 /// Keys that are kept as they are until they act.
-const LATER: [&str; 4] = ["hooks", "rollout", "mesh", "reserve"];
+const LATER: [&str; 3] = ["rollout", "mesh", "reserve"];
 
 impl Decoder<'_> {
-    pub(super) fn stack_shop(&mut self, node: Option<&Node>) -> StackShop {
-        let Some(node) = node else {
+    pub(super) fn stack_shop(&mut self, tree: &Node) -> StackShop {
+        let Some(node) = tree.get("x-shop") else {
             return StackShop::default();
         };
         let lint = node.get("lint");
+        let services: Vec<&str> = entries(tree, "services")
+            .map(|(name, _)| name.as_str())
+            .collect();
         StackShop {
             backend: match node.text_of("backend") {
                 Some("docker") => Some(BackendKind::Docker),
@@ -58,6 +61,7 @@ impl Decoder<'_> {
             },
             volumes: accesses(node),
             lint_silence: lint.map(|lint| texts(lint, "silence")).unwrap_or_default(),
+            hooks: self.stack_hooks(node, &services, &At::ROOT.key("x-shop")),
             later: later(node),
             place: self.place(node.span),
         }
@@ -95,6 +99,7 @@ impl Decoder<'_> {
                 .get("autoscale")
                 .map(|autoscale| self.autoscale(autoscale, &at.key("autoscale"))),
             volumes: accesses(node),
+            hooks: self.hooks(node, &at),
             later: later(node),
             place: self.place(node.span),
             places: places(self, node.as_map()),

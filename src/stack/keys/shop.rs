@@ -1,7 +1,9 @@
 //! Keys of `x-shop`: on the stack, on a service, and on a port.
 
 use super::COUNT;
+use super::ENVIRONMENT;
 use super::Key;
+use super::Merge;
 use super::Names;
 use super::Object;
 use super::Shape;
@@ -29,7 +31,7 @@ pub(super) static STACK: Object = Object {
         Key::new("secrets", Shape::Choice(&["volume", "memory"])),
         Key::new("volumes", VOLUMES),
         Key::new("lint", Shape::Object(&LINT)),
-        Key::new("hooks", Shape::Any).later(),
+        Key::new("hooks", Shape::Object(&STACK_HOOKS)).later(),
         Key::new("rollout", Shape::Any).later(),
         Key::new("mesh", Shape::Any).later(),
         Key::new("reserve", Shape::Any).later(),
@@ -56,7 +58,7 @@ pub(super) static SERVICE: Object = Object {
         Key::new("slo", Shape::Object(&SLO)),
         Key::new("autoscale", Shape::Object(&AUTOSCALE)),
         Key::new("volumes", VOLUMES),
-        Key::new("hooks", Shape::Any).later(),
+        Key::new("hooks", Shape::Object(&HOOKS)).later(),
         Key::new("rollout", Shape::Any).later(),
         Key::new("mesh", Shape::Any).later(),
     ],
@@ -67,6 +69,42 @@ pub(super) static PORT: Object = Object {
     extensions: false,
     finish: None,
     keys: &[Key::new("route", Shape::Object(&ROUTE))],
+};
+
+static STACK_HOOKS: Object = Object {
+    name: "x-shop.hooks of the stack",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new("service", Shape::Text).needed(),
+        Key::new("pre_deploy", Shape::Object(&HOOK)),
+        Key::new("post_deploy", Shape::Object(&HOOK)),
+        Key::new("on_rollback", Shape::Object(&HOOK)),
+    ],
+};
+
+static HOOKS: Object = Object {
+    name: "x-shop.hooks",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new("pre_deploy", Shape::Object(&HOOK)),
+        Key::new("post_deploy", Shape::Object(&HOOK)),
+        Key::new("on_rollback", Shape::Object(&HOOK)),
+    ],
+};
+
+static HOOK: Object = Object {
+    name: "hook",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new("command", Shape::Words)
+            .merge(Merge::Replace)
+            .needed(),
+        Key::new("timeout", Shape::Duration),
+        Key::new("environment", ENVIRONMENT),
+    ],
 };
 
 static PREPARE: Object = Object {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::hooks::Hooks;
 use crate::stack::Place;
 use crate::stack::units::Ratio;
 
@@ -24,6 +25,8 @@ pub struct StackShop {
     pub volumes: BTreeMap<String, VolumeAccess>,
     /// Names of findings not to show.
     pub lint_silence: Vec<String>,
+    /// What runs around a change; it does not act yet.
+    pub hooks: Option<Hooks>,
     /// Keys that are known and act in a later version, as JSON.
     pub later: BTreeMap<String, serde_json::Value>,
     /// Where it stands.
@@ -50,6 +53,8 @@ pub struct ServiceShop {
     pub autoscale: Option<Autoscale>,
     /// How this service's replicas may share volumes, by their key.
     pub volumes: BTreeMap<String, VolumeAccess>,
+    /// What runs around a change; it does not act yet.
+    pub hooks: Option<Hooks>,
     /// Keys that are known and act in a later version, as JSON.
     pub later: BTreeMap<String, serde_json::Value>,
     /// Where it stands.
