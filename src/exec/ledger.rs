@@ -10,7 +10,6 @@ use super::Emitter;
 use super::mission::Mission;
 use crate::backend::Backend;
 use crate::event::EventKind;
-use crate::plan;
 use crate::plan::action::Plan;
 use crate::release;
 use crate::state::desired::DesiredState;
@@ -19,6 +18,7 @@ use crate::state::history::Outcome;
 use crate::state::history::Release;
 use crate::state::history::ReleasedImage;
 use crate::state::observed::ObservedState;
+use crate::state::observed::Role;
 
 /// The record of one run.
 pub(super) struct Ledger<'a, B> {
@@ -27,8 +27,8 @@ pub(super) struct Ledger<'a, B> {
     emitter: &'a Emitter,
     /// `None` where the run makes no release.
     release: Option<Release>,
-    /// What the release asks for, as it was given: with the services that it names.
-    asked: Option<&'a DesiredState>,
+    /// There were containers of the stack's services before the run.
+    changes_a_stack: bool,
     started: Instant,
 }
 
@@ -39,47 +39,68 @@ impl<'a, B: Backend> Ledger<'a, B> {
             stack: &mission.context.stack,
             emitter,
             release: mission.release.clone(),
-            asked: mission.release.as_ref().map(|release| &release.desired),
+            changes_a_stack: false,
             started: Instant::now(),
         }
     }
 
     /// The run is about to change something.
     pub(super) async fn open(&mut self, plan: &Plan, observed: &ObservedState) {
-        let Some(release) = self.release.as_mut().filter(|one| one.summary.number == 0) else {
+        let mut instances = observed.instances.iter();
+        if self.is_open() {
+            return;
+        }
+        self.changes_a_stack = instances.any(|one| one.role == Role::Service);
+        let Some(release) = self.release.as_mut() else {
             return;
         };
         release.summary.steps = plan.steps.len();
         if observed.store.is_none() {
             return;
         }
-        if !release.desired.only.is_empty()
-            && let Ok(Some(last)) = release::serving(self.backend, self.stack).await
-        {
-            release.desired = history::merged(&last.desired, &release.desired);
-        }
         self.write(BTreeMap::new()).await;
     }
 
-    /// The run has ended; the number of its release, where it made one.
-    pub(super) async fn close(
+    /// Whether the release has its number already.
+    pub(super) fn is_open(&self) -> bool {
+        self.release
+            .as_ref()
+            .is_some_and(|release| release.summary.number > 0)
+    }
+
+    /// Whether there were containers of the stack's services before the run.
+    pub(super) fn changes_a_stack(&self) -> bool {
+        self.changes_a_stack
+    }
+
+    /// Everything is as the release asks for; its number, where the run makes one.
+    /// `proved` are the revisions whose gate has opened, by service.
+    pub(super) async fn done(
+        &mut self,
+        observed: &ObservedState,
+        proved: BTreeMap<String, String>,
+    ) -> Option<u64> {
+        let release = self.release.as_mut()?;
+        release.summary.images = images(&release.desired, observed);
+        self.end(Outcome::Deployed, "", proved).await
+    }
+
+    /// The run has ended in another way.
+    pub(super) async fn close(&mut self, outcome: Outcome, reason: &str) {
+        self.end(outcome, reason, BTreeMap::new()).await;
+    }
+
+    async fn end(
         &mut self,
         outcome: Outcome,
         reason: &str,
-        observed: Option<&ObservedState>,
+        proved: BTreeMap<String, String>,
     ) -> Option<u64> {
         let took = self.started.elapsed().as_millis();
         let release = self.release.as_mut()?;
         release.summary.outcome = outcome;
         reason.clone_into(&mut release.summary.reason);
         release.summary.took_ms = u64::try_from(took).unwrap_or(u64::MAX);
-        if let Some(observed) = observed {
-            release.summary.images = images(&release.desired, observed);
-        }
-        let proved = match (outcome, self.asked) {
-            (Outcome::Deployed, Some(asked)) => plan::revisions(asked),
-            _ => BTreeMap::new(),
-        };
         self.write(proved).await;
         let number = self.release.as_ref()?.summary.number;
         (number > 0).then_some(number)
@@ -91,7 +112,11 @@ impl<'a, B: Backend> Ledger<'a, B> {
         let Some(release) = self.release.as_mut() else {
             return;
         };
-        release.desired.only.clear();
+        if !release.desired.only.is_empty() {
+            let last = release::serving(self.backend, self.stack).await;
+            let last = last.ok().flatten().map(|last| last.desired);
+            release.desired = history::merged(&last.unwrap_or_default(), &release.desired);
+        }
         release.summary.spec = history::spec_digest(&release.desired);
         release.desired = history::recorded(&release.desired);
         let outcome = release.summary.outcome;

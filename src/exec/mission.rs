@@ -3,6 +3,8 @@
 //! The plan that was shown may be out of date by the time the lock is held, so
 //! it is made again under the lock; making it is cheap and pure.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -172,27 +174,39 @@ async fn under_lock<B: Backend>(
             release: None,
             steps: 0,
         },
-        End::Done { steps, observed } => {
-            let release = ledger.close(Outcome::Deployed, "", Some(&observed)).await;
+        End::Done {
+            steps,
+            observed,
+            proved,
+        } => {
+            let release = ledger.done(&observed, proved).await;
             if release.is_some() {
                 prune::old(backend, mission, &observed, emitter).await;
             }
             Verdict::Done { release, steps }
         }
-        End::Refused(refusal) => Verdict::Refused(refusal),
+        End::Refused(refusal) => {
+            // The first plan was not refused, or nothing was changed.
+            if ledger.is_open() {
+                ledger
+                    .close(Outcome::Failed, "a later plan was refused")
+                    .await;
+            }
+            Verdict::Refused(refusal)
+        }
         End::NotConverged(plan) => {
             ledger
-                .close(Outcome::Failed, "plans do not become empty", None)
+                .close(Outcome::Failed, "plans do not become empty")
                 .await;
             Verdict::NotConverged(plan)
         }
         End::Stopped { left } => {
-            ledger.close(Outcome::Interrupted, "", None).await;
+            ledger.close(Outcome::Interrupted, "").await;
             Verdict::Stopped { left }
         }
         End::TimedOut { left } => {
             ledger
-                .close(Outcome::Interrupted, "the time limit passed", None)
+                .close(Outcome::Interrupted, "the time limit passed")
                 .await;
             Verdict::TimedOut { left }
         }
@@ -215,6 +229,8 @@ pub(super) enum End {
         steps: usize,
         /// The look that found nothing left to do.
         observed: Box<ObservedState>,
+        /// Of each service the revision whose gate has opened.
+        proved: BTreeMap<String, String>,
     },
     Refused(Refusal),
     Failed(Box<Failure>),
@@ -246,8 +262,13 @@ impl<B: Backend> Drive<'_, B> {
                 Err(refusal) => return Ok(End::Refused(refusal)),
             };
             if plan.steps.is_empty() || (round > 0 && !mission.converge) {
+                let proved = revisions(&observed, &learned.proved);
                 let observed = Box::new(observed);
-                return Ok(End::Done { steps, observed });
+                return Ok(End::Done {
+                    steps,
+                    observed,
+                    proved,
+                });
             }
             if round == ROUNDS {
                 return Ok(End::NotConverged(Box::new(plan)));
@@ -297,6 +318,17 @@ impl<B: Backend> Drive<'_, B> {
             self.emitter.emit(EventKind::Warning { message });
         }
     }
+}
+
+/// The revisions of these containers, by service.
+fn revisions(observed: &ObservedState, containers: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let proved = observed
+        .instances
+        .iter()
+        .filter(|one| containers.contains(&one.name));
+    proved
+        .map(|one| (one.service.clone(), one.revision.clone()))
+        .collect()
 }
 
 /// The container whose gate a step opens.

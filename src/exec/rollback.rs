@@ -40,8 +40,8 @@ pub(super) async fn after<B: Backend>(
     failure: Box<Failure>,
     ledger: &mut Ledger<'_, B>,
 ) -> Result<Verdict, BackendError> {
-    let Some(stable) = target(drive, &failure).await else {
-        ledger.close(Outcome::Failed, &failure.message, None).await;
+    let Some(stable) = target(drive, &failure, ledger).await else {
+        ledger.close(Outcome::Failed, &failure.message).await;
         return Ok(Verdict::Failed(failure));
     };
     let to = stable.summary.number;
@@ -51,14 +51,12 @@ pub(super) async fn after<B: Backend>(
     });
     Ok(match back(drive, &stable, ledger).await {
         Ok(()) => {
-            ledger
-                .close(Outcome::RolledBack, &failure.message, None)
-                .await;
+            ledger.close(Outcome::RolledBack, &failure.message).await;
             Verdict::RolledBack { failure, to }
         }
         Err(why) => {
             let reason = format!("{}; the rollback failed too: {why}", failure.message);
-            ledger.close(Outcome::Failed, &reason, None).await;
+            ledger.close(Outcome::Failed, &reason).await;
             Verdict::Stranded { failure, to, why }
         }
     })
@@ -66,13 +64,19 @@ pub(super) async fn after<B: Backend>(
 
 /// The release to go back to: the last stable one, unless it asks for the same as
 /// what failed. None where nothing was changed, or the file wants no way back.
-async fn target<B: Backend>(drive: &Drive<'_, B>, failure: &Failure) -> Option<Release> {
+async fn target<B: Backend>(
+    drive: &Drive<'_, B>,
+    failure: &Failure,
+    ledger: &Ledger<'_, B>,
+) -> Option<Release> {
     let mission = drive.mission;
     let failed = mission.release.as_ref()?;
     let lost = matches!(failure.error, StepError::Backend(BackendError::LockLost));
     let service = failed.desired.services.get(&failure.service);
     let paused = service.is_some_and(|one| one.rollout.on_failure == OnFailure::Pause);
-    if !mission.goes_back || lost || paused || !failure.changed {
+    // After a `down` there is nothing that anybody would miss.
+    let fresh = !ledger.changes_a_stack();
+    if !mission.goes_back || lost || paused || fresh || !failure.changed {
         return None;
     }
     // Without a store there is nothing to go back to.

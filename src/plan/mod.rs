@@ -56,8 +56,6 @@ use std::collections::BTreeMap;
 use action::Plan;
 use action::Refusal;
 
-use crate::state::desired::DesiredState;
-
 /// Decides everything; the executor only does it.
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     let plan = match input.options.goal {
@@ -71,11 +69,6 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
         check::structure(&plan)
     );
     Ok(plan)
-}
-
-/// The revision digest of each service that a plan for this state may change.
-pub fn revisions(desired: &DesiredState) -> BTreeMap<String, String> {
-    view::revisions(desired)
 }
 
 /// Replicas that each service should have, `scale` included.

@@ -253,21 +253,6 @@ fn scope(input: &PlanInput<'_>) -> Option<BTreeSet<String>> {
     Some(names)
 }
 
-/// The revision digest of each service, or of those that the user named.
-pub(super) fn revisions(desired: &DesiredState) -> BTreeMap<String, String> {
-    let files = file_digests(desired);
-    desired
-        .services
-        .iter()
-        .filter(|(name, _)| desired.only.is_empty() || desired.only.contains(*name))
-        .map(|(name, service)| {
-            let spec = allocate::container(service);
-            let digest = digest::revision(&spec, &files_of(&spec, &files));
-            (name.clone(), digest)
-        })
-        .collect()
-}
-
 fn file_digests(desired: &DesiredState) -> BTreeMap<String, String> {
     desired
         .files

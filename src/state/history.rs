@@ -150,14 +150,26 @@ pub fn recorded(desired: &DesiredState) -> DesiredState {
 }
 
 /// What the whole stack asks for after a deploy of the services named in `new` alone:
-/// theirs as they are now, all others as they were.
+/// theirs as they are now, all others as they were. What they need and nobody had
+/// before came with them.
 pub fn merged(last: &DesiredState, new: &DesiredState) -> DesiredState {
     if new.only.is_empty() {
         return new.clone();
     }
     let mut merged = new.clone();
     merged.only.clear();
-    merged.services.retain(|name, _| new.only.contains(name));
+    let mut scope = new.only.clone();
+    let mut open: Vec<&String> = new.only.iter().collect();
+    while let Some(name) = open.pop() {
+        let service = new.services.get(name);
+        for need in service.into_iter().flat_map(|service| &service.needs) {
+            let brought = !last.services.contains_key(&need.service);
+            if brought && scope.insert(need.service.clone()) {
+                open.push(&need.service);
+            }
+        }
+    }
+    merged.services.retain(|name, _| scope.contains(name));
     for (name, service) in &last.services {
         merged
             .services

@@ -313,3 +313,43 @@ fn what_no_release_that_is_kept_needs_is_removed() {
     assert_eq!(bench.run(&["rollback", "--to", "2"]).code, 22);
     assert!(bench.memory.world().images.contains_key("shop-web:foreign"));
 }
+
+#[test]
+fn after_a_down_nothing_is_brought_back() {
+    let bench = bench();
+    assert_eq!(deploy(&bench).code, 0);
+    assert_eq!(bench.run(&["down", "--progress", "none"]).code, 0);
+    second(&bench);
+    bench
+        .memory
+        .world()
+        .behaviours
+        .insert("order".to_owned(), Behaviour::Exits(3));
+    let failed = deploy(&bench);
+    assert_eq!(failed.code, 52, "{failed}");
+    assert!(!images(&bench).contains(&"goods:1".to_owned()));
+}
+
+#[test]
+fn a_first_deploy_of_one_service_records_what_came_with_it_and_no_more() {
+    let bench = bench();
+    let more = format!("{STACK}  mail: {{ image: goods:1, x-shop: {{ ready: {{ tcp: 25 }} }} }}\n");
+    bench.write("stack.yaml", &more);
+    let ran = bench.run(&["deploy", "order", "--progress", "none"]);
+    assert_eq!(ran.code, 0, "{ran}");
+    let history = bench.run(&["history", "-o", "json"]).json();
+    let services = history["releases"][0]["services"].as_array().unwrap();
+    let names: Vec<&str> = services
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .collect();
+    assert_eq!(names, ["goods", "order"]);
+    assert!(
+        bench
+            .run(&["status", "--drift"])
+            .stdout
+            .contains("no drift")
+    );
+    let again = bench.run(&["deploy", "order", "--progress", "plain"]);
+    assert!(again.stderr.contains("nothing to do"), "{again}");
+}
