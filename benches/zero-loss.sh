@@ -3,7 +3,7 @@
 # shop is rolled over, scaled and taken back all the time: none is lost, none is done
 # twice. tests/engine_zero_loss.rs is the same with fewer.
 #
-#   COUNT=1000000 RATE=500 benches/zero-loss.sh
+#   COUNT=1000000 RATE=500 benches/zero-loss.sh [FOLDER]   with `load` and `workload`
 #
 # Two negative controls must report a loss on the same rig: a replica that is stopped
 # without a drain, and Docker Compose 2 (COMPOSE=FILE, else `docker compose`), whose
@@ -25,9 +25,12 @@ else
 fi
 printf 'peer: Docker Compose %s\n' "$("${peer[@]}" version --short)"
 
-triple=$(rustc -vV | sed -n 's/^host: //p')
-(cd "$here/.." && cargo build --release --locked --example workload --example load)
-examples=$here/../target/$triple/release/examples
+examples=${1:-}
+if [ -z "$examples" ]; then
+    triple=$(rustc -vV | sed -n 's/^host: //p')
+    (cd "$here/.." && cargo build --release --locked --example workload --example load)
+    examples=$here/../target/$triple/release/examples
+fi
 make_image "$examples/workload"
 
 folder=$(mktemp -d)
@@ -52,7 +55,7 @@ services:
     restart: unless-stopped
     stop_grace_period: 2s
     volumes: ["./ledger:/ledger"]
-    ports: [{ target: 8000, published: "$port", host_ip: 127.0.0.1, app_protocol: http }]
+    ports: ["127.0.0.1:$port:8000"]
     deploy: { replicas: $2, update_config: { monitor: 0s, order: start-first } }
     x-shop: { ready: { http: /readyz, port: 8000 } }
 END
@@ -71,9 +74,12 @@ for line in sys.stdin:
         print(event["at"])'
 }
 
-customers() { # customers COUNT: starts them, and waits until they are served
-    rm -f "$folder"/ledger/* "$folder"/clients
+# fresh: no ledger of an earlier run; only while no replica writes one.
+fresh() {
+    rm -f "$folder"/ledger/* "$folder/clients"
     : >"$folder/switches"
+}
+customers() { # customers COUNT: starts them, and waits until they are served
     "$examples/load" run "$port" "$rate" "$1" 8 "$folder/clients" &
     load=$!
     sleep 2
@@ -88,6 +94,7 @@ verdict() {
 
 printf 'control: a replica stopped without a drain\n'
 file 0 2
+fresh
 run deploy >/dev/null
 customers "$control"
 now_ms >>"$folder/switches"
@@ -96,15 +103,16 @@ import json, sys
 print(json.load(sys.stdin)["services"][0]["instances"][0]["name"])')
 engine POST "/containers/$victim/kill?signal=SIGTERM" >/dev/null
 verdict 1
-engine POST "/containers/$victim/start" >/dev/null
+run down --volumes --yes >/dev/null
 
 printf '%d requests at %d a second\n' "$count" "$rate"
+fresh
 run deploy >/dev/null
 customers "$count"
 changes=0
 while kill -0 "$load" 2>/dev/null; do
     case $((changes % 4)) in
-        0) file "$changes" 2 && run deploy -o json ;;
+        0) file "$((changes + 1))" 2 && run deploy -o json ;;
         1) run scale web=4 -o json ;;
         2) run scale web=2 -o json ;;
         3) run rollback -o json ;;
@@ -118,6 +126,7 @@ run down --volumes --yes >/dev/null
 # One replica: Docker Compose cannot publish one port for two.
 printf 'control: docker compose up -d\n'
 file 0 1
+fresh
 compose up -d >/dev/null 2>&1 || die "the peer cannot start the stack: $(compose up -d 2>&1 | tail -n 3)"
 sleep 1
 customers "$control"

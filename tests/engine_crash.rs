@@ -232,24 +232,30 @@ fn a_deploy_killed_at_any_call_loses_nothing_and_is_finished_by_the_next() {
         println!("{:3} {}", at + 1, kind(call));
     }
     let points = points(&calls, stride);
+    let all: BTreeSet<String> = calls.iter().map(kind).collect();
+    let mut kinds = BTreeSet::new();
     let mut scenarios = 0;
     let mut failed = Vec::new();
-    let mut kinds = BTreeSet::new();
-    for &number in &points {
+    // Services change side by side, so a number may meet another call than before:
+    // what no point met is looked for among the others.
+    let others = (1..=n).filter(|number| !points.contains(number));
+    for (at, number) in points.iter().copied().chain(others).enumerate() {
+        if at >= points.len() && kinds == all {
+            break;
+        }
         for how in [Break::Before, Break::After] {
             scenarios += 1;
             let result = rig.kill_at(number, how);
-            // Services change side by side, so it may be another call than before.
             let call = rig.shim.mutating().last().map(kind).unwrap_or_default();
-            match &result {
+            match result {
                 Ok(what) => println!("{how:?} {number} ({call}): {what}"),
-                Err(why) => println!("{how:?} {number} ({call}): FAILED: {why}"),
-            }
-            if let Err(why) = result {
-                failed.push(format!("{how:?} {number} ({call}): {why}"));
-                // The next scenario begins with a shop that is whole.
-                rig.stack.run(&["deploy", "--lock-wait", LOCK_WAIT]);
-                rig.client.seen();
+                Err(why) => {
+                    println!("{how:?} {number} ({call}): FAILED: {why}");
+                    failed.push(format!("{how:?} {number} ({call}): {why}"));
+                    // The next scenario begins with a shop that is whole.
+                    rig.stack.run(&["deploy", "--lock-wait", LOCK_WAIT]);
+                    rig.client.seen();
+                }
             }
             kinds.insert(call);
         }
@@ -260,12 +266,10 @@ fn a_deploy_killed_at_any_call_loses_nothing_and_is_finished_by_the_next() {
         started.elapsed()
     );
     assert!(failed.is_empty(), "{}", failed.join("\n"));
-    let all: BTreeSet<String> = calls.iter().map(kind).collect();
     assert_eq!(kinds, all, "every kind of call was broken");
-    assert_eq!(scenarios, 2 * points.len(), "each was broken in both ways");
     if stride == 1 {
         assert_eq!(scenarios, 2 * n, "every call was broken in both ways");
     } else {
-        println!("not the whole sweep: {} of {n} calls", points.len());
+        println!("not the whole sweep: {} of {n} calls", scenarios / 2);
     }
 }

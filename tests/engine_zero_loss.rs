@@ -3,7 +3,8 @@
 //! with streams and switched protocols beside them. `benches/zero-loss.sh` is the same
 //! with 1,000,000.
 //!
-//! The same rig must find a loss where a replica is stopped without being drained.
+//! The same rig must find a loss where a replica is stopped without being drained, be it
+//! behind shopctl's back or because the file leaves it no time.
 
 mod support;
 
@@ -26,7 +27,7 @@ const RATE: u32 = 500;
 /// Conversations that go on all the time.
 const STREAMS: u32 = 8;
 
-fn file(version: u32, port: u16) -> String {
+fn file(version: u32, port: u16, grace: &str) -> String {
     format!(
         r#"
 services:
@@ -34,7 +35,7 @@ services:
     build: app
     environment: {{ VERSION: "{version}", START_MS: "200", DELAY_MS: "50", LEDGER: /ledger }}
     restart: unless-stopped
-    stop_grace_period: 2s
+    stop_grace_period: {grace}
     volumes: ["./ledger:/ledger"]
     ports: [{{ target: 8000, published: "{port}", host_ip: 127.0.0.1, app_protocol: http }}]
     deploy: {{ replicas: 2, update_config: {{ monitor: 0s }} }}
@@ -47,6 +48,8 @@ services:
 struct Rig {
     stack: TestStack,
     port: u16,
+    /// How long a replica may take to stop, and so to be drained.
+    grace: &'static str,
     load: Child,
     /// When traffic was switched, in milliseconds since the epoch.
     switches: Vec<u64>,
@@ -55,10 +58,10 @@ struct Rig {
 }
 
 impl Rig {
-    fn start(count: u32) -> Self {
+    fn start(count: u32, grace: &'static str) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let port = free_port();
-        let stack = TestStack::new(&file(1, port));
+        let stack = TestStack::new(&file(1, port, grace));
         let ledger = stack.path().join("ledger");
         std::fs::create_dir(&ledger).expect("a folder");
         // The replicas are another user.
@@ -76,6 +79,7 @@ impl Rig {
         let rig = Self {
             stack,
             port,
+            grace,
             load,
             switches: Vec::new(),
             events: Vec::new(),
@@ -112,7 +116,8 @@ impl Rig {
     }
 
     fn deploy(&mut self, version: u32) {
-        self.stack.write("stack.yaml", &file(version, self.port));
+        let file = file(version, self.port, self.grace);
+        self.stack.write("stack.yaml", &file);
         self.change(&["deploy"]);
     }
 
@@ -151,7 +156,7 @@ impl Rig {
 #[expect(clippy::print_stdout, reason = "the figures are the proof")]
 fn a_shop_that_is_changed_all_the_time_loses_and_repeats_nothing() {
     let count = 50_000;
-    let mut rig = Rig::start(count);
+    let mut rig = Rig::start(count, "2s");
     let mut version = 1;
     let mut changes = 0;
     while rig.is_busy() {
@@ -182,7 +187,7 @@ fn a_shop_that_is_changed_all_the_time_loses_and_repeats_nothing() {
 #[ignore = "engine"]
 #[expect(clippy::print_stdout, reason = "the figures are the proof")]
 fn a_replica_that_is_stopped_without_a_drain_is_found_out() {
-    let mut rig = Rig::start(5_000);
+    let mut rig = Rig::start(5_000, "2s");
     let victim = rig.stack.replicas("web").remove(0);
     rig.switches.push(block_on(async {
         let kill = bollard::query_parameters::KillContainerOptionsBuilder::default()
@@ -198,6 +203,23 @@ fn a_replica_that_is_stopped_without_a_drain_is_found_out() {
             .expect("after 1970");
         u64::try_from(since.as_millis()).expect("a time")
     }));
+    let (code, found) = rig.check();
+    println!("{found}");
+    assert_eq!(code, 1, "{found}");
+    assert!(found["lost"].as_u64().expect("a number") > 0, "{found}");
+}
+
+/// The other control: the same deploys, with no time to drain.
+#[test]
+#[ignore = "engine"]
+#[expect(clippy::print_stdout, reason = "the figures are the proof")]
+fn deploys_that_leave_no_time_to_drain_are_found_out() {
+    let mut rig = Rig::start(5_000, "0s");
+    let mut version = 1;
+    while rig.is_busy() {
+        version += 1;
+        rig.deploy(version);
+    }
     let (code, found) = rig.check();
     println!("{found}");
     assert_eq!(code, 1, "{found}");

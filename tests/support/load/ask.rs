@@ -37,13 +37,19 @@ impl Pool {
     }
 
     /// One request; fine is only a 200 that came whole.
-    pub(crate) async fn ask(&self, method: &str, id: &str, size: usize) -> Result<(), String> {
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        id: &str,
+        size: usize,
+    ) -> Result<(), String> {
         let mut stream = match self.take() {
             Some(stream) => stream,
             None => connect(self.port).await?,
         };
         let head = format!(
-            "{method} / HTTP/1.1\r\nHost: shop\r\nX-Id: {id}\r\nContent-Length: {size}\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: shop\r\nX-Id: {id}\r\nContent-Length: {size}\r\n\r\n"
         );
         let sent = async {
             stream.get_mut().write_all(head.as_bytes()).await?;
