@@ -7,6 +7,10 @@
 //! * an idle connection that closed after it took the request: on a fresh one,
 //!   only for an idempotent method without a body. The server may have acted.
 //!
+//! A target that breaks off a request is left out for a while: a process that is
+//! killed closes its connections before its listener, so a client who tries again
+//! at once would meet the same dying process.
+//!
 //! Test: `tests/gateway/http.rs`, `tests/gateway/retry.rs`.
 
 use std::rc::Rc;
@@ -55,7 +59,10 @@ enum Attempt {
     /// The target cannot be reached; nothing was sent.
     Unreached(Request<Upload>),
     /// The target has the request, or a part of it.
-    Broken,
+    Broken {
+        /// The client's body ended too early, which is not the target's fault.
+        by_client: bool,
+    },
 }
 
 /// A response, and by which connection under which lease it came.
@@ -147,8 +154,12 @@ impl Front {
                     may_change_target = false;
                     may_reuse = true;
                 }
-                Attempt::Broken => {
+                Attempt::Broken { by_client } => {
                     lease.target.count_error();
+                    if !by_client {
+                        lease.target.break_off();
+                        self.table.eject(&lease.target, lease.port);
+                    }
                     return Err(Problem::BadUpstream);
                 }
             }
@@ -171,9 +182,12 @@ impl Front {
             Err(mut error) => match error.take_message() {
                 Some(unsent) if reused => Attempt::Stale(unsent),
                 Some(unsent) => Attempt::Unreached(unsent),
-                None => replay
-                    .and_then(Replay::request)
-                    .map_or(Attempt::Broken, Attempt::Stale),
+                None => match replay.and_then(Replay::request) {
+                    Some(again) => Attempt::Stale(again),
+                    None => Attempt::Broken {
+                        by_client: error.error().is_user(),
+                    },
+                },
             },
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Target {
     errors: AtomicU64,
     removed: AtomicBool,
     ejected: AtomicBool,
+    /// A request was broken off since somebody last asked.
+    broken: AtomicBool,
     /// The port at which the connect failed that caused the ejection.
     failed_port: AtomicU16,
     /// Idle connections in the pools of all threads.
@@ -60,6 +62,7 @@ impl Target {
             errors: AtomicU64::new(0),
             removed: AtomicBool::new(false),
             ejected: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
             failed_port: AtomicU16::new(0),
             pooled: AtomicUsize::new(0),
             epoch: AtomicU64::new(0),
@@ -100,6 +103,16 @@ impl Target {
     pub(crate) fn eject(&self, port: u16) -> bool {
         self.failed_port.store(port, Release);
         !self.ejected.swap(true, AcqRel)
+    }
+
+    /// It broke off a request: its process may be on its way out.
+    pub(crate) fn break_off(&self) {
+        self.broken.store(true, Release);
+    }
+
+    /// Whether it broke off a request since the last call.
+    pub(crate) fn take_broken(&self) -> bool {
+        self.broken.swap(false, AcqRel)
     }
 
     pub(crate) fn readmit(&self) {

@@ -2,7 +2,8 @@
 //!
 //! Each second the names behind idle connections are resolved again, so that a
 //! connection to an address that changed hands is not used. An ejected target
-//! is tried by name until it accepts a connection. Test: `tests/gateway/upstream.rs`.
+//! is tried by name until it accepts a connection, and for a moment not even that
+//! when it broke off requests: a dying process accepts to the last. Test: `tests/gateway/upstream.rs`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use crate::routing::target::Target;
 const RESOLVE_EVERY: Duration = Duration::from_secs(1);
 const FIRST_RECHECK: Duration = Duration::from_millis(50);
 const LAST_RECHECK: Duration = Duration::from_secs(1);
+/// Longer than a killed process takes to close some hundred connections.
+const AFTER_BREAK: Duration = Duration::from_millis(500);
 
 /// Runs until it is dropped.
 pub(crate) async fn watch(table: Arc<Table>, names: Arc<Names>, connect_limit: Duration) {
@@ -77,6 +80,10 @@ async fn recheck(target: &Target, names: &Names, connect_limit: Duration) {
     let mut pause = FIRST_RECHECK;
     loop {
         sleep(pause).await;
+        if target.take_broken() {
+            pause = AFTER_BREAK;
+            continue;
+        }
         let port = target.failed_port();
         let attempt = connect(names, target, port, connect_limit).await;
         if attempt.is_ok() || target.is_removed() {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -44,8 +46,8 @@ async fn with_two_dead_targets_it_ends_after_one_retry() {
     assert_eq!(targets.map(|target| target.errors).sum::<u64>(), 2);
 }
 
-/// A server that answers the first request of each connection, and then does
-/// with the next what `then` says.
+/// A server that answers the first request of each connection, unless `then` says
+/// otherwise, and then does with the next what `then` says.
 struct Fickle {
     host: String,
     requests: Arc<AtomicU64>,
@@ -58,6 +60,8 @@ enum Then {
     CloseAtOnce,
     /// Reads the next request and closes without an answer.
     SwallowTheNext,
+    /// Reads the first request already and closes without an answer.
+    SwallowTheFirst,
 }
 
 impl Fickle {
@@ -87,6 +91,9 @@ async fn converse(mut stream: TcpStream, then: Then, requests: Arc<AtomicU64>) {
         return;
     }
     requests.fetch_add(1, SeqCst);
+    if matches!(then, Then::SwallowTheFirst) {
+        return;
+    }
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
     if stream.write_all(answer).await.is_err() {
         return;
@@ -134,4 +141,33 @@ async fn a_post_that_an_idle_connection_swallowed_is_never_made_again() {
         assert_eq!(client.post("/", body).await.expect("two").status, 502);
         assert_eq!(fickle.requests.load(SeqCst), 2);
     }
+}
+
+/// A killed process accepts connections for a moment after its first ones broke.
+#[tokio::test]
+async fn a_target_that_broke_off_a_request_is_left_out_for_a_while() {
+    let mut rig = Rig::start();
+    let dying = Fickle::start(Then::SwallowTheFirst).await;
+    let replica = Replica::start().await;
+    rig.route(&[dying.host.clone(), replica.host()]).await;
+    let mut client = Client::connect(rig.http()).await;
+    // Until the dying one is chosen.
+    while client.post("/echo", "one").await.expect("an answer").status == 200 {}
+    assert_eq!(dying.requests.load(SeqCst), 1);
+    let broke = Instant::now();
+    let mut answered = 0;
+    while broke.elapsed() < Duration::from_millis(400) {
+        let got = client.post("/echo", "two").await.expect("an answer");
+        assert_eq!(got.status, 200, "after {:?}", broke.elapsed());
+        answered += 1;
+    }
+    assert!(answered >= 10, "{answered}");
+    // It accepts connections, so it gets another chance.
+    while client.post("/echo", "three").await.expect("one").status == 200 {
+        assert!(
+            broke.elapsed() < Duration::from_secs(20),
+            "never used again"
+        );
+    }
+    assert_eq!(dying.requests.load(SeqCst), 2);
 }
