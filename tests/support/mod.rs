@@ -9,8 +9,10 @@
 )]
 
 pub mod client;
+pub mod http;
 pub mod probe;
 pub mod shim;
+pub mod shop;
 
 use std::collections::BTreeMap;
 use std::fs;
