@@ -108,6 +108,10 @@ if [ "$command_name" = test-tools ]; then
     have cc || packages="$packages gcc libc6-dev"
     have git || packages="$packages git"
     have curl || packages="$packages curl"
+    # Any Docker Compose will do for the tests; they take COMPOSE=FILE too.
+    if [ -z "${COMPOSE:-}" ] && ! docker compose version >/dev/null 2>&1 && ! have docker-compose; then
+        packages="$packages docker-compose"
+    fi
 fi
 engine=running
 if [ "$command_name" != install ] && ! engine_answers; then

@@ -9,6 +9,7 @@
 )]
 
 pub mod client;
+pub mod compose;
 pub mod http;
 pub mod probe;
 pub mod shim;
