@@ -92,3 +92,36 @@ fn what_changes_nothing_makes_no_call_that_could() {
     took.sort();
     assert!(took[10] < LIMIT, "{took:?}");
 }
+
+/// Such commands are due at each deploy; whoever only looks cannot know the image.
+#[test]
+#[ignore = "engine"]
+fn a_prepare_command_without_inputs_runs_at_each_deploy_and_at_no_look() {
+    let file = file(free_port()).replace(", inputs: [stack.yaml]", "");
+    let stack = TestStack::new(&file);
+    let prepared = stack.path().join("app/prepared");
+    let look = || {
+        for command in [
+            &["plan"][..],
+            &["status"],
+            &["config"],
+            &["capacity"],
+            &["deploy", "--dry-run"],
+        ] {
+            stack.ok(command);
+            assert!(!prepared.exists(), "{command:?} ran the prepare command");
+        }
+    };
+    look();
+    assert_eq!(stack.images(), Vec::<String>::new());
+
+    stack.ok(&["deploy"]);
+    let before = (stack.containers(), stack.images());
+    for _ in 0..2 {
+        std::fs::remove_file(&prepared).expect("the deploy ran the prepare command");
+        look();
+        let again = stack.ok(&["deploy"]);
+        assert!(again.stderr.contains("nothing to do"), "{again}");
+        assert_eq!((stack.containers(), stack.images()), before, "{again}");
+    }
+}

@@ -139,7 +139,7 @@ impl Project {
 
     /// Runs the prepare commands that are due, and names the images they make.
     pub(super) async fn prepare(&mut self, emitter: &Emitter) -> Result<(), ProjectError> {
-        let mut ran = false;
+        let mut ran = BTreeSet::new();
         for (service, recipe) in &self.recipes {
             let Some(prepare) = &recipe.prepare else {
                 continue;
@@ -147,7 +147,7 @@ impl Project {
             if !self.in_scope(service) || !build::prepare::is_due(recipe, &self.cache)? {
                 continue;
             }
-            ran = true;
+            ran.insert(service.clone());
             let started = Instant::now();
             let commands: Vec<String> = prepare
                 .commands
@@ -177,10 +177,14 @@ impl Project {
                 elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
             });
         }
-        if ran {
-            self.name_images()?;
+        if ran.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        // Commands without inputs are due for ever; in this run they are done.
+        for (_, recipe) in self.recipes.iter_mut().filter(|it| ran.contains(it.0)) {
+            recipe.prepare = None;
+        }
+        self.name_images()
     }
 
     /// Names images as if no prepare command were due (`--no-prepare`).

@@ -222,6 +222,19 @@ impl TestStack {
         left
     }
 
+    /// Tags of images that were built for the stack.
+    pub fn images(&self) -> Vec<String> {
+        let reference = [("reference".to_owned(), vec![format!("{}-*", self.name)])].into();
+        let options = ListImagesOptionsBuilder::default()
+            .filters(&reference)
+            .build();
+        let found = block_on(async { docker().list_images(Some(options)).await });
+        let images = found.expect("the engine answers").into_iter();
+        let mut tags: Vec<String> = images.flat_map(|one| one.repo_tags).collect();
+        tags.sort();
+        tags
+    }
+
     fn filter(&self) -> std::collections::HashMap<String, Vec<String>> {
         [(
             "label".to_owned(),
