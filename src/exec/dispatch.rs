@@ -75,7 +75,9 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         Some((id, error)) => Some(report_failure(backend, job, emitter, id, error).await),
         None => None,
     };
-    if left > 0 {
+    // Who lost the lock changes nothing any more, not even back: another run may have
+    // finished what this one began, and be serving with it.
+    if left > 0 && job.lock.held() {
         recover::take_back(backend, job, &runner.fleet, emitter, &progress.succeeded).await;
     }
     runner.fleet.close().await;

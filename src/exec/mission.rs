@@ -169,6 +169,10 @@ async fn under_lock<B: Backend>(
     };
     let mut ledger = Ledger::new(backend, mission, emitter);
     let end = drive.to(mission.query, mission.plan, &mut ledger).await?;
+    // The records are those of the run that holds the lock now.
+    if !lock.held() {
+        return Err(BackendError::LockLost);
+    }
     Ok(match end {
         End::Done { steps: 0, .. } => Verdict::Done {
             release: None,

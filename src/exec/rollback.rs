@@ -49,7 +49,11 @@ pub(super) async fn after<B: Backend>(
         to,
         reason: failure.message.clone(),
     });
-    Ok(match back(drive, &stable, ledger).await {
+    let went = back(drive, &stable, ledger).await;
+    if !drive.lock.held() {
+        return Err(BackendError::LockLost);
+    }
+    Ok(match went {
         Ok(()) => {
             ledger.close(Outcome::RolledBack, &failure.message).await;
             Verdict::RolledBack { failure, to }

@@ -313,7 +313,8 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn new(arguments: &[&str], output: &Output, took: Duration) -> Self {
+    /// What is known of a process that ended.
+    pub fn new(arguments: &[&str], output: &Output, took: Duration) -> Self {
         Self {
             arguments: arguments.join(" "),
             code: output.status.code().unwrap_or(-1),

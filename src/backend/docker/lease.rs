@@ -195,6 +195,7 @@ async fn beat(stream: Hijacked, alive: Alive) {
     let (mut output, mut input) = tokio::io::split(stream);
     let mut ticks = tokio::time::interval(BEAT);
     let mut buffer = [0_u8; 64];
+    let mut last = Instant::now();
     loop {
         let lives = tokio::select! {
             _ = ticks.tick() => {
@@ -207,7 +208,11 @@ async fn beat(stream: Hijacked, alive: Alive) {
             // It says nothing; an end means that its container ended.
             read = output.read(&mut buffer) => matches!(read, Ok(count) if count > 0),
         };
-        set(&alive, lives.then(Instant::now));
+        // A holder that wakes after being stopped can still write once before it hears
+        // of the end: what was lost stays lost.
+        let lives = lives && last.elapsed() < SILENCE;
+        last = Instant::now();
+        set(&alive, lives.then_some(last));
         if !lives {
             return;
         }
