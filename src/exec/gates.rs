@@ -20,6 +20,8 @@ use crate::state::observed::InstanceState;
 const SETTLE: Duration = Duration::from_millis(200);
 /// After so many deaths a restart policy is taken for a crash loop.
 const DEATHS: u32 = 3;
+/// Exit code of a program that was ended by SIGKILL, as the kernel does for want of memory.
+const KILLED: i64 = 137;
 /// A gate without a deadline of its own.
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -143,12 +145,15 @@ impl<B: Backend> Gatekeeper<'_, B> {
         patience: Patience,
     ) -> StepError {
         let mut deaths = 0;
+        // The engine may say so after it said that the container died.
+        let mut out_of_memory = false;
         loop {
             let state = self.next(&mut changes).await.state;
             let InstanceState::Exited { code, oom } = state else {
                 continue;
             };
             deaths += 1;
+            out_of_memory |= oom;
             let restarts = match self.backend.state(self.container).await {
                 Ok(now) => matches!(
                     now.state,
@@ -161,6 +166,13 @@ impl<B: Backend> Gatekeeper<'_, B> {
                 continue;
             }
             if !restarts || deaths >= patience.deaths {
+                if code == KILLED && !out_of_memory {
+                    sleep(SETTLE).await;
+                    let now = self.backend.state(self.container).await;
+                    out_of_memory = now.is_ok_and(|now| {
+                        matches!(now.state, InstanceState::Exited { oom: true, .. })
+                    });
+                }
                 let times = if deaths == 1 {
                     "once".to_owned()
                 } else {
@@ -169,7 +181,7 @@ impl<B: Backend> Gatekeeper<'_, B> {
                 return StepError::Exited {
                     container: self.container.to_owned(),
                     code,
-                    oom,
+                    oom: out_of_memory,
                     times,
                 };
             }
