@@ -171,7 +171,11 @@ async fn under_lock<B: Backend>(
     let end = drive.to(mission.query, mission.plan, &mut ledger).await?;
     // The records are those of the run that holds the lock now.
     if !lock.held() {
-        return Err(BackendError::LockLost);
+        return match end {
+            // An engine that went away took the lock with it: that is what happened.
+            End::Failed(failure) if drive.engine_is_gone().await => Ok(Verdict::Failed(failure)),
+            _ => Err(BackendError::LockLost),
+        };
     }
     Ok(match end {
         End::Done { steps: 0, .. } => Verdict::Done {
@@ -306,6 +310,12 @@ impl<B: Backend> Drive<'_, B> {
                 Ended::TimedOut { left } => return Ok(End::TimedOut { left }),
             }
         }
+    }
+
+    /// Whether the engine cannot be reached at this moment.
+    pub(super) async fn engine_is_gone(&self) -> bool {
+        let look = self.backend.observe(self.mission.query).await;
+        matches!(look, Err(BackendError::Unreachable { .. }))
     }
 
     fn announce(&self, plan: &Plan, first: bool) {

@@ -51,7 +51,11 @@ pub(super) async fn after<B: Backend>(
     });
     let went = back(drive, &stable, ledger).await;
     if !drive.lock.held() {
-        return Err(BackendError::LockLost);
+        return if drive.engine_is_gone().await {
+            Ok(Verdict::Failed(failure))
+        } else {
+            Err(BackendError::LockLost)
+        };
     }
     Ok(match went {
         Ok(()) => {
