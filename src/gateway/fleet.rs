@@ -337,6 +337,7 @@ fn config(lock: u64, state: &State) -> protocol::Config {
         path: route.path.clone(),
         service: route.service.clone(),
         port: route.port,
+        group: None,
     };
     let listener = |(id, (http, routes)): (&String, &(bool, Vec<Route>))| protocol::Listener {
         id: id.clone(),
@@ -345,6 +346,8 @@ fn config(lock: u64, state: &State) -> protocol::Config {
         } else {
             protocol::Protocol::Tcp
         },
+        port: None,
+        bind: None,
         routes: routes.iter().map(route).collect(),
     };
     // A routed service without a replica is known too: its requests are answered
@@ -360,6 +363,7 @@ fn config(lock: u64, state: &State) -> protocol::Config {
             id: alias.clone(),
             host: alias.clone(),
             weight: 1,
+            group: None,
         };
         let targets = state
             .targets
@@ -368,7 +372,11 @@ fn config(lock: u64, state: &State) -> protocol::Config {
             .flatten()
             .map(target)
             .collect();
-        (name.clone(), protocol::Service { targets })
+        let service = protocol::Service {
+            targets,
+            ..protocol::Service::default()
+        };
+        (name.clone(), service)
     };
     protocol::Config {
         version: 1,

@@ -254,6 +254,13 @@ pub struct Listener {
     pub id: String,
     /// What is spoken on it.
     pub protocol: Protocol,
+    /// The port inside the container; none: the gateway chooses one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// A name whose address the listener is bound to, for requests from inside
+    /// one network; none: every address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bind: Option<String>,
     /// The most specific one wins: a named host before any host, then the
     /// longest path. A TCP listener takes the first.
     #[serde(default)]
@@ -283,6 +290,9 @@ pub struct Route {
     pub service: String,
     /// The port of the targets.
     pub port: u16,
+    /// Leads to this group of the service alone, whatever the weights: a preview.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// A service: the replicas that may get requests.
@@ -291,6 +301,46 @@ pub struct Service {
     /// Its replicas.
     #[serde(default)]
     pub targets: Vec<Target>,
+    /// How requests are shared between groups of replicas; none: all are alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
+    /// How a replica is asked whether it still serves; none: it is not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// How long a response's head may take to begin; none: without limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response_timeout_ms: Option<u64>,
+}
+
+/// The share of each group of a service's targets, and who chooses otherwise.
+///
+/// A group without a target that can be reached gets nothing, whatever its weight.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// By group; a group that is not named gets nothing.
+    pub weights: BTreeMap<String, u32>,
+    /// The header whose value names the group that a request is led to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The cookie that keeps a client with the group it was led to first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<String>,
+}
+
+/// Active health checks: how every target of a service is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The port that is asked.
+    pub port: u16,
+    /// The path that must answer 2xx; none: a TCP connection is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<String>,
+    /// From one question to the next.
+    pub interval_ms: u64,
+    /// So many good answers in a row bring a target back.
+    pub rise: u32,
+    /// So many bad ones in a row take it out.
+    pub fall: u32,
 }
 
 /// One replica.
@@ -303,6 +353,9 @@ pub struct Target {
     /// Its share of the requests, relative to the others; 0: none.
     #[serde(default = "one")]
     pub weight: u32,
+    /// The replicas of one revision, in a [`Split`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// What went through a gateway: the answer to `stats`, and its stats file.
@@ -335,6 +388,20 @@ pub struct ServiceStats {
     pub latency_ms: Option<Latency>,
     /// By target id.
     pub targets: BTreeMap<String, TargetStats>,
+    /// By group, since the group got its first target.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub groups: BTreeMap<String, GroupStats>,
+}
+
+/// What went through to the replicas of one revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GroupStats {
+    /// Requests since the group got its first target.
+    pub requests: u64,
+    /// Answers of 500 and above, failed connects and broken exchanges included.
+    pub errors_5xx: u64,
+    /// Over the last 60 s; none without a request in that time.
+    pub latency_ms: Option<Latency>,
 }
 
 /// From a request's arrival to the head of its response, in milliseconds.
@@ -359,6 +426,9 @@ pub struct TargetStats {
     pub errors: u64,
     /// Left out for now, because a connect failed.
     pub ejected: bool,
+    /// What the active health checks say; none: it is not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<bool>,
 }
 
 fn root() -> String {

@@ -373,6 +373,8 @@ impl World {
                 } else {
                     protocol::Protocol::Tcp
                 },
+                port: None,
+                bind: None,
                 routes: port
                     .routes
                     .iter()
@@ -381,6 +383,7 @@ impl World {
                         path: route.path.clone(),
                         service: route.service.clone(),
                         port: route.port,
+                        group: None,
                     })
                     .collect(),
             })
@@ -394,6 +397,7 @@ impl World {
             id: alias.to_owned(),
             host: alias.to_owned(),
             weight: 1,
+            group: None,
         };
         let targets = &mut self
             .config(stack)?

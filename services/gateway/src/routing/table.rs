@@ -195,6 +195,7 @@ impl Table {
                             requests: target.requests(),
                             errors: target.errors(),
                             ejected: target.is_ejected(),
+                            healthy: None,
                         };
                         (target.id.clone(), counts)
                     })
@@ -206,6 +207,7 @@ impl Table {
                     rps: service.meter.rps(),
                     latency_ms: service.meter.latency(),
                     targets,
+                    groups: BTreeMap::new(),
                 };
                 (name.clone(), counts)
             })

@@ -1,6 +1,8 @@
 //! Every line as it goes over the wire. A change here breaks the peers of other
 //! versions: add fields, never rename them.
 
+use std::collections::BTreeMap;
+
 use insta::assert_snapshot;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,11 +46,14 @@ fn config() -> Config {
         listeners: vec![Listener {
             id: "127.0.0.1:8000/tcp".to_owned(),
             protocol: Protocol::Http,
+            port: None,
+            bind: None,
             routes: vec![Route {
                 host: Some("shop.local".to_owned()),
                 path: "/api".to_owned(),
                 service: "order".to_owned(),
                 port: 8000,
+                group: None,
             }],
         }],
         services: [(
@@ -58,7 +63,9 @@ fn config() -> Config {
                     id: "i-3f9a".to_owned(),
                     host: "i-3f9a".to_owned(),
                     weight: 1,
+                    group: None,
                 }],
+                ..Service::default()
             },
         )]
         .into(),
@@ -192,9 +199,11 @@ fn statistics() {
                 requests: 120,
                 errors: 1,
                 ejected: false,
+                healthy: None,
             },
         )]
         .into(),
+        groups: BTreeMap::new(),
     };
     let stats = Stats {
         name: "gateway-1".to_owned(),
