@@ -349,7 +349,7 @@ fn revisions(observed: &ObservedState, containers: &BTreeSet<String>) -> BTreeMa
 fn proves(step: &Step) -> Option<String> {
     match &step.gate {
         Gate::Ready { container, .. } => Some(container.clone()),
-        Gate::None => None,
+        Gate::Verdict { .. } | Gate::None => None,
     }
 }
 

@@ -14,6 +14,7 @@ mod queue;
 mod recover;
 mod rollback;
 mod steps;
+mod verdict;
 
 pub use dispatch::run;
 pub use mission::MakePlan;
@@ -134,6 +135,14 @@ pub enum StepError {
         seconds: u64,
         /// Last observation.
         last: String,
+    },
+    /// A new revision did worse than is borne.
+    #[error("the new revision of {service} failed its verdict: {why}")]
+    Verdict {
+        /// Service.
+        service: String,
+        /// What was seen.
+        why: String,
     },
     /// The run was told to stop while it waited.
     #[error("stopped while waiting for {container}")]

@@ -109,7 +109,8 @@ async fn restore<B: Backend>(
         backend.apply(job.context, &start).await?;
     }
     if drained {
-        fleet.add_target(&old.service, &old.alias).await?;
+        let group = old.group();
+        fleet.add_target(&old.service, &old.alias, &group).await?;
     }
     Ok(())
 }

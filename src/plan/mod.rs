@@ -10,7 +10,8 @@
 //! * `draft`, `stage`: the plan in the making
 //! * `images`, `ground`: what services stand on
 //! * `gateway`, `doors`, `reach`, `listeners`, `keeper`: ports and routes
-//! * `service`, `replica`, `retire`, `rollout`: replicas that come, go, and change
+//! * `service`, `replica`, `retire`, `rollout`, `staged`: replicas that come, go, and
+//!   change, batch by batch or in stages
 //! * `leave`: what left the file
 //! * `deploy`, `restart`, `down`: the goals
 //! * [`report`], [`check`]: the words, and the proof that a plan is safe
@@ -42,6 +43,7 @@ mod rollout;
 mod scale;
 mod service;
 mod stage;
+mod staged;
 mod view;
 
 pub use input::Goal;

@@ -261,9 +261,11 @@ fn add_target(
     }
     let mut needs = vec![started];
     needs.extend(stage.gateways.ready());
+    needs.extend(stage.holds.get(&one.service.name));
     let action = Action::AddTarget {
         service: one.service.name.clone(),
         alias: alias.to_owned(),
+        group: one.revision.group(),
     };
     let at = (one.service.name.as_str(), slot);
     stage.draft.replica(at, action, cause, &needs)

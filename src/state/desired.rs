@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::spec::ContainerSpec;
 use super::spec::NetworkSpec;
 use super::spec::VolumeSpec;
+use super::strategy::Staged;
 
 /// Everything that should exist for one stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -223,6 +224,9 @@ pub struct Rollout {
     /// What follows when a replica fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// In stages that are judged; `None`: batch by batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Staged>,
 }
 
 /// What follows when a new replica fails.
@@ -255,6 +259,7 @@ impl Default for Rollout {
             delay_ms: 0,
             monitor_ms: 0,
             on_failure: OnFailure::default(),
+            staged: None,
         }
     }
 }

@@ -15,3 +15,4 @@ pub mod ports;
 pub mod records;
 pub mod resolve;
 pub mod spec;
+pub mod strategy;

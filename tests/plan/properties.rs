@@ -134,6 +134,8 @@ fn promises(sketch: &Sketch, observed: &ObservedState, plan: &Plan) -> BTreeMap<
             .iter()
             .any(|line| line.starts_with(&format!("+ {name}/")) && line.contains("stand in"));
         let batch = match service.rollout.parallelism {
+            // As many as a stage may need.
+            _ if service.rollout.staged.is_some() && routed => wanted,
             0 => wanted,
             some => usize::try_from(some).unwrap(),
         };

@@ -110,7 +110,10 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
     );
     let conditions = prop::sample::select(vec!["started", "healthy"]);
     let needs = prop::collection::vec((0..NAMES.len(), conditions), 0..2);
-    (looks, needs, prop::bool::weighted(0.2)).prop_map(|(looks, needs, secret)| {
+    let stages = prop::sample::select(vec!["canary 10 50", "canary 40 100", "blue-green"]);
+    let rollout = prop::option::weighted(0.4, stages);
+    let rest = (prop::bool::weighted(0.2), rollout);
+    (looks, needs, rest).prop_map(|(looks, needs, (secret, rollout))| {
         let (replicas, routed, parallelism, ready, checked, stop_first, single, cpu, limit) = looks;
         let mut volumes = BTreeMap::new();
         if single {
@@ -130,6 +133,7 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
             volumes,
             cpu,
             limit,
+            rollout: rollout.map(str::to_owned),
             secrets: if secret {
                 BTreeMap::from([("token".to_owned(), "abc".to_owned())])
             } else {

@@ -58,6 +58,7 @@ impl Apply for Memory {
                     | Action::PullImage { .. }
                     | Action::SetListeners { .. }
                     | Action::AddTarget { .. }
+                    | Action::SetSplit { .. }
                     | Action::RemoveTarget { .. }
                     | Action::RecordScale { .. }
             ) {

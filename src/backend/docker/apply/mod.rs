@@ -73,6 +73,7 @@ impl Docker {
             Action::BuildImage { .. }
             | Action::SetListeners { .. }
             | Action::AddTarget { .. }
+            | Action::SetSplit { .. }
             | Action::RemoveTarget { .. }
             | Action::RecordScale { .. } => Err(BackendError::Unsupported(name_of(action))),
         }
