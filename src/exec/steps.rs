@@ -32,7 +32,7 @@ use crate::state::observed::Role;
 const CALLS: usize = 8;
 /// Creations among them: fewer, so that a container starts while the next are made,
 /// and is not left waiting behind all of them.
-const CREATIONS: usize = 4;
+const CREATIONS: usize = 2;
 /// Stops in flight: each mostly waits for the container to end by itself.
 const STOPS: usize = 32;
 /// A gate that takes longer says what it waits for.

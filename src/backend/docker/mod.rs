@@ -28,6 +28,7 @@ mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 
 use tokio::sync::OnceCell;
 
@@ -62,6 +63,8 @@ struct Inner {
     classic_builder: bool,
     /// Filled by the first look.
     engine: OnceCell<Engine>,
+    /// Records as they were read or written last.
+    records: Mutex<Option<store::Known>>,
 }
 
 impl Docker {

@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use super::balance::Member;
 use super::service::Meter;
+use super::split;
+use super::split::Group;
+use super::split::Split;
 use super::target::Target;
 use crate::protocol::CONFIG_VERSION;
 use crate::protocol::Config;
@@ -35,12 +38,16 @@ pub(crate) struct Route {
     path: String,
     pub(crate) port: u16,
     pub(crate) service: Arc<Service>,
+    /// The only group it leads to.
+    pub(crate) group: Option<String>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) meter: Arc<Meter>,
     pub(crate) members: Vec<Member>,
+    pub(crate) groups: BTreeMap<String, Arc<Group>>,
+    pub(crate) split: Option<Split>,
 }
 
 impl Snapshot {
@@ -58,6 +65,8 @@ impl Snapshot {
                         .flat_map(|old| old.members.iter().map(|member| &member.target))
                         .chain(draining.iter().filter(|target| target.service == *name))
                 };
+                let none = BTreeMap::new();
+                let groups = split::groups(&service.targets, old.map_or(&none, |old| &old.groups));
                 let members = service
                     .targets
                     .iter()
@@ -69,10 +78,20 @@ impl Snapshot {
                                 Arc::new(Target::new(name, &target.id, &target.host))
                             }),
                         weight: target.weight,
+                        group: target
+                            .group
+                            .as_ref()
+                            .and_then(|name| groups.get(name).cloned()),
                     })
                     .collect();
                 let meter = old.map(|old| Arc::clone(&old.meter)).unwrap_or_default();
-                (name.clone(), Arc::new(Service { meter, members }))
+                let service = Service {
+                    meter,
+                    members,
+                    groups,
+                    split: service.split.as_ref().map(Split::new),
+                };
+                (name.clone(), Arc::new(service))
             })
             .collect();
         let listeners = config
@@ -88,6 +107,7 @@ impl Snapshot {
                             path: route.path.clone(),
                             port: route.port,
                             service: Arc::clone(services.get(&route.service)?),
+                            group: route.group.clone(),
                         })
                     })
                     .collect();

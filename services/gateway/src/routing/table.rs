@@ -18,6 +18,9 @@ use super::balance;
 use super::service::Meter;
 use super::snapshot::Route;
 use super::snapshot::Snapshot;
+use super::split::Choice;
+use super::split::Hints;
+use super::split::Silent;
 use super::target::Lease;
 use super::target::Target;
 use crate::protocol::Config;
@@ -57,6 +60,7 @@ impl Table {
         host: Option<&str>,
         path: &str,
         not: Option<&Target>,
+        hints: &dyn Hints,
     ) -> Result<Lease, Refusal> {
         let state = self.read();
         let route = state
@@ -65,7 +69,7 @@ impl Table {
             .get(listener)
             .filter(|listener| listener.protocol == Protocol::Http)
             .and_then(|listener| listener.route(host, path));
-        lease(route, not)
+        lease(route, not, hints)
     }
 
     /// A target for a TCP connection. `not` is one that just failed.
@@ -77,7 +81,7 @@ impl Table {
             .get(listener)
             .filter(|listener| listener.protocol == Protocol::Tcp)
             .and_then(|listener| listener.first_route());
-        lease(route, not)
+        lease(route, not, &Silent)
     }
 
     /// What to speak on a listener. Unknown ones get HTTP, which can say 404.
@@ -172,6 +176,9 @@ impl Table {
     pub(crate) fn tick(&self) {
         for service in self.read().snapshot.services.values() {
             service.meter.tick();
+            for group in service.groups.values() {
+                group.meter.tick();
+            }
         }
     }
 
@@ -207,7 +214,11 @@ impl Table {
                     rps: service.meter.rps(),
                     latency_ms: service.meter.latency(),
                     targets,
-                    groups: BTreeMap::new(),
+                    groups: service
+                        .groups
+                        .iter()
+                        .map(|(name, group)| (name.clone(), group.stats()))
+                        .collect(),
                 };
                 (name.clone(), counts)
             })
@@ -219,17 +230,26 @@ impl Table {
     }
 }
 
-fn lease(route: Option<&Route>, not: Option<&Target>) -> Result<Lease, Refusal> {
+fn lease(route: Option<&Route>, not: Option<&Target>, hints: &dyn Hints) -> Result<Lease, Refusal> {
     let route = route.ok_or(Refusal::NoRoute)?;
-    let meter = &route.service.meter;
-    match balance::pick(&route.service.members, not) {
-        Some(target) => Ok(Lease::new(
-            Arc::clone(target),
-            Arc::clone(meter),
-            route.port,
-        )),
-        None => Err(Refusal::NoTarget(Arc::clone(meter))),
-    }
+    let (meter, members) = (&route.service.meter, &route.service.members);
+    let free = |member| Choice {
+        member,
+        cookie: None,
+    };
+    let choice = match (&route.group, &route.service.split) {
+        (Some(group), _) => balance::pick(members, not, |one| one.is_of(group)).map(free),
+        (None, Some(split)) => split.choose(members, not, hints),
+        (None, None) => balance::pick(members, not, |_| true).map(free),
+    };
+    let Some(Choice { member, cookie }) = choice else {
+        return Err(Refusal::NoTarget(Arc::clone(meter)));
+    };
+    let target = Arc::clone(&member.target);
+    let mut lease =
+        Lease::new(target, Arc::clone(meter), route.port).of_group(member.group.clone());
+    lease.cookie = cookie;
+    Ok(lease)
 }
 
 #[cfg(test)]
@@ -256,7 +276,7 @@ mod tests {
     }
 
     fn take(table: &Table) -> Result<Lease, Refusal> {
-        table.take_http("l", None, "/", None)
+        table.take_http("l", None, "/", None, &Silent)
     }
 
     #[test]

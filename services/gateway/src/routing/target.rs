@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::service::Meter;
+use super::split::Group;
 
 /// A replica, shared by all threads and by successive configurations.
 #[derive(Debug)]
@@ -185,6 +186,10 @@ pub(crate) struct Lease {
     pub(crate) target: Arc<Target>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) port: u16,
+    /// The group of the target.
+    group: Option<Arc<Group>>,
+    /// Name and value of the cookie by which the client comes back to the group.
+    pub(crate) cookie: Option<(String, String)>,
 }
 
 impl Lease {
@@ -195,6 +200,36 @@ impl Lease {
             target,
             meter,
             port,
+            group: None,
+            cookie: None,
+        }
+    }
+
+    /// Counts for the group of its target from here on.
+    pub(crate) fn of_group(mut self, group: Option<Arc<Group>>) -> Self {
+        if let Some(group) = &group {
+            group.meter.count_request();
+        }
+        self.group = group;
+        self
+    }
+
+    /// The target could not be reached, or broke off.
+    pub(crate) fn count_error(&self) {
+        self.target.count_error();
+        if let Some(group) = &self.group {
+            group.meter.count_5xx();
+        }
+    }
+
+    /// The head of the response came after this time; `failed`: with 500 or above.
+    pub(crate) fn count_answer(&self, latency: Duration, failed: bool) {
+        let group = self.group.as_ref().map(|group| &group.meter);
+        for meter in [Some(&*self.meter), group].into_iter().flatten() {
+            meter.record(latency);
+            if failed {
+                meter.count_5xx();
+            }
         }
     }
 }

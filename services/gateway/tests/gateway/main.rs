@@ -12,6 +12,7 @@ mod protocol;
 mod restart;
 mod retry;
 mod shutdown;
+mod split;
 mod streaming;
 mod support;
 mod switch;
