@@ -110,7 +110,9 @@ async fn restore<B: Backend>(
     }
     if drained {
         let group = old.group();
-        fleet.add_target(&old.service, &old.alias, &group).await?;
+        fleet
+            .add_target(&old.service, &old.alias, &group, None)
+            .await?;
     }
     Ok(())
 }

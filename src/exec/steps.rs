@@ -223,7 +223,11 @@ impl<'a, B: Backend> Runner<'a, B> {
                 service,
                 alias,
                 group,
-            } => self.fleet.add_target(service, alias, group).await?,
+                check,
+            } => {
+                let check = check.as_ref();
+                self.fleet.add_target(service, alias, group, check).await?;
+            }
             Action::SetSplit { service, split, .. } => {
                 self.fleet.set_split(service, split.as_ref()).await?;
             }

@@ -17,6 +17,7 @@ use crate::backend::Apply;
 use crate::backend::Context;
 use crate::backend::Exec;
 use crate::plan::action::Action;
+use crate::state::desired::HealthCheck;
 use crate::state::desired::PublishedPort;
 use crate::state::desired::Route;
 use crate::state::names;
@@ -46,6 +47,7 @@ struct State {
     /// By service: the aliases of its targets, each with its group.
     targets: BTreeMap<String, BTreeMap<String, String>>,
     splits: BTreeMap<String, TrafficSplit>,
+    checks: BTreeMap<String, HealthCheck>,
 }
 
 #[derive(Default)]
@@ -114,6 +116,7 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
                 listeners: routes.listeners,
                 targets,
                 splits: routes.splits,
+                checks: routes.checks,
             }),
             prober: Mutex::new(None),
             probes: AtomicBool::new(false),
@@ -161,8 +164,12 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
         service: &str,
         alias: &str,
         group: &str,
+        check: Option<&HealthCheck>,
     ) -> Result<(), GatewayError> {
         let mut state = self.state.lock().await;
+        if let Some(check) = check {
+            state.checks.insert(service.to_owned(), check.clone());
+        }
         state
             .targets
             .entry(service.to_owned())
@@ -222,6 +229,7 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
                 if targets.is_empty() {
                     state.targets.remove(service);
                     state.splits.remove(service);
+                    state.checks.remove(service);
                 }
             }
             self.publish(&mut state).await?;
@@ -395,6 +403,17 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
     }
 }
 
+/// How every target of a service is asked: out within some seconds, back within two.
+fn health(check: &HealthCheck) -> protocol::Health {
+    protocol::Health {
+        port: check.port,
+        http: check.http.clone(),
+        interval_ms: 1000,
+        rise: 2,
+        fall: 3,
+    }
+}
+
 fn config(lock: u64, state: &State) -> protocol::Config {
     let route = |route: &Route| protocol::Route {
         host: route.host.clone(),
@@ -457,6 +476,7 @@ fn config(lock: u64, state: &State) -> protocol::Config {
         let service = protocol::Service {
             targets,
             split,
+            health: state.checks.get(name).map(health),
             ..protocol::Service::default()
         };
         (name.clone(), service)

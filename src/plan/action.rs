@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::capacity::report::CapacityReport;
+use crate::state::desired::HealthCheck;
 use crate::state::desired::PublishedPort;
 use crate::state::desired::ReadyGate;
 use crate::state::observed::Role;
@@ -197,6 +198,9 @@ pub enum Action {
         /// Its group, where shares are by revision.
         #[serde(default)]
         group: String,
+        /// How the gateways ask it whether it still serves.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        check: Option<HealthCheck>,
     },
     /// Share a service's requests between its revisions.
     SetSplit {

@@ -266,6 +266,7 @@ fn add_target(
         service: one.service.name.clone(),
         alias: alias.to_owned(),
         group: one.revision.group(),
+        check: one.service.ready.check(),
     };
     let at = (one.service.name.as_str(), slot);
     stage.draft.replica(at, action, cause, &needs)

@@ -184,6 +184,29 @@ pub enum ReadyGate {
     },
 }
 
+impl ReadyGate {
+    /// The same question, asked on while a replica serves.
+    pub fn check(&self) -> Option<HealthCheck> {
+        match self {
+            Self::Probe { port, http, .. } => Some(HealthCheck {
+                port: *port,
+                http: http.clone(),
+            }),
+            Self::Running | Self::Healthy { .. } | Self::Completed { .. } => None,
+        }
+    }
+}
+
+/// How the gateways ask a replica whether it still serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// Port inside the container.
+    pub port: u16,
+    /// HTTP path that must answer 2xx; `None` is a TCP connect.
+    #[serde(default)]
+    pub http: Option<String>,
+}
+
 /// Demand M of one replica, per resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::desired::HealthCheck;
 use super::history::Head;
 use super::names;
 use super::spec::LiveSpec;
@@ -250,6 +251,8 @@ pub struct RoutesSnapshot {
     pub listeners: BTreeMap<String, (bool, Vec<super::desired::Route>)>,
     /// Service to the aliases of its targets.
     pub targets: BTreeMap<String, BTreeSet<String>>,
+    /// Service to the question that its targets are asked.
+    pub checks: BTreeMap<String, HealthCheck>,
     /// Service to the shares of its revisions, where a rollout in stages is under way.
     pub splits: BTreeMap<String, TrafficSplit>,
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::desired::HealthCheck;
 use super::desired::Route;
 use super::history::Head;
 use super::observed::Performance;
@@ -74,6 +75,7 @@ struct Service {
     #[serde(default)]
     targets: Vec<Target>,
     split: Option<TrafficSplit>,
+    health: Option<HealthCheck>,
 }
 
 #[derive(Deserialize)]
@@ -115,6 +117,9 @@ fn parse_routes(bytes: &[u8]) -> Option<RoutesSnapshot> {
     for (name, one) in file.config.services {
         let ids = one.targets.into_iter().map(|target| target.id);
         found.targets.insert(name.clone(), ids.collect());
+        if let Some(check) = one.health {
+            found.checks.insert(name.clone(), check);
+        }
         if let Some(split) = one.split {
             found.splits.insert(name, split);
         }

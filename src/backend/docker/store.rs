@@ -195,15 +195,14 @@ impl Store for Docker {
         Box::pin(async move {
             // Taken out, so that a write that may have failed is followed by a look.
             let known = self.known().take().filter(|known| known.stack == stack);
-            let (holders, mut bundle) = match known {
-                Some(known) => (vec![known.holder], known.bundle),
-                None => {
-                    let holders = self.holders(stack).await?;
-                    // A volume of an older layout holds no records yet.
-                    let found = self.store_files(&holders).await?;
-                    let files = found.map(|(_, files)| files).unwrap_or_default();
-                    (holders, Bundle::newest(&files))
-                }
+            let (holders, mut bundle) = if let Some(known) = known {
+                (vec![known.holder], known.bundle)
+            } else {
+                let holders = self.holders(stack).await?;
+                // A volume of an older layout holds no records yet.
+                let found = self.store_files(&holders).await?;
+                let files = found.map(|(_, files)| files).unwrap_or_default();
+                (holders, Bundle::newest(&files))
             };
             bundle.generation += 1;
             let release = edit(&mut bundle.records)?;

@@ -34,16 +34,16 @@ impl Member {
 }
 
 /// One of the members that `may` be chosen; none when no such member may be used.
-/// Ejected members count only when there is no other: an attempt may fail, a refusal
-/// fails for certain.
+/// Ejected members, and those that fail their health checks, count only when there is no
+/// other: an attempt may fail, a refusal fails for certain.
 pub(crate) fn pick<'a>(
     members: &'a [Member],
     not: Option<&Target>,
     may: impl Fn(&Member) -> bool,
 ) -> Option<&'a Member> {
     let usable = |member: &&Member| member.is_usable(not) && may(member);
-    let well = |member: &&Member| usable(member) && !member.target.is_ejected();
-    two_choices(|| members.iter().filter(well))
+    let fit = |member: &&Member| usable(member) && member.target.is_fit();
+    two_choices(|| members.iter().filter(fit))
         .or_else(|| two_choices(|| members.iter().filter(usable)))
 }
 

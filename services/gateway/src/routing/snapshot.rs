@@ -15,6 +15,7 @@ use super::target::Target;
 use crate::protocol::CONFIG_VERSION;
 use crate::protocol::Config;
 use crate::protocol::Fault;
+use crate::protocol::Health;
 use crate::protocol::Protocol;
 
 /// The configuration in force. Replaced as a whole, never changed.
@@ -48,6 +49,7 @@ pub(crate) struct Service {
     pub(crate) members: Vec<Member>,
     pub(crate) groups: BTreeMap<String, Arc<Group>>,
     pub(crate) split: Option<Split>,
+    pub(crate) health: Option<Health>,
 }
 
 impl Snapshot {
@@ -90,6 +92,7 @@ impl Snapshot {
                     members,
                     groups,
                     split: service.split.as_ref().map(Split::new),
+                    health: service.health.clone(),
                 };
                 (name.clone(), Arc::new(service))
             })
@@ -192,6 +195,16 @@ pub(crate) fn validate(config: &Config) -> Result<(), Fault> {
         }
     }
     for (name, service) in &config.services {
+        if let Some(path) = service
+            .health
+            .as_ref()
+            .and_then(|check| check.http.as_ref())
+            && !path.starts_with('/')
+        {
+            return invalid(format!(
+                "service `{name}`: the path `{path}` of its health check does not start with `/`"
+            ));
+        }
         let mut ids = BTreeSet::new();
         for target in &service.targets {
             let id = &target.id;

@@ -113,17 +113,17 @@ impl Split {
     }
 
     fn by_weight<'a>(&self, members: &'a [Member], not: Option<&Target>) -> Option<&'a Member> {
-        let well = |group: &str| {
+        let fit = |group: &str| {
             members
                 .iter()
-                .any(|one| one.is_of(group) && one.is_usable(not) && !one.target.is_ejected())
+                .any(|one| one.is_of(group) && one.is_usable(not) && one.target.is_fit())
         };
         let able = |group: &str| {
             members
                 .iter()
                 .any(|one| one.is_of(group) && one.is_usable(not))
         };
-        let group = self.draw(well).or_else(|| self.draw(able))?;
+        let group = self.draw(fit).or_else(|| self.draw(able))?;
         balance::pick(members, not, |one| one.is_of(group))
     }
 

@@ -24,6 +24,7 @@ use super::split::Silent;
 use super::target::Lease;
 use super::target::Target;
 use crate::protocol::Config;
+use crate::protocol::Health;
 use crate::protocol::Protocol;
 use crate::protocol::ServiceStats;
 use crate::protocol::TargetStats;
@@ -34,6 +35,8 @@ pub(crate) struct Table {
     state: RwLock<State>,
     /// Told when a target was left out.
     pub(crate) ejections: Notify,
+    /// Told when another configuration is in force.
+    pub(crate) switched: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -113,7 +116,30 @@ impl Table {
         state
             .draining
             .retain(|target| target.is_removed() && target.in_flight() > 0);
+        self.switched.notify_waiters();
         removed
+    }
+
+    /// Takes up the configuration of an earlier life. Nobody has looked at its targets
+    /// since, so those that are asked get requests once they have answered.
+    pub(crate) fn restore(&self, config: Config) {
+        self.replace(config);
+        for (target, _) in self.checked() {
+            target.forget_health();
+        }
+    }
+
+    /// The targets in force that are asked for their health.
+    pub(crate) fn checked(&self) -> Vec<(Arc<Target>, Health)> {
+        let state = self.read();
+        let services = state.snapshot.services.values();
+        services
+            .filter_map(|service| Some((service, service.health.as_ref()?)))
+            .flat_map(|(service, health)| {
+                let members = service.members.iter();
+                members.map(|member| (Arc::clone(&member.target), health.clone()))
+            })
+            .collect()
     }
 
     /// The configuration in force.
@@ -160,11 +186,10 @@ impl Table {
                 .services
                 .get(&failed.service)
                 .is_some_and(|service| {
-                    service.members.iter().any(|member| {
-                        member.weight > 0
-                            && member.target.key != failed.key
-                            && !member.target.is_ejected()
-                    })
+                    service
+                        .members
+                        .iter()
+                        .any(|member| member.is_usable(Some(failed)) && member.target.is_fit())
                 })
         };
         if others && failed.eject(port) {
@@ -202,7 +227,7 @@ impl Table {
                             requests: target.requests(),
                             errors: target.errors(),
                             ejected: target.is_ejected(),
-                            healthy: None,
+                            healthy: service.health.as_ref().map(|_| target.is_well()),
                         };
                         (target.id.clone(), counts)
                     })

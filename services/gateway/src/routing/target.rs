@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU16;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
@@ -25,6 +26,10 @@ use tokio::time::Instant;
 use super::service::Meter;
 use super::split::Group;
 
+const WELL: u8 = 0;
+const ILL: u8 = 1;
+const UNKNOWN: u8 = 2;
+
 /// A replica, shared by all threads and by successive configurations.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -38,6 +43,9 @@ pub(crate) struct Target {
     errors: AtomicU64,
     removed: AtomicBool,
     ejected: AtomicBool,
+    /// Whether its health checks let it get requests; one of [`WELL`], [`ILL`],
+    /// [`UNKNOWN`].
+    health: AtomicU8,
     /// A request was broken off since somebody last asked.
     broken: AtomicBool,
     /// The port at which the connect failed that caused the ejection.
@@ -63,6 +71,7 @@ impl Target {
             errors: AtomicU64::new(0),
             removed: AtomicBool::new(false),
             ejected: AtomicBool::new(false),
+            health: AtomicU8::new(WELL),
             broken: AtomicBool::new(false),
             failed_port: AtomicU16::new(0),
             pooled: AtomicUsize::new(0),
@@ -94,6 +103,30 @@ impl Target {
 
     pub(crate) fn is_ejected(&self) -> bool {
         self.ejected.load(Acquire)
+    }
+
+    /// Whether its health checks let it get requests.
+    pub(crate) fn is_well(&self) -> bool {
+        self.health.load(Acquire) == WELL
+    }
+
+    /// Whether a health check has said anything, or whoever added it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.health.load(Acquire) != UNKNOWN
+    }
+
+    pub(crate) fn set_well(&self, well: bool) {
+        self.health.store(if well { WELL } else { ILL }, Release);
+    }
+
+    /// Nobody has vouched for it yet.
+    pub(crate) fn forget_health(&self) {
+        self.health.store(UNKNOWN, Release);
+    }
+
+    /// Whether it should get requests rather than another.
+    pub(crate) fn is_fit(&self) -> bool {
+        self.is_well() && !self.is_ejected()
     }
 
     pub(crate) fn count_error(&self) {
