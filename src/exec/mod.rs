@@ -14,6 +14,7 @@ mod queue;
 mod recover;
 mod rollback;
 mod steps;
+mod task;
 
 pub use dispatch::run;
 pub use mission::MakePlan;
@@ -96,6 +97,8 @@ pub struct Failure {
     pub output: Vec<String>,
     /// Something was changed, images aside.
     pub changed: bool,
+    /// Services of which a hook or a replica was among it.
+    pub begun: BTreeSet<String>,
 }
 
 /// Why a step failed.
@@ -134,6 +137,16 @@ pub enum StepError {
         seconds: u64,
         /// Last observation.
         last: String,
+    },
+    /// A hook failed.
+    #[error("{hook} {how}")]
+    Hook {
+        /// Which one, with its command.
+        hook: String,
+        /// How it ended.
+        how: String,
+        /// What it said, secrets filtered.
+        output: Vec<String>,
     },
     /// The run was told to stop while it waited.
     #[error("stopped while waiting for {container}")]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::capacity::report::CapacityReport;
 use crate::state::desired::PublishedPort;
 use crate::state::desired::ReadyGate;
+use crate::state::hooks::Moment;
 use crate::state::observed::Role;
 use crate::state::spec::ContainerSpec;
 use crate::state::spec::LiveSpec;
@@ -136,6 +137,11 @@ pub enum Action {
         /// Engine names of networks it is attached to.
         networks: Vec<String>,
     },
+    /// Run a hook in a container of its own, and take that away again.
+    RunTask {
+        /// The hook.
+        task: TaskSpec,
+    },
     /// Attach a running container to a network.
     ConnectNetwork {
         /// Container name.
@@ -236,6 +242,17 @@ pub struct InstanceSpec {
     pub join: Option<String>,
     /// Labels that Docker Compose and shopctl need, complete.
     pub labels: BTreeMap<String, String>,
+}
+
+/// A hook to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Which one.
+    pub moment: Moment,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Its container.
+    pub instance: InstanceSpec,
 }
 
 /// A published port and where the gateway listens for it inside.

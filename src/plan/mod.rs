@@ -12,6 +12,7 @@
 //! * `gateway`, `doors`, `reach`, `listeners`, `keeper`: ports and routes
 //! * `service`, `replica`, `retire`, `rollout`: replicas that come, go, and change
 //! * `leave`: what left the file
+//! * `hooks`: commands that run once around a change
 //! * `deploy`, `restart`, `down`: the goals
 //! * [`report`], [`check`]: the words, and the proof that a plan is safe
 //!
@@ -25,6 +26,7 @@ mod down;
 mod draft;
 mod gateway;
 mod ground;
+mod hooks;
 mod images;
 pub mod input;
 mod keeper;

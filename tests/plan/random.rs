@@ -89,9 +89,19 @@ fn sketches() -> impl Strategy<Value = Sketch> {
             }
             sketch.services.insert(NAMES[index].to_owned(), service);
         }
+        // Where the first service has two, the stack has them as well.
+        let first = &sketch.services[NAMES[0]].hooks;
+        if first.len() > 1 {
+            sketch.hooks = Some((NAMES[0].to_owned(), first.clone()));
+        }
         settle(&mut sketch);
         sketch
     })
+}
+
+fn commands(hooks: BTreeMap<&str, &str>) -> BTreeMap<String, String> {
+    let own = |(hook, command): (&str, &str)| (hook.to_owned(), command.to_owned());
+    hooks.into_iter().map(own).collect()
 }
 
 type Needs = Vec<(usize, &'static str)>;
@@ -110,7 +120,14 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
     );
     let conditions = prop::sample::select(vec!["started", "healthy"]);
     let needs = prop::collection::vec((0..NAMES.len(), conditions), 0..2);
-    (looks, needs, prop::bool::weighted(0.2)).prop_map(|(looks, needs, secret)| {
+    let hooks = prop::collection::btree_map(
+        prop::sample::select(vec!["pre_deploy", "post_deploy", "on_rollback"]),
+        Just("/app migrate"),
+        0..3,
+    );
+    let hooks = prop::option::weighted(0.3, hooks);
+    let parts = (looks, needs, prop::bool::weighted(0.2), hooks);
+    parts.prop_map(|(looks, needs, secret, hooks)| {
         let (replicas, routed, parallelism, ready, checked, stop_first, single, cpu, limit) = looks;
         let mut volumes = BTreeMap::new();
         if single {
@@ -135,6 +152,7 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
             } else {
                 BTreeMap::new()
             },
+            hooks: hooks.map(commands).unwrap_or_default(),
             ..Service::default()
         };
         (service, needs)
@@ -227,6 +245,13 @@ fn settle(sketch: &mut Sketch) {
         service.restart_with.retain(|name| names.contains(name));
     }
     sketch.only.retain(|name| names.contains(name));
+    if sketch
+        .hooks
+        .as_ref()
+        .is_some_and(|(name, _)| !names.contains(name))
+    {
+        sketch.hooks = None;
+    }
 }
 
 fn blows() -> impl Strategy<Value = Blow> {

@@ -56,6 +56,7 @@ impl Apply for Memory {
                 action,
                 Action::BuildImage { .. }
                     | Action::PullImage { .. }
+                    | Action::RunTask { .. }
                     | Action::SetListeners { .. }
                     | Action::AddTarget { .. }
                     | Action::RemoveTarget { .. }
