@@ -83,7 +83,7 @@ impl<B: Backend> Gatekeeper<'_, B> {
                 }
             }
         };
-        match tokio::time::timeout(limit + Duration::from_secs(1), opened).await {
+        match tokio::time::timeout(limit + Duration::from_secs(1), Box::pin(opened)).await {
             Ok(Ok(())) => {}
             Ok(Err(StepError::Gateway(error))) => {
                 return Err(match error.timed_out() {

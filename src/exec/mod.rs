@@ -139,12 +139,10 @@ pub enum StepError {
         last: String,
     },
     /// A hook failed.
-    #[error("{hook} {how}")]
+    #[error("{ending}")]
     Hook {
-        /// Which one, with its command.
-        hook: String,
-        /// How it ended.
-        how: String,
+        /// Which one, its command, and how it ended.
+        ending: String,
         /// What it said, secrets filtered.
         output: Vec<String>,
     },

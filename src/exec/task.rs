@@ -70,8 +70,7 @@ pub(super) async fn run<B: Backend>(
         ),
     };
     Err(StepError::Hook {
-        hook: hook(step, task),
-        how: redact(&how, runner.job.secrets),
+        ending: format!("{} {how}", hook(step, task)),
         output: output.lines.into(),
     })
 }

@@ -69,10 +69,6 @@ fn is_zero(value: &u64) -> bool {
 }
 
 /// What is done.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a plan holds mostly creations, and few steps at all"
-)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "action")]
 pub enum Action {

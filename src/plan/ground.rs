@@ -71,7 +71,7 @@ impl Ground {
     fn seed(&mut self, view: &View<'_>, draft: &mut Draft) {
         let (desired, observed) = (view.input.desired, view.input.observed);
         let mut wanted = BTreeSet::new();
-        for one in view.services.iter() {
+        for one in &view.services {
             if one.creates() || hooks::lends(view, one) {
                 wanted.extend(file_sets(one));
             }

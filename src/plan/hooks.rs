@@ -61,13 +61,13 @@ fn renews(view: &View<'_>, one: &ServiceView<'_>) -> bool {
     let digest = &one.revision.digest;
     let instances = &view.input.observed.instances;
     let replicas = || instances.iter().filter(|found| found.role == Role::Service);
-    let has_it =
+    let runs =
         replicas().any(|found| found.service == one.service.name && found.revision == *digest);
     // One that was scaled to nothing has had it; after a `down` all begins anew.
-    let had_it = has_it || (replicas().next().is_some() && proved(view, one) == Some(digest));
+    let was_there = runs || (replicas().next().is_some() && proved(view, one) == Some(digest));
     one.in_scope
         && one.slots.values().any(|slot| match &slot.holder {
-            None => !had_it,
+            None => !was_there,
             Some((_, Verdict::ImageChanged)) => true,
             Some((found, Verdict::Changed(_) | Verdict::Dead)) => found.revision != *digest,
             Some(_) => false,

@@ -12,7 +12,7 @@ use crate::state::desired::ImageSource;
 /// Builds and pulls what the containers to be made need.
 pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
     let mut pulled = std::collections::BTreeSet::new();
-    for one in view.services.iter() {
+    for one in &view.services {
         let lends = hooks::lends(view, one);
         if !one.in_scope && !lends {
             continue;
