@@ -12,6 +12,7 @@ use shopctl::backend::Holder;
 use shopctl::backend::Observe as _;
 use shopctl::backend::Pending;
 use shopctl::backend::Query;
+use shopctl::backend::memory::Behaviour;
 use shopctl::backend::memory::Fault;
 use shopctl::backend::memory::Memory;
 use shopctl::backend::memory::World;
@@ -25,6 +26,7 @@ use shopctl::exec::carry_out;
 use shopctl::plan::Learned;
 use shopctl::plan::Options;
 use shopctl::plan::PlanInput;
+use shopctl::plan::action::Action;
 use shopctl::state::desired::Condition;
 use shopctl::state::desired::Dependency;
 use shopctl::state::desired::DesiredState;
@@ -35,6 +37,8 @@ use shopctl::state::desired::ReadyGate;
 use shopctl::state::desired::Route;
 use shopctl::state::desired::ServiceSpec;
 use shopctl::state::history::Release;
+use shopctl::state::hooks::Hook;
+use shopctl::state::hooks::Hooks;
 use shopctl::state::observed::ImageInfo;
 use shopctl::state::spec::Endpoint;
 use shopctl::state::spec::NetworkMode;
@@ -382,5 +386,165 @@ async fn a_stopped_run_is_not_done() {
         let (finished, _) = deploy(&memory, &desired).await;
         assert!(matches!(finished, Verdict::Done { .. }), "{finished:?}");
         assert_eq!(steps_left(&memory, &desired).await, 0);
+    }
+}
+
+/// The stack with hooks on `order`.
+fn hooked(version: &str, hooks: Hooks) -> DesiredState {
+    let mut desired = desired(version);
+    if let Some(order) = desired.services.get_mut("order") {
+        order.hooks = hooks;
+    }
+    desired
+}
+
+fn hook(word: &str) -> Hook {
+    Hook {
+        command: vec!["/app".into(), word.into()],
+        timeout_ms: 5000,
+        ..Hook::default()
+    }
+}
+
+fn migrates() -> Hooks {
+    Hooks {
+        pre_deploy: Some(hook("migrate")),
+        post_deploy: Some(hook("warm")),
+        on_rollback: Some(hook("undo")),
+    }
+}
+
+fn names(memory: &Memory) -> Vec<String> {
+    memory.world().containers.keys().cloned().collect()
+}
+
+/// The hooks that were started in a run, in order.
+fn started_hooks(events: &[Event]) -> Vec<&str> {
+    let starts = events.iter().filter_map(|event| match &event.kind {
+        EventKind::StepStarted { what, .. } => what.strip_prefix("run "),
+        _ => None,
+    });
+    starts.filter_map(|what| what.split(' ').next()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_run_once_for_a_revision_and_leave_nothing() {
+    let memory = world();
+    let (first, events) = deploy(&memory, &hooked("1", migrates())).await;
+    assert!(matches!(first, Verdict::Done { .. }), "{first:?}");
+    assert_eq!(started_hooks(&events), ["pre_deploy", "post_deploy"]);
+    assert_eq!(steps_left(&memory, &hooked("1", migrates())).await, 0);
+    assert!(names(&memory).iter().all(|name| !name.contains("deploy")));
+    // Another command is no other revision.
+    assert_eq!(steps_left(&memory, &hooked("1", Hooks::default())).await, 0);
+    let (second, events) = deploy(&memory, &hooked("2", migrates())).await;
+    assert!(matches!(second, Verdict::Done { .. }), "{second:?}");
+    assert_eq!(started_hooks(&events), ["pre_deploy", "post_deploy"]);
+}
+
+/// `goods` changed already, `order` was not touched: the stack goes back.
+#[tokio::test(start_paused = true)]
+async fn a_failing_pre_deploy_touches_no_replica_and_takes_the_change_back() {
+    for behaviour in [Behaviour::Exits(3), Behaviour::Ready] {
+        let memory = world();
+        let mut first = hooked("1", migrates());
+        deploy(&memory, &first).await;
+        let before = names(&memory);
+        memory
+            .world()
+            .behaviours
+            .insert("shop-order-pre-deploy".into(), behaviour);
+        let journal = memory.world().journal.len();
+        let mut next = hooked("2", migrates());
+        if let Some(goods) = next.services.get_mut("goods") {
+            goods.container.command = Some(vec!["new".into()]);
+        }
+        let (verdict, events) = deploy(&memory, &next).await;
+        let Verdict::RolledBack { failure, to: 1 } = verdict else {
+            panic!("{verdict:?}");
+        };
+        let how = match behaviour {
+            Behaviour::Exits(_) => "pre_deploy of order (/app migrate) ended with exit code 3",
+            _ => "pre_deploy of order (/app migrate) was killed: it had not ended after 5 s",
+        };
+        assert_eq!(failure.message, how);
+        assert_eq!(started_hooks(&events), ["pre_deploy", "on_rollback"]);
+        assert_eq!(names(&memory), before);
+        let about_order = |action: &Action| match action {
+            Action::StopContainer { container, .. } | Action::RemoveContainer { container } => {
+                container.starts_with("shop-order-") && before.contains(container)
+            }
+            Action::CreateInstance { instance } => instance.service == "order" && instance.slot > 0,
+            _ => false,
+        };
+        let touched = memory.world().journal[journal..].iter().any(about_order);
+        assert!(!touched, "{behaviour:?}");
+        memory.world().behaviours.clear();
+        first.services.clone_from(&next.services);
+        let (mended, _) = deploy(&memory, &first).await;
+        assert!(matches!(mended, Verdict::Done { .. }), "{mended:?}");
+        assert_eq!(steps_left(&memory, &first).await, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_post_deploy_fails_the_change_and_a_failing_way_back_is_told() {
+    let memory = world();
+    deploy(&memory, &hooked("1", migrates())).await;
+    let before = names(&memory);
+    let fails = |memory: &Memory, hook: &str| {
+        let mut world = memory.world();
+        world.behaviours.insert(hook.into(), Behaviour::Exits(1));
+    };
+    fails(&memory, "shop-order-post-deploy");
+    let (verdict, events) = deploy(&memory, &hooked("2", migrates())).await;
+    assert!(
+        matches!(verdict, Verdict::RolledBack { to: 1, .. }),
+        "{verdict:?}"
+    );
+    let ran = ["pre_deploy", "post_deploy", "on_rollback"];
+    assert_eq!(started_hooks(&events), ran);
+    assert_eq!(names(&memory), before);
+    fails(&memory, "shop-order-on-rollback");
+    let (verdict, _) = deploy(&memory, &hooked("2", migrates())).await;
+    assert!(
+        matches!(&verdict, Verdict::Stranded { to: 1, why, .. } if why.contains("on_rollback of order")),
+        "{verdict:?}"
+    );
+    assert_eq!(names(&memory), before);
+    assert_eq!(memory.world().answering("shop", "order"), 2);
+}
+
+/// Cut at each call, the next deploy converges, and the hooks have run by then.
+#[tokio::test(start_paused = true)]
+async fn a_run_with_hooks_that_is_cut_anywhere_is_finished_by_the_next() {
+    let whole = world();
+    deploy(&whole, &hooked("1", migrates())).await;
+    let before = whole.world().faults.calls;
+    deploy(&whole, &hooked("2", migrates())).await;
+    let calls = whole.world().faults.calls - before;
+    for call in 1..=calls {
+        let memory = world();
+        deploy(&memory, &hooked("1", migrates())).await;
+        let started = memory.world().faults.calls;
+        memory.world().faults.crash_after = Some(started + call);
+        let (cut, first) = deploy(&memory, &hooked("2", migrates())).await;
+        memory.world().faults.crash_after = None;
+        let (mended, second) = deploy(&memory, &hooked("2", migrates())).await;
+        assert!(
+            matches!(mended, Verdict::Done { .. }),
+            "cut after call {call}: {mended:?}"
+        );
+        assert_eq!(steps_left(&memory, &hooked("2", migrates())).await, 0);
+        assert!(names(&memory).iter().all(|name| !name.contains("deploy")));
+        let finished = |hook: &str| {
+            let mut all = first.iter().chain(&second);
+            all.any(|event| {
+                matches!(&event.kind, EventKind::StepFinished { what, .. } if what.starts_with(hook))
+            })
+        };
+        for hook in ["run pre_deploy", "run post_deploy"] {
+            assert!(finished(hook), "cut after call {call}: {hook}: {cut:?}");
+        }
     }
 }

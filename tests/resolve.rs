@@ -413,3 +413,23 @@ services:
 ";
     assert_eq!(desired(text), desired(text));
 }
+
+#[test]
+fn hooks_of_a_service_and_of_the_stack() {
+    let desired = desired(
+        "
+services:
+  order:
+    image: order:1
+    x-shop:
+      hooks:
+        pre_deploy: { command: /app migrate --all, timeout: 90s, environment: { STEP: 1, DEBUG: null } }
+        on_rollback: { command: [/app, undo] }
+x-shop:
+  hooks:
+    service: order
+    post_deploy: { command: [/app, tell, all of us] }
+",
+    );
+    insta::assert_yaml_snapshot!((&desired.services["order"].hooks, &desired.hooks));
+}

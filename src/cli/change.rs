@@ -362,6 +362,7 @@ fn exit_of(failure: &Failure) -> (Exit, &'static str) {
         StepError::Backend(BackendError::Unreachable { .. }) => {
             (Exit::Unreachable, "shopctl doctor")
         }
+        StepError::Hook { .. } => (Exit::Failed, "mend the hook, then: shopctl deploy"),
         StepError::Backend(BackendError::LockLost) => (Exit::Locked, "shopctl status"),
         StepError::Backend(BackendError::PortTaken { .. }) => (
             Exit::Failed,

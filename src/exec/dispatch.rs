@@ -20,6 +20,7 @@ use super::queue::Queue;
 use super::recover;
 use super::redact;
 use super::steps::Runner;
+use super::task;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::Change;
@@ -64,6 +65,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
                 error: error.into(),
                 output: Vec::new(),
                 changed: false,
+                begun: BTreeSet::new(),
             }));
         }
     };
@@ -78,11 +80,15 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     // Who lost the lock changes nothing any more, not even back: another run may have
     // finished what this one began, and be serving with it.
     if left > 0 && job.lock.held() {
+        if progress.expired {
+            task::sweep(backend, job, &progress.succeeded).await;
+        }
         recover::take_back(backend, job, &runner.fleet, emitter, &progress.succeeded).await;
     }
     runner.fleet.close().await;
     if let Some(mut failure) = failed {
         failure.changed = changed(job, &progress.succeeded, failure.step);
+        failure.begun = begun(job, &progress.succeeded, failure.step);
         Ended::Failed(Box::new(failure))
     } else if progress.expired {
         Ended::TimedOut { left }
@@ -177,6 +183,16 @@ fn changed(job: &Job<'_>, succeeded: &BTreeSet<StepId>, failed: StepId) -> bool 
     })
 }
 
+/// The services of which a hook or a replica was changed, or may have been.
+fn begun(job: &Job<'_>, succeeded: &BTreeSet<StepId>, failed: StepId) -> BTreeSet<String> {
+    let steps = job.plan.steps.iter().filter(|step| {
+        let ran = step.id == failed || succeeded.contains(&step.id);
+        ran && (step.slot.is_some() || matches!(step.action, Action::RunTask { .. }))
+    });
+    let services = steps.map(|step| step.service.clone());
+    services.filter(|service| !service.is_empty()).collect()
+}
+
 /// Tells what failed, with what it said last.
 async fn report_failure<B: Backend>(
     backend: &B,
@@ -205,6 +221,7 @@ async fn report_failure<B: Backend>(
         message,
         output,
         changed: false,
+        begun: BTreeSet::new(),
     }
 }
 
@@ -264,6 +281,9 @@ async fn last_words<B: Backend>(
             .iter()
             .map(|line| redact(line, job.secrets))
             .collect();
+    }
+    if let StepError::Hook { output, .. } = error {
+        return output.clone();
     }
     let container = match &step.gate {
         Gate::Ready { container, .. } => container,

@@ -83,7 +83,7 @@ impl<B: Backend> Gatekeeper<'_, B> {
                 }
             }
         };
-        match tokio::time::timeout(limit + Duration::from_secs(1), opened).await {
+        match tokio::time::timeout(limit + Duration::from_secs(1), Box::pin(opened)).await {
             Ok(Ok(())) => {}
             Ok(Err(StepError::Gateway(error))) => {
                 return Err(match error.timed_out() {
@@ -226,7 +226,11 @@ impl<B: Backend> Gatekeeper<'_, B> {
         }
     }
 
-    async fn completed(&self, mut changes: broadcast::Receiver<Change>) -> Result<(), StepError> {
+    /// Waits until the container has ended with success.
+    pub(super) async fn completed(
+        &self,
+        mut changes: broadcast::Receiver<Change>,
+    ) -> Result<(), StepError> {
         let mut state = self.backend.state(self.container).await?.state;
         loop {
             if let InstanceState::Exited { code, oom } = state {

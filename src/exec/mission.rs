@@ -4,7 +4,6 @@
 //! it is made again under the lock; making it is cheap and pure.
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -37,6 +36,7 @@ use crate::plan::report;
 use crate::state::history::Outcome;
 use crate::state::history::Release;
 use crate::state::observed::ObservedState;
+use crate::state::observed::Role;
 
 /// Plans are made again at most so often before a stack counts as not converging.
 const ROUNDS: u32 = 3;
@@ -270,7 +270,7 @@ impl<B: Backend> Drive<'_, B> {
                 Err(refusal) => return Ok(End::Refused(refusal)),
             };
             if plan.steps.is_empty() || (round > 0 && !mission.converge) {
-                let proved = revisions(&observed, &learned.proved);
+                let proved = revisions(&observed, &learned);
                 let observed = Box::new(observed);
                 return Ok(End::Done {
                     steps,
@@ -304,6 +304,7 @@ impl<B: Backend> Drive<'_, B> {
                     learned.stuck.extend(stuck);
                     learned.pulled.extend(plan.steps.iter().filter_map(pulls));
                     learned.proved.extend(plan.steps.iter().filter_map(proves));
+                    learned.tasks.extend(plan.steps.iter().filter_map(hooks));
                 }
                 Ended::Failed(failure) => return Ok(End::Failed(failure)),
                 Ended::Stopped { left } => return Ok(End::Stopped { left }),
@@ -334,12 +335,14 @@ impl<B: Backend> Drive<'_, B> {
     }
 }
 
-/// The revisions of these containers, by service.
-fn revisions(observed: &ObservedState, containers: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let proved = observed
-        .instances
-        .iter()
-        .filter(|one| containers.contains(&one.name));
+/// The revisions of containers whose gate has opened, by service; of all services where
+/// hooks ran, because those are done with them.
+fn revisions(observed: &ObservedState, learned: &Learned) -> BTreeMap<String, String> {
+    let all = !learned.tasks.is_empty();
+    let proved = observed.instances.iter().filter(|one| {
+        let done = all && one.role == Role::Service && one.ours;
+        done || learned.proved.contains(&one.name)
+    });
     proved
         .map(|one| (one.service.clone(), one.revision.clone()))
         .collect()
@@ -350,6 +353,14 @@ fn proves(step: &Step) -> Option<String> {
     match &step.gate {
         Gate::Ready { container, .. } => Some(container.clone()),
         Gate::Verdict { .. } | Gate::None => None,
+    }
+}
+
+/// The container of the hook that a step runs.
+fn hooks(step: &Step) -> Option<String> {
+    match &step.action {
+        Action::RunTask { task } => Some(task.instance.name.clone()),
+        _ => None,
     }
 }
 

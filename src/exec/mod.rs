@@ -14,6 +14,7 @@ mod queue;
 mod recover;
 mod rollback;
 mod steps;
+mod task;
 mod verdict;
 
 pub use dispatch::run;
@@ -97,6 +98,8 @@ pub struct Failure {
     pub output: Vec<String>,
     /// Something was changed, images aside.
     pub changed: bool,
+    /// Services of which a hook or a replica was among it.
+    pub begun: BTreeSet<String>,
 }
 
 /// Why a step failed.
@@ -143,6 +146,14 @@ pub enum StepError {
         service: String,
         /// What was seen.
         why: String,
+    },
+    /// A hook failed.
+    #[error("{ending}")]
+    Hook {
+        /// Which one, its command, and how it ended.
+        ending: String,
+        /// What it said, secrets filtered.
+        output: Vec<String>,
     },
     /// The run was told to stop while it waited.
     #[error("stopped while waiting for {container}")]

@@ -49,7 +49,7 @@ pub(super) async fn after<B: Backend>(
         to,
         reason: failure.message.clone(),
     });
-    let went = back(drive, &stable, ledger).await;
+    let went = back(drive, &stable, &failure.begun, ledger).await;
     if !drive.lock.held() {
         return if drive.engine_is_gone().await {
             Ok(Verdict::Failed(failure))
@@ -97,6 +97,7 @@ async fn target<B: Backend>(
 async fn back<B: Backend>(
     drive: &Drive<'_, B>,
     stable: &Release,
+    begun: &BTreeSet<String>,
     ledger: &mut Ledger<'_, B>,
 ) -> Result<(), String> {
     let failed = drive.mission.release.as_ref().map(|one| &one.desired);
@@ -111,6 +112,7 @@ async fn back<B: Backend>(
         let options = Options {
             prune: Prune::Only(new.clone()),
             backwards: true,
+            begun: begun.clone(),
             learned: learned.clone(),
             ..Options::default()
         };

@@ -14,6 +14,7 @@ use super::Job;
 use super::StepError;
 use super::gates::Gatekeeper;
 use super::redact;
+use super::task;
 use super::verdict::Watch;
 use crate::backend::Backend;
 use crate::backend::BackendError;
@@ -42,11 +43,11 @@ const IMAGES: usize = 4;
 
 /// What all steps of one run share.
 pub(super) struct Runner<'a, B> {
-    backend: &'a B,
-    job: &'a Job<'a>,
+    pub(super) backend: &'a B,
+    pub(super) job: &'a Job<'a>,
     pub(super) fleet: Fleet<'a, B>,
-    emitter: &'a Emitter,
-    changes: broadcast::Sender<Change>,
+    pub(super) emitter: &'a Emitter,
+    pub(super) changes: broadcast::Sender<Change>,
     acted: mpsc::UnboundedSender<StepId>,
     calls: Semaphore,
     creations: Semaphore,
@@ -94,6 +95,9 @@ impl<'a, B: Backend> Runner<'a, B> {
                 () = tokio::time::sleep(Duration::from_millis(step.delay_ms)) => {}
                 _ = halt.wait_for(|halt| *halt) => return Err(StepError::Stopped { container: String::new() }),
             }
+        }
+        if let Action::RunTask { task } = &step.action {
+            return task::run(self, step, task).await;
         }
         if let Gate::Ready {
             networks,

@@ -9,6 +9,7 @@ use crate::capacity::report::CapacityReport;
 use crate::state::desired::HealthCheck;
 use crate::state::desired::PublishedPort;
 use crate::state::desired::ReadyGate;
+use crate::state::hooks::Moment;
 use crate::state::observed::Role;
 use crate::state::spec::ContainerSpec;
 use crate::state::spec::LiveSpec;
@@ -71,10 +72,6 @@ fn is_zero(value: &u64) -> bool {
 }
 
 /// What is done.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a plan holds mostly creations, and few steps at all"
-)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "action")]
 pub enum Action {
@@ -138,6 +135,11 @@ pub enum Action {
         listens: Vec<Listen>,
         /// Engine names of networks it is attached to.
         networks: Vec<String>,
+    },
+    /// Run a hook in a container of its own, and take that away again.
+    RunTask {
+        /// The hook.
+        task: TaskSpec,
     },
     /// Attach a running container to a network.
     ConnectNetwork {
@@ -255,6 +257,17 @@ pub struct InstanceSpec {
     pub join: Option<String>,
     /// Labels that Docker Compose and shopctl need, complete.
     pub labels: BTreeMap<String, String>,
+}
+
+/// A hook to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Which one.
+    pub moment: Moment,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Its container.
+    pub instance: InstanceSpec,
 }
 
 /// A published port and where the gateway listens for it inside.

@@ -10,6 +10,7 @@ use super::action::StepId;
 use super::draft::Draft;
 use super::gateway;
 use super::ground::Ground;
+use super::hooks;
 use super::images;
 use super::input::PlanInput;
 use super::leave;
@@ -38,6 +39,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     let gateways = gateway::draft(&view, &mut draft, &ground);
     let mut stage = Stage::new(&view, draft, ground, gateways, paces);
     record_scale(&mut stage);
+    hooks::left_over(&mut stage);
     for one in &view.services {
         service::draft(&mut stage, one);
     }
@@ -47,6 +49,8 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     }
     let listeners = routes(&mut stage);
     leave::draft(&mut stage, listeners);
+    hooks::draft(&mut stage, listeners);
+    hooks::note_bound(&mut stage);
     let (steps, mut notes) = stage.draft.finish();
     if !steps.is_empty() {
         let obstacles = preflight::check(&view);

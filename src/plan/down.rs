@@ -27,8 +27,9 @@ pub(super) fn plan(input: &PlanInput<'_>, volumes: bool) -> Plan {
     if whole {
         // The doors close first: a gateway lets its requests finish when it stops.
         for one in &observed.instances {
-            // A prober is left over from a run that was killed.
-            if matches!(one.role, Role::Gateway | Role::Keeper | Role::Prober) {
+            // Probers and hooks are left over from a run that was killed.
+            let helps = matches!(one.role, Role::Gateway | Role::Keeper | Role::Prober);
+            if helps || matches!(one.role, Role::Task | Role::Run) {
                 doors.push(retire(&mut draft, one, &[]));
             }
         }

@@ -87,6 +87,38 @@ impl Draft {
         }
     }
 
+    /// Lets all that happens to a service's replicas wait for a step.
+    pub(super) fn hold(&mut self, service: &str, first: StepId) {
+        let is_own = |step: &Step| step.service == service && step.slot.is_some();
+        let own: BTreeSet<StepId> = ids(self.steps.iter().filter(|step| is_own(step)));
+        for step in &mut self.steps {
+            let begins = !step.needs.iter().any(|need| own.contains(need));
+            if begins && own.contains(&step.id) {
+                step.needs.push(first);
+            }
+        }
+    }
+
+    /// The steps with which all that happens to a service's replicas ends.
+    pub(super) fn ends_of(&self, service: &str) -> Vec<StepId> {
+        let is_own = |step: &&Step| step.service == service && step.slot.is_some();
+        ends(self.steps.iter().filter(is_own))
+    }
+
+    /// The steps with which the plan ends.
+    pub(super) fn ends(&self) -> Vec<StepId> {
+        ends(self.steps.iter())
+    }
+
+    /// How long each hook may take, in milliseconds.
+    pub(super) fn bounds(&self) -> Vec<u64> {
+        let bound = |step: &Step| match &step.action {
+            Action::RunTask { task } => Some(task.timeout_ms),
+            _ => None,
+        };
+        self.steps.iter().filter_map(bound).collect()
+    }
+
     /// Sets what must be true before dependents of a step go on.
     pub(super) fn gate(&mut self, step: StepId, gate: Gate) {
         if let Some(step) = self.get_mut(step) {
@@ -182,6 +214,21 @@ impl Draft {
             .ok()
             .and_then(|index| self.steps.get_mut(index))
     }
+}
+
+fn ids<'s>(steps: impl Iterator<Item = &'s Step>) -> BTreeSet<StepId> {
+    steps.map(|step| step.id).collect()
+}
+
+/// Of some steps those that none of the others needs.
+fn ends<'s>(steps: impl Iterator<Item = &'s Step> + Clone) -> Vec<StepId> {
+    let mut last = ids(steps.clone());
+    for step in steps {
+        for need in step.needs.iter().chain(&step.after) {
+            last.remove(need);
+        }
+    }
+    last.into_iter().collect()
 }
 
 /// The first step in the order of drafting whose needs are all numbered. In a

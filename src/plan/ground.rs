@@ -7,6 +7,7 @@ use super::action::Action;
 use super::action::Cause;
 use super::action::StepId;
 use super::draft::Draft;
+use super::hooks;
 use super::view::ServiceView;
 use super::view::View;
 use crate::state::names;
@@ -70,8 +71,10 @@ impl Ground {
     fn seed(&mut self, view: &View<'_>, draft: &mut Draft) {
         let (desired, observed) = (view.input.desired, view.input.observed);
         let mut wanted = BTreeSet::new();
-        for one in view.services.iter().filter(|one| one.creates()) {
-            wanted.extend(file_sets(one));
+        for one in &view.services {
+            if one.creates() || hooks::lends(view, one) {
+                wanted.extend(file_sets(one));
+            }
         }
         for set in wanted {
             let Some(digest) = view.files.get(set) else {

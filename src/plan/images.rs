@@ -3,6 +3,7 @@
 use super::action::Action;
 use super::action::Cause;
 use super::draft::Draft;
+use super::hooks;
 use super::view::View;
 use super::view::must_pull;
 use crate::state::change::KnownImage;
@@ -11,7 +12,12 @@ use crate::state::desired::ImageSource;
 /// Builds and pulls what the containers to be made need.
 pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
     let mut pulled = std::collections::BTreeSet::new();
-    for one in view.services.iter().filter(|one| one.in_scope) {
+    for one in &view.services {
+        let lends = hooks::lends(view, one);
+        if !one.in_scope && !lends {
+            continue;
+        }
+        let needed = one.creates() || lends;
         let name = &one.service.name;
         match &one.service.image {
             ImageSource::Build { tag: None } => {
@@ -25,7 +31,7 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
                     Cause::Missing,
                 );
             }
-            ImageSource::Build { tag } if one.creates() && is_absent(&one.revision.image) => {
+            ImageSource::Build { tag } if needed && is_absent(&one.revision.image) => {
                 draft.image(
                     name,
                     Action::BuildImage {
@@ -37,7 +43,7 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
             }
             ImageSource::Pull { reference, .. } => {
                 let asked = must_pull(&view.input, &one.service.image);
-                let missing = one.creates() && is_absent(&one.revision.image);
+                let missing = needed && is_absent(&one.revision.image);
                 if (asked || missing) && pulled.insert(reference.clone()) {
                     let cause = if missing && !view.input.observed.images.contains_key(reference) {
                         Cause::Missing

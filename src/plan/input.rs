@@ -26,6 +26,8 @@ pub struct Options {
     pub prune: Prune,
     /// It goes back: dependents change before what they need.
     pub backwards: bool,
+    /// On the way back from a change that failed: the services it had begun with.
+    pub begun: BTreeSet<String>,
     /// Forget the counts that `scale` set.
     pub reset_scale: bool,
     /// Counts asked for now.
@@ -47,6 +49,8 @@ pub struct Learned {
     pub stuck: BTreeSet<String>,
     /// Containers whose gate has opened.
     pub proved: BTreeSet<String>,
+    /// Hooks that have run, by container name.
+    pub tasks: BTreeSet<String>,
 }
 
 /// Which services of ours that left the file are removed.

@@ -13,6 +13,7 @@
 //! * `service`, `replica`, `retire`, `rollout`, `staged`: replicas that come, go, and
 //!   change, batch by batch or in stages
 //! * `leave`: what left the file
+//! * `hooks`: commands that run once around a change
 //! * `deploy`, `restart`, `down`: the goals
 //! * [`report`], [`check`]: the words, and the proof that a plan is safe
 //!
@@ -26,6 +27,7 @@ mod down;
 mod draft;
 mod gateway;
 mod ground;
+mod hooks;
 mod images;
 pub mod input;
 mod keeper;

@@ -283,15 +283,11 @@ fn seconds(millis: u64) -> String {
 fn instance(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, slot: u32) -> InstanceSpec {
     let service = &one.service.name;
     let (name, alias) = names_of(stage, one, slot);
-    let image_id = match &one.revision.image {
-        KnownImage::Id(id) => Some(id.clone()),
-        KnownImage::Absent | KnownImage::Unnamed => None,
-    };
     InstanceSpec {
         service: service.clone(),
         slot,
         revision: one.revision.digest.clone(),
-        image_id,
+        image_id: image_id(one),
         spec: one.revision.spec.clone(),
         networks: ground::network_names(stage.view, one),
         volumes: ground::volumes_of(stage.view, one),
@@ -306,6 +302,14 @@ fn instance(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, slot: u32) -> Inst
         ),
         name,
         alias,
+    }
+}
+
+/// The image id that a container must have, where it is known already.
+pub(super) fn image_id(one: &ServiceView<'_>) -> Option<String> {
+    match &one.revision.image {
+        KnownImage::Id(id) => Some(id.clone()),
+        KnownImage::Absent | KnownImage::Unnamed => None,
     }
 }
 

@@ -9,6 +9,7 @@ use super::action::Note;
 use super::action::Plan;
 use super::action::Step;
 use super::action::StepId;
+use super::hooks;
 use crate::capacity::report::CapacityReport;
 use crate::state::desired::DesiredState;
 use crate::state::desired::ReadyGate;
@@ -34,6 +35,9 @@ pub fn drift(plan: &Plan, desired: &DesiredState) -> Vec<String> {
     };
     let line = |(subject, steps): &(Subject<'_>, Vec<&Step>)| {
         let step = steps.first()?;
+        if is_about_tasks(subject, steps) {
+            return None;
+        }
         Some(match subject {
             Subject::Replica(service, slot) => format!("{service}/{slot}: {}", words(step)),
             Subject::Helper(name) => format!("{name}: {}", words(step)),
@@ -49,6 +53,18 @@ pub fn drift(plan: &Plan, desired: &DesiredState) -> Vec<String> {
         .filter_map(line)
         .chain(notes.map(|note| format!("{}: {}", note.service, note.message)))
         .collect()
+}
+
+/// Hooks, and helpers that a killed run left behind, are nothing that runs otherwise
+/// than it should.
+fn is_about_tasks(subject: &Subject<'_>, steps: &[&Step]) -> bool {
+    match (subject, steps) {
+        (Subject::Helper(_), [step]) => {
+            step.cause == Cause::LeftOver && matches!(step.action, Action::RemoveContainer { .. })
+        }
+        (Subject::Other(_), [step]) => matches!(step.action, Action::RunTask { .. }),
+        _ => false,
+    }
 }
 
 /// The steps by what they are about, in the order in which they begin.
@@ -229,7 +245,10 @@ fn other(step: &Step) -> String {
         Action::RemoveNetwork { .. }
         | Action::RemoveVolume { .. }
         | Action::RemoveTarget { .. } => '-',
-        Action::SetListeners { .. } | Action::SetSplit { .. } | Action::RecordScale { .. } => '~',
+        Action::SetListeners { .. }
+        | Action::SetSplit { .. }
+        | Action::RecordScale { .. }
+        | Action::RunTask { .. } => '~',
         _ => '+',
     };
     format!("{sign} {}: {}", what(step), cause(&step.cause))
@@ -260,7 +279,7 @@ pub fn what(step: &Step) -> String {
                 Role::Keeper => "keeper",
                 Role::Prober => "prober",
                 Role::Lock => "lock",
-                Role::Service => "helper",
+                Role::Service | Role::Task | Role::Run => "helper",
             };
             let ports: Vec<String> = listens
                 .iter()
@@ -272,6 +291,18 @@ pub fn what(step: &Step) -> String {
                 networks.join(" "),
             ];
             words.join(" ").trim_end().to_owned()
+        }
+        Action::RunTask { task } => {
+            let owner = match step.service.as_str() {
+                "" => "the stack",
+                service => service,
+            };
+            format!(
+                "run {} of {owner}: {} (at most {})",
+                task.moment.key(),
+                command(task.instance.spec.entrypoint.as_deref().unwrap_or_default()),
+                hooks::span(task.timeout_ms)
+            )
         }
         Action::ConnectNetwork {
             container, network, ..
@@ -325,6 +356,24 @@ pub fn what(step: &Step) -> String {
             format!("record scale {}", words.join(" "))
         }
     }
+}
+
+/// A time in words, given in milliseconds.
+pub fn span(millis: u64) -> String {
+    hooks::span(millis)
+}
+
+/// A command as it could be typed.
+pub fn command(words: &[String]) -> String {
+    let quoted = |word: &String| {
+        let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"'\\$`".contains(&byte);
+        if !word.is_empty() && word.bytes().all(plain) {
+            word.clone()
+        } else {
+            format!("{word:?}")
+        }
+    };
+    words.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 fn full(step: &Step) -> String {

@@ -131,13 +131,14 @@ impl<'v, 'a> Stage<'v, 'a> {
         waits
     }
 
-    /// Whether dependents change before what they need. Not where ports change hands,
-    /// which has an order of its own.
+    /// Whether dependents change before what they need. Not where ports change hands or
+    /// rollouts go one by one, which have an order of their own.
     fn goes_back(&self) -> bool {
         let mut instances = self.view.input.observed.instances.iter();
         self.view.input.options.backwards
             && self.gateways.waiting.is_empty()
             && self.gateways.released.is_empty()
+            && !self.paces.values().any(|pace| pace.one_by_one)
             && instances.all(|one| one.ours)
     }
 

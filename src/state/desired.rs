@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::hooks::Hooks;
+use super::hooks::StackHooks;
 use super::spec::ContainerSpec;
 use super::spec::NetworkSpec;
 use super::spec::VolumeSpec;
@@ -28,6 +30,9 @@ pub struct DesiredState {
     pub files: BTreeMap<String, FileSet>,
     /// Ports that the gateway publishes, ordered by id.
     pub ports: Vec<PublishedPort>,
+    /// Commands that run once around a change of any service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<StackHooks>,
     /// `x-shop.capacity: strict`: demand of any source may refuse.
     pub strict_capacity: bool,
     /// Factor by which CPU demand may exceed the capacity (1.0 by default).
@@ -92,6 +97,9 @@ pub struct ServiceSpec {
     /// Volumes, by key, that one container may write at a time.
     #[serde(default)]
     pub exclusive_volumes: Vec<String>,
+    /// Commands that run once around a change of this service.
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
 }
 
 /// Where an image comes from.

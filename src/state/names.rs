@@ -16,7 +16,7 @@ pub const SLOT: &str = "dev.shopctl.slot";
 pub const REVISION: &str = "dev.shopctl.revision";
 /// Label: unique network alias.
 pub const INSTANCE: &str = "dev.shopctl.instance";
-/// Label: `service`, `gateway`, `keeper`, `lock` or `prober`.
+/// Label: `service`, `gateway`, `keeper`, `lock`, `prober`, `task` or `run`.
 pub const ROLE: &str = "dev.shopctl.role";
 /// Label of images that were built: the stack they were built for. Containers inherit
 /// labels of their image, so it is none of those by which a container is known.
@@ -84,6 +84,17 @@ pub fn lock(stack: &str) -> String {
 /// Container name of the prober.
 pub fn prober(stack: &str) -> String {
     format!("{stack}-prober")
+}
+
+/// Container name of a hook, `<stack>[-<service>]-<hook>-<6 hex>`; the stack's own hooks
+/// have no service.
+pub fn task(stack: &str, service: &str, hook: &str, digest: &str) -> String {
+    let owner = if service.is_empty() {
+        stack.to_owned()
+    } else {
+        format!("{stack}-{service}")
+    };
+    format!("{owner}-{}-{}", hook.replace('_', "-"), short(digest, 6))
 }
 
 /// Engine name of the store's volume.

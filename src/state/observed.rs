@@ -70,6 +70,10 @@ pub enum Role {
     Lock,
     /// Probes readiness where no gateway is attached.
     Prober,
+    /// Runs a hook once.
+    Task,
+    /// Runs a command that a user asked for.
+    Run,
 }
 
 /// One container of the stack.

@@ -89,9 +89,19 @@ fn sketches() -> impl Strategy<Value = Sketch> {
             }
             sketch.services.insert(NAMES[index].to_owned(), service);
         }
+        // Where the first service has two, the stack has them as well.
+        let first = &sketch.services[NAMES[0]].hooks;
+        if first.len() > 1 {
+            sketch.hooks = Some((NAMES[0].to_owned(), first.clone()));
+        }
         settle(&mut sketch);
         sketch
     })
+}
+
+fn commands(hooks: BTreeMap<&str, &str>) -> BTreeMap<String, String> {
+    let own = |(hook, command): (&str, &str)| (hook.to_owned(), command.to_owned());
+    hooks.into_iter().map(own).collect()
 }
 
 type Needs = Vec<(usize, &'static str)>;
@@ -112,8 +122,14 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
     let needs = prop::collection::vec((0..NAMES.len(), conditions), 0..2);
     let stages = prop::sample::select(vec!["canary 10 50", "canary 40 100", "blue-green"]);
     let rollout = prop::option::weighted(0.4, stages);
-    let rest = (prop::bool::weighted(0.2), rollout);
-    (looks, needs, rest).prop_map(|(looks, needs, (secret, rollout))| {
+    let hooks = prop::collection::btree_map(
+        prop::sample::select(vec!["pre_deploy", "post_deploy", "on_rollback"]),
+        Just("/app migrate"),
+        0..3,
+    );
+    let hooks = prop::option::weighted(0.3, hooks);
+    let rest = (prop::bool::weighted(0.2), rollout, hooks);
+    (looks, needs, rest).prop_map(|(looks, needs, (secret, rollout, hooks))| {
         let (replicas, routed, parallelism, ready, checked, stop_first, single, cpu, limit) = looks;
         let mut volumes = BTreeMap::new();
         if single {
@@ -139,6 +155,7 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
             } else {
                 BTreeMap::new()
             },
+            hooks: hooks.map(commands).unwrap_or_default(),
             ..Service::default()
         };
         (service, needs)
@@ -231,6 +248,13 @@ fn settle(sketch: &mut Sketch) {
         service.restart_with.retain(|name| names.contains(name));
     }
     sketch.only.retain(|name| names.contains(name));
+    if sketch
+        .hooks
+        .as_ref()
+        .is_some_and(|(name, _)| !names.contains(name))
+    {
+        sketch.hooks = None;
+    }
 }
 
 fn blows() -> impl Strategy<Value = Blow> {

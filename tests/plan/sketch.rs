@@ -20,6 +20,9 @@ use shopctl::state::desired::RolloutOrder;
 use shopctl::state::desired::Route;
 use shopctl::state::desired::SeedFile;
 use shopctl::state::desired::ServiceSpec;
+use shopctl::state::hooks::Hook;
+use shopctl::state::hooks::Hooks;
+use shopctl::state::hooks::StackHooks;
 use shopctl::state::spec::ContainerSpec;
 use shopctl::state::spec::Endpoint;
 use shopctl::state::spec::Healthcheck;
@@ -47,6 +50,8 @@ pub(crate) struct Sketch {
     pub(crate) volumes: BTreeMap<String, String>,
     pub(crate) strict: bool,
     pub(crate) only: Vec<String>,
+    /// Service of the stack's own hooks, and their commands.
+    pub(crate) hooks: Option<(String, BTreeMap<String, String>)>,
 }
 
 /// A service in short form.
@@ -96,6 +101,8 @@ pub(crate) struct Service {
     pub(crate) class: Option<String>,
     /// `blue-green`, or `canary` with the shares of its stages.
     pub(crate) rollout: Option<String>,
+    /// Command by hook: `pre_deploy`, `post_deploy`, `on_rollback`.
+    pub(crate) hooks: BTreeMap<String, String>,
 }
 
 /// Name of the stack in all tests.
@@ -111,6 +118,10 @@ impl Sketch {
             working_dir: "/srv/shop".to_owned(),
             config_files: vec!["/srv/shop/stack.yaml".to_owned()],
             only: self.only.iter().cloned().collect(),
+            hooks: self.hooks.as_ref().map(|(service, hooks)| StackHooks {
+                service: service.clone(),
+                hooks: commands(hooks),
+            }),
             ..DesiredState::default()
         };
         let mut ports: BTreeMap<String, PublishedPort> = BTreeMap::new();
@@ -272,6 +283,7 @@ impl Service {
                 .filter(|(_, access)| *access == "single")
                 .map(|(key, _)| key.clone())
                 .collect(),
+            hooks: commands(&self.hooks),
         }
     }
 
@@ -414,6 +426,23 @@ fn staged(text: &str) -> Staged {
             p99_ms: None,
             max_slowdown: 200,
         },
+    }
+}
+
+fn commands(hooks: &BTreeMap<String, String>) -> Hooks {
+    let at = |key: &str| hooks.get(key).map(|line| hook(line));
+    Hooks {
+        pre_deploy: at("pre_deploy"),
+        post_deploy: at("post_deploy"),
+        on_rollback: at("on_rollback"),
+    }
+}
+
+fn hook(line: &str) -> Hook {
+    Hook {
+        command: line.split_whitespace().map(ToOwned::to_owned).collect(),
+        timeout_ms: 1000,
+        ..Hook::default()
     }
 }
 

@@ -9,11 +9,14 @@ use shopctl::backend::memory::World;
 use shopctl::plan;
 use shopctl::plan::Options;
 use shopctl::plan::PlanInput;
+use shopctl::plan::action::Action;
 use shopctl::plan::action::Gate;
 use shopctl::plan::action::Plan;
 use shopctl::plan::action::Refusal;
+use shopctl::plan::action::Step;
 use shopctl::state::history::Head;
 use shopctl::state::observed::ObservedState;
+use shopctl::state::observed::Role;
 use shopctl::state::records::HEAD;
 
 use crate::sketch::STACK;
@@ -97,6 +100,14 @@ fn record(world: &mut World, plan: &Plan) {
         .get(HEAD)
         .map(|bytes| serde_json::from_slice(bytes).unwrap())
         .unwrap_or_default();
+    let hooked = |step: &Step| matches!(step.action, Action::RunTask { .. });
+    if plan.steps.iter().any(hooked) {
+        // With its hooks a service is done.
+        let instances = world.containers.values().map(|one| &one.instance);
+        let replicas = instances.filter(|one| one.role == Role::Service && one.ours);
+        head.proved
+            .extend(replicas.map(|one| (one.service.clone(), one.revision.clone())));
+    }
     for step in &plan.steps {
         if let Gate::Ready { container, .. } = &step.gate
             && let Some(found) = world.containers.get(container)

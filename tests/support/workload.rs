@@ -19,6 +19,10 @@
 //! switch of protocols. On SIGTERM both say `bye` and end well; a plain request is cut
 //! off there, so that whoever stops a replica that still works is found out.
 //!
+//! `workload task WORD…` does one thing after another and ends: `say TEXT`, `warn TEXT`
+//! (on stderr), `env NAME`, `cat` (stdin to stdout), `size` (of the terminal), `sleep MS`,
+//! `exit CODE`.
+//!
 //! `workload healthcheck` exits 0 when `/readyz` answers 200.
 
 use std::env;
@@ -58,6 +62,9 @@ async fn main() -> std::process::ExitCode {
     let port = u16::try_from(setting("PORT", 8000)).unwrap_or(8000);
     if env::args().nth(1).as_deref() == Some("healthcheck") {
         return healthcheck(port).await;
+    }
+    if env::args().nth(1).as_deref() == Some("task") {
+        return task(env::args().skip(2)).await;
     }
     let held = hold(setting("HOLD_MB", 0));
     let mut term = signal(SignalKind::terminate()).expect("signals can be handled");
@@ -327,6 +334,42 @@ async fn echo(mut stream: BufReader<TcpStream>, replica: &Replica) -> std::io::R
         }
         stream.get_mut().write_all(line.as_bytes()).await?;
     }
+}
+
+async fn task(mut words: impl Iterator<Item = String>) -> std::process::ExitCode {
+    while let Some(word) = words.next() {
+        let mut next = || words.next().unwrap_or_default();
+        match word.as_str() {
+            "say" => log(&next()),
+            "warn" => warn(&next()),
+            "env" => log(&env::var(next()).unwrap_or_else(|_| "unset".to_owned())),
+            "cat" => {
+                let mut output = tokio::io::stdout();
+                let copied = tokio::io::copy(&mut tokio::io::stdin(), &mut output).await;
+                copied.expect("both ends are open");
+                output.flush().await.expect("stdout is open");
+            }
+            "size" => match rustix::termios::tcgetwinsize(std::io::stdin()) {
+                Ok(size) => log(&format!("{} rows {} columns", size.ws_row, size.ws_col)),
+                Err(error) => log(&error.to_string()),
+            },
+            "sleep" => tokio::time::sleep(Duration::from_millis(number(&next()))).await,
+            "exit" => {
+                return std::process::ExitCode::from(u8::try_from(number(&next())).unwrap_or(1));
+            }
+            other => panic!("{other} is no task"),
+        }
+    }
+    std::process::ExitCode::SUCCESS
+}
+
+#[expect(clippy::print_stderr, reason = "what the tests read")]
+fn warn(line: &str) {
+    eprintln!("{line}");
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number")
 }
 
 async fn healthcheck(port: u16) -> std::process::ExitCode {

@@ -192,6 +192,8 @@ fn role(labels: &Labels) -> Role {
         Some("keeper") => Role::Keeper,
         Some("lock") => Role::Lock,
         Some("prober") => Role::Prober,
+        Some("task") => Role::Task,
+        Some("run") => Role::Run,
         _ => Role::Service,
     }
 }

@@ -338,7 +338,9 @@ impl Docker {
 fn wanted(stack: &str, found: ContainerSummary) -> Option<(String, bool)> {
     let labels = found.labels.unwrap_or_default();
     let is = |name: &str, value: &str| labels.get(name).is_some_and(|found| found == value);
-    let of_stack = is(names::COMPOSE_PROJECT, stack) && !is(names::COMPOSE_ONEOFF, "True");
+    // One-off containers of Docker Compose are somebody else's; ours may be left over.
+    let one_off = is(names::COMPOSE_ONEOFF, "True") && !is(names::STACK, stack);
+    let of_stack = is(names::COMPOSE_PROJECT, stack) && !one_off;
     let runs = found
         .state
         .is_some_and(|state| state.to_string() == "running");
@@ -402,6 +404,8 @@ mod tests {
         let one_off = (names::COMPOSE_ONEOFF, "True");
         assert_eq!(summary("running", &[project, one_off]), Some(false));
         assert_eq!(summary("exited", &[project, one_off]), None);
+        let task = [project, one_off, (names::STACK, "shop")];
+        assert_eq!(summary("exited", &task), Some(true));
         let lock = [(names::STACK, "shop"), (names::ROLE, "lock")];
         assert_eq!(summary("running", &lock), None);
     }

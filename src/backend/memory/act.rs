@@ -124,6 +124,7 @@ impl World {
                 }
                 Ok(())
             }
+            Action::RunTask { task } => self.run_task(context, task),
             Action::RecordScale { overrides } => self.record_scale(stack, overrides),
         }
     }
@@ -149,6 +150,10 @@ impl World {
                 Err(conflict(&spec.name))
             };
         }
+        let is_task = spec
+            .labels
+            .get(names::ROLE)
+            .is_some_and(|role| role == "task");
         let Some(image) = self.images.get(&spec.spec.image).cloned() else {
             return Err(BackendError::ImageMissing {
                 reference: spec.spec.image.clone(),
@@ -184,8 +189,12 @@ impl World {
         let instance = Instance {
             name: spec.name.clone(),
             id: format!("{:012x}", self.created),
-            role: Role::Service,
-            service: spec.service.clone(),
+            role: if is_task { Role::Task } else { Role::Service },
+            service: if is_task {
+                String::new()
+            } else {
+                spec.service.clone()
+            },
             slot: spec.slot,
             revision: spec.revision.clone(),
             alias: spec.alias.clone(),
@@ -292,13 +301,14 @@ impl World {
         let wanted = one.instance.host_ports.clone();
         self.need_ports(name, &wanted)?;
         let behaviour = self.behaviours.get(&service).copied().unwrap_or_default();
+        let task = self.task_behaviour(name);
         self.created += 1;
         let at = self.created;
         let one = self.get(name)?;
-        let behaviour = if one.instance.role == Role::Service {
-            behaviour
-        } else {
-            Behaviour::Ready
+        let behaviour = match one.instance.role {
+            Role::Service => behaviour,
+            Role::Task => task,
+            _ => Behaviour::Ready,
         };
         one.start(behaviour, at);
         Ok(())

@@ -10,6 +10,7 @@
 mod act;
 mod control;
 pub mod faults;
+mod task;
 mod traits;
 pub mod world;
 

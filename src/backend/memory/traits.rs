@@ -57,6 +57,7 @@ impl Apply for Memory {
                 action,
                 Action::BuildImage { .. }
                     | Action::PullImage { .. }
+                    | Action::RunTask { .. }
                     | Action::SetListeners { .. }
                     | Action::AddTarget { .. }
                     | Action::SetSplit { .. }

@@ -26,7 +26,7 @@ pub struct StackShop {
     pub volumes: BTreeMap<String, VolumeAccess>,
     /// Names of findings not to show.
     pub lint_silence: Vec<String>,
-    /// What runs around a change; it does not act yet.
+    /// What runs once around a change.
     pub hooks: Option<Hooks>,
     /// Keys that are known and act in a later version, as JSON.
     pub later: BTreeMap<String, serde_json::Value>,
@@ -54,7 +54,7 @@ pub struct ServiceShop {
     pub autoscale: Option<Autoscale>,
     /// How this service's replicas may share volumes, by their key.
     pub volumes: BTreeMap<String, VolumeAccess>,
-    /// What runs around a change; it does not act yet.
+    /// What runs once around a change.
     pub hooks: Option<Hooks>,
     /// How a new revision gets its requests.
     pub rollout: Option<ShopRollout>,

@@ -7,6 +7,7 @@
 
 mod container;
 mod files;
+mod hooks;
 mod ignored;
 mod mounts;
 mod network;
@@ -90,6 +91,7 @@ pub fn resolve(stack: &Stack, inputs: &Inputs) -> Result<Resolved, Problems> {
             volumes: mounts::volumes(stack),
             files: sets,
             ports: ports::published(stack),
+            hooks: hooks::of_stack(stack),
             strict_capacity: stack.shop.capacity == CapacityMode::Strict,
             cpu_overcommit_percent: 100,
             working_dir: stack.working_dir.display().to_string(),

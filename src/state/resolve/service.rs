@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Inputs;
 use super::container;
+use super::hooks;
 use crate::stack::Stack;
 use crate::stack::model;
 use crate::stack::model::DeployMode;
@@ -80,6 +81,7 @@ pub(super) fn resolve(
         container_name: service.container_name.clone(),
         one_off,
         exclusive_volumes: exclusive_volumes(stack, service),
+        hooks: hooks::of_service(service),
     }
 }
 
@@ -289,6 +291,6 @@ fn exclusive_volumes(stack: &Stack, service: &model::Service) -> Vec<String> {
     keys
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

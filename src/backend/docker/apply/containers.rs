@@ -52,7 +52,15 @@ impl Docker {
         };
         let body = create_body(instance, &around);
         let platform = instance.spec.platform.as_deref();
-        self.create(context, &instance.name, platform, body).await?;
+        let name = instance.name.as_str();
+        match self.create(context, name, platform, body.clone()).await {
+            // A hook of a run that was killed makes way.
+            Err(BackendError::Conflict { .. }) if self.is_task(context, name).await? => {
+                self.remove_container(name).await?;
+                self.create(context, name, platform, body).await?;
+            }
+            other => other?,
+        }
         self.check_image(instance).await?;
         for (network, endpoint) in endpoints(instance).into_iter().skip(1) {
             self.connect_network(&instance.name, &network, endpoint)
@@ -87,6 +95,17 @@ impl Docker {
             },
             Err(error) => Err(self.fault("create", &subject, error)),
         }
+    }
+
+    /// Whether a container is a hook of this stack.
+    async fn is_task(&self, context: &Context, name: &str) -> Result<bool, BackendError> {
+        let labels = self
+            .inspect(name)
+            .await?
+            .and_then(|found| found.config?.labels)
+            .unwrap_or_default();
+        let is = |name: &str, value: &str| labels.get(name).is_some_and(|found| found == value);
+        Ok(is(names::STACK, &context.stack) && is(names::ROLE, "task"))
     }
 
     /// The tag may have come to mean another image since the plan was made.

@@ -63,7 +63,7 @@ fn command(name: &str, role: Role, listens: &[Listen]) -> Result<Vec<String>, Ba
                 .to_vec()
         }
         Role::Keeper | Role::Prober => vec!["gateway".to_owned(), "keep".to_owned()],
-        Role::Service | Role::Lock => {
+        Role::Service | Role::Lock | Role::Task | Role::Run => {
             return Err(BackendError::Unsupported(format!(
                 "a helper of role {role:?}"
             )));
@@ -153,6 +153,8 @@ fn labels(
         Role::Prober => "prober",
         Role::Service => "service",
         Role::Lock => "lock",
+        Role::Task => "task",
+        Role::Run => "run",
     };
     let number = name
         .rsplit_once('-')

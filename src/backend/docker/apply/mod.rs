@@ -71,6 +71,7 @@ impl Docker {
             Action::RemoveContainer { container } => self.remove_container(container).await,
             Action::UpdateLive { container, live } => self.update_live(container, live).await,
             Action::BuildImage { .. }
+            | Action::RunTask { .. }
             | Action::SetListeners { .. }
             | Action::AddTarget { .. }
             | Action::SetSplit { .. }

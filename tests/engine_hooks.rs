@@ -1,0 +1,229 @@
+//! Hooks on a real Docker Engine: a migration that passes, fails, hangs or is killed,
+//! and what serves meanwhile.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use support::Ran;
+use support::TestStack;
+use support::eventually;
+
+/// A service with hooks in the form of YAML flow mappings, by key.
+fn file(version: u32, hooks: &[(&str, &str)]) -> String {
+    let hooks: Vec<String> = hooks
+        .iter()
+        .map(|(key, command)| format!("{key}: {{ {command} }}"))
+        .collect();
+    format!(
+        "services:\n  web:\n    build: app\n    environment: {{ VERSION: \"{version}\", GREETING: hello }}\n    stop_grace_period: 2s\n    deploy: {{ replicas: 2, update_config: {{ monitor: 0s }} }}\n    x-shop:\n      ready: {{ http: /readyz, port: 8000 }}\n      hooks: {{ {} }}\n",
+        hooks.join(", ")
+    )
+}
+
+fn replicas(stack: &TestStack) -> BTreeMap<String, String> {
+    let mut all = stack.containers();
+    all.retain(|name, _| name.contains("-web-1-") || name.contains("-web-2-"));
+    all
+}
+
+/// What hooks said in a run, line by line.
+fn said(ran: &Ran) -> Vec<String> {
+    let events = ran.events();
+    let lines = events
+        .iter()
+        .filter(|event| event["event"] == "step_progress")
+        .filter_map(|event| event["text"].as_str());
+    lines
+        .filter(|line| line.starts_with("hook"))
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// No container of a hook is left.
+#[track_caller]
+fn assert_swept(stack: &TestStack) {
+    let left: Vec<String> = stack.containers().into_keys().collect();
+    let hook = |name: &String| name.contains("-deploy-") || name.contains("-on-rollback-");
+    assert!(!left.iter().any(hook), "{left:?}");
+}
+
+const PASSES: (&str, &str) = (
+    "pre_deploy",
+    "command: [/workload, task, say, hook migrates, env, GREETING, env, STAGE], environment: { STAGE: hook of one }",
+);
+const AFTER: (&str, &str) = ("post_deploy", "command: [/workload, task, say, hook warms]");
+
+#[test]
+#[ignore = "engine"]
+fn a_migration_runs_once_for_each_new_revision() {
+    let stack = TestStack::new(&file(1, &[PASSES, AFTER]));
+    let plan = stack.ok(&["plan"]);
+    for part in [
+        "run pre_deploy of web: /workload task say",
+        "hooks may take up to 10 min in all",
+    ] {
+        assert!(plan.stdout.contains(part), "{part}: {plan}");
+    }
+    let first = stack.ok(&["deploy", "-o", "json"]);
+    assert_eq!(said(&first), ["hook migrates", "hook of one", "hook warms"]);
+    assert_swept(&stack);
+    let before = stack.containers();
+    let again = stack.ok(&["deploy", "-o", "json"]);
+    let last = again.events().pop().expect("an event");
+    assert_eq!(last["outcome"], "nothing_to_do", "{again}");
+    for arguments in [
+        ["scale", "web=3"].as_slice(),
+        &["restart"],
+        &["scale", "web=2"],
+    ] {
+        let ran = stack.ok(arguments);
+        assert!(!ran.stderr.contains("hook "), "{ran}");
+    }
+    assert_eq!(stack.containers().len(), before.len());
+
+    stack.write("stack.yaml", &file(2, &[PASSES, AFTER]));
+    stack.ok(&["plan", "--out", "plan.json"]);
+    let reviewed = stack.ok(&["deploy", "--plan", "plan.json", "-o", "json"]);
+    assert_eq!(said(&reviewed).len(), 3, "{reviewed}");
+    stack.ok(&["status", "--check", "--drift"]);
+}
+
+#[test]
+#[ignore = "engine"]
+fn a_migration_that_fails_touches_no_replica() {
+    let stack = TestStack::new(&file(1, &[]));
+    stack.ok(&["deploy"]);
+    let before = replicas(&stack);
+    let fails = "command: [/workload, task, say, hook begins, warn, hook breaks, exit, \"7\"]";
+    stack.write("stack.yaml", &file(2, &[("pre_deploy", fails)]));
+    let failed = stack.code(50, &["deploy"]);
+    for part in [
+        "pre_deploy of web (/workload task say",
+        "ended with exit code 7",
+        "hook breaks",
+        "release 1 serves",
+    ] {
+        assert!(failed.stderr.contains(part), "{part}: {failed}");
+    }
+    assert_eq!(replicas(&stack), before);
+    assert_swept(&stack);
+
+    let hangs = "command: [/workload, task, say, hook hangs, sleep, \"60000\"], timeout: 1s";
+    stack.write("stack.yaml", &file(2, &[("pre_deploy", hangs)]));
+    let late = stack.code(50, &["deploy"]);
+    assert!(late.took < Duration::from_secs(20), "{late}");
+    for part in ["was killed: it had not ended after 1 s", "hook hangs"] {
+        assert!(late.stderr.contains(part), "{part}: {late}");
+    }
+    assert_eq!(replicas(&stack), before);
+    assert_swept(&stack);
+
+    // Nothing to go back to: the next deploy with a mended hook just goes on.
+    let missing = "command: [/no-such-program]";
+    stack.write("stack.yaml", &file(2, &[("pre_deploy", missing)]));
+    let missing = stack.code(52, &["deploy", "--no-rollback"]);
+    assert!(missing.stderr.contains("could not be started"), "{missing}");
+    stack.write("stack.yaml", &file(2, &[PASSES]));
+    stack.ok(&["deploy"]);
+    assert_ne!(replicas(&stack), before);
+}
+
+#[test]
+#[ignore = "engine"]
+fn a_first_deploy_whose_migration_fails_starts_no_replica() {
+    let fails = "command: [/workload, task, exit, \"1\"]";
+    let stack = TestStack::new(&file(1, &[("pre_deploy", fails)]));
+    let failed = stack.code(52, &["deploy"]);
+    assert!(failed.stderr.contains("nothing served"), "{failed}");
+    assert!(replicas(&stack).is_empty());
+    stack.write("stack.yaml", &file(1, &[PASSES]));
+    stack.ok(&["deploy"]);
+    assert_eq!(replicas(&stack).len(), 2);
+}
+
+#[test]
+#[ignore = "engine"]
+fn a_killed_run_leaves_a_migration_that_the_next_one_runs_anew() {
+    let stack = TestStack::new(&file(1, &[]));
+    stack.ok(&["deploy"]);
+    let before = replicas(&stack);
+    let slow = "command: [/workload, task, say, hook begins, sleep, \"60000\"]";
+    stack.write("stack.yaml", &file(2, &[("pre_deploy", slow)]));
+    let mut deploy = stack.command(&["deploy"]);
+    let deploy = deploy.stderr(std::process::Stdio::null());
+    let mut deploy = deploy.spawn().expect("shopctl starts");
+    let task = eventually(Duration::from_secs(30), "the hook runs", || {
+        let all = stack.containers();
+        let found = all
+            .iter()
+            .find(|(name, state)| name.contains("-pre-deploy-") && state.ends_with("running"));
+        found.map(|(name, _)| name.clone())
+    });
+    deploy.kill().expect("it can be killed");
+    deploy.wait().expect("it ends");
+    assert_eq!(replicas(&stack), before);
+    let status = stack.ok(&["status", "--drift", "-o", "json"]).json();
+    assert_eq!(status["services"][0]["replicas"]["running"], 2);
+    assert_eq!(
+        status["services"][0]["instances"].as_array().map(Vec::len),
+        Some(2)
+    );
+
+    // The same command again would hang: the new one has another name, the old goes.
+    stack.write("stack.yaml", &file(2, &[PASSES]));
+    let next = stack.ok(&["deploy", "-o", "json"]);
+    assert_eq!(said(&next), ["hook migrates", "hook of one"]);
+    assert!(!stack.containers().contains_key(&task));
+    assert_ne!(replicas(&stack), before);
+    stack.ok(&["status", "--check"]);
+    stack.ok(&["down", "--volumes"]);
+    assert_eq!(stack.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "engine"]
+fn on_the_way_back_a_hook_runs_with_the_revision_that_serves_again() {
+    let back = (
+        "on_rollback",
+        "command: [/workload, task, say, hook goes back, env, VERSION]",
+    );
+    let stack = TestStack::new(&file(1, &[PASSES, back]));
+    stack.ok(&["deploy"]);
+    let fails = ("post_deploy", "command: [/workload, task, exit, \"3\"]");
+    stack.write("stack.yaml", &file(2, &[fails, back]));
+    let failed = stack.run(&["deploy", "-o", "json"]);
+    assert_eq!(failed.code, 50, "{failed}");
+    assert_eq!(said(&failed), ["hook goes back"]);
+    let version = |ran: &Ran| {
+        let events = ran.events();
+        let texts: Vec<&str> = events
+            .iter()
+            .filter_map(|event| event["text"].as_str())
+            .collect();
+        texts.contains(&"1")
+    };
+    assert!(version(&failed), "{failed}");
+    stack.ok(&["status", "--drift"]);
+
+    // Asked for; and its own failure changes nothing that serves.
+    stack.write("stack.yaml", &file(3, &[back]));
+    stack.ok(&["deploy"]);
+    let asked = stack.ok(&["rollback", "-o", "json"]);
+    assert_eq!(said(&asked), ["hook goes back"]);
+    assert!(version(&asked), "{asked}");
+    let breaks = ("on_rollback", "command: [/workload, task, exit, \"4\"]");
+    stack.write("stack.yaml", &file(4, &[breaks]));
+    stack.ok(&["deploy"]);
+    let good = replicas(&stack);
+    stack.write("stack.yaml", &file(5, &[fails]));
+    let stranded = stack.code(51, &["deploy"]);
+    assert!(
+        stranded.stderr.contains("ended with exit code 4"),
+        "{stranded}"
+    );
+    let names = |all: &BTreeMap<String, String>| all.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&replicas(&stack)), names(&good));
+    assert_swept(&stack);
+}
