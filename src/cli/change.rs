@@ -16,6 +16,7 @@ use crate::backend::BackendError;
 use crate::backend::Context;
 use crate::backend::Holder;
 use crate::backend::Query;
+use crate::backend::docker::image;
 use crate::build::Builder;
 use crate::build::Recipe;
 use crate::exec::Emitter;
@@ -118,6 +119,10 @@ pub(super) async fn look<B: Backend>(
     options: &Options,
 ) -> Result<(ObservedState, Result<Plan, Refusal>), BackendError> {
     let observed = backend.observe(&Query::of(desired)).await?;
+    let options = &Options {
+        data_plane: image::tag(),
+        ..options.clone()
+    };
     let plan = plan::plan(&PlanInput {
         desired,
         observed: &observed,
@@ -176,6 +181,7 @@ pub(super) async fn execute<B: Backend>(
     let make_plan = |observed: &ObservedState, learned: &Learned| {
         let options = Options {
             learned: learned.clone(),
+            data_plane: session.helper_image.clone(),
             ..terms.options.clone()
         };
         plan::plan(&PlanInput {

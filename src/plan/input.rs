@@ -34,6 +34,8 @@ pub struct Options {
     pub scale: BTreeMap<String, ScaleTo>,
     /// CPU demand allowed in percent of the capacity; the file's when `None`.
     pub cpu_overcommit_percent: Option<u32>,
+    /// Image of the data plane that speaks this version's words; empty: any does.
+    pub data_plane: String,
     /// Pull images even when the engine has them.
     pub pull: bool,
     /// What this run has learned that a look does not tell.

@@ -21,6 +21,7 @@ use super::stage::Waits;
 use super::view::ServiceView;
 use crate::state::change;
 use crate::state::observed::Instance;
+use crate::state::observed::Role;
 use crate::state::strategy::Preview;
 use crate::state::strategy::Staged;
 use crate::state::strategy::TrafficSplit;
@@ -82,6 +83,8 @@ pub(super) fn of<'a>(
         Some("its requests do not come through the gateway")
     } else if pace.is_some_and(|pace| pace.staged.is_none()) {
         Some("two revisions cannot run side by side")
+    } else if !gateways_share(stage) {
+        Some("a gateway of another version of shopctl runs, see shopctl doctor")
     } else {
         None
     };
@@ -109,6 +112,13 @@ pub(super) fn of<'a>(
         group,
         before,
     })
+}
+
+/// Whether every gateway that runs knows how to share requests between revisions.
+fn gateways_share(stage: &Stage<'_, '_>) -> bool {
+    let ours = &stage.view.input.options.data_plane;
+    let mut instances = stage.view.input.observed.instances.iter();
+    ours.is_empty() || instances.all(|one| one.role != Role::Gateway || one.image == *ours)
 }
 
 /// What is to change in a slot: its container is replaced, or a run that did not finish

@@ -62,6 +62,8 @@ struct Ask {
     scale: BTreeMap<String, u32>,
     overcommit: Option<u32>,
     pull: bool,
+    /// Image of the data plane that this version brings.
+    data_plane: String,
 }
 
 impl Ask {
@@ -83,6 +85,7 @@ impl Ask {
                 .collect(),
             cpu_overcommit_percent: self.overcommit,
             pull: self.pull,
+            data_plane: self.data_plane.clone(),
             ..Options::default()
         }
     }

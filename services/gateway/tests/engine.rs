@@ -209,6 +209,8 @@ fn a_replica_that_comes_back_elsewhere_is_found_and_its_old_address_not_used() {
         address,
         "the address was not reused"
     );
+    // It answers here once its ports are open.
+    world.ask("foreign", &json!({"id": 1, "op": "hello"}));
     assert_eq!(world.status("foreign"), 404);
     assert_eq!(world.status("gateway"), 502);
 

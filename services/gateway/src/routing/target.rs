@@ -173,6 +173,13 @@ impl Target {
         self.epoch.load(Acquire)
     }
 
+    /// What the name resolved to when it was asked for last.
+    pub(crate) fn addresses(&self) -> Vec<IpAddr> {
+        let known = &self.addresses;
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
+    }
+
     /// Records what the name resolves to now, and returns the epoch of that.
     /// A connection of an older epoch may lead to somebody else.
     pub(crate) fn learn(&self, addresses: &[IpAddr]) -> u64 {

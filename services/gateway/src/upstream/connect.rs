@@ -3,6 +3,7 @@
 //! Test: `tests/gateway/upstream.rs`.
 
 use std::io;
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use tokio::time::timeout;
 
 use super::resolve::Names;
 use crate::routing::target::Target;
+
+/// An answer that takes longer is not waited for, where an earlier one is known.
+const SILENCE: Duration = Duration::from_millis(250);
 
 /// A connection, and the epoch of the address that it leads to.
 pub(crate) struct Connected {
@@ -28,7 +32,7 @@ pub(crate) async fn connect(
     limit: Duration,
 ) -> io::Result<Connected> {
     within(limit, async {
-        let addresses = names.resolve(&target.host).await?;
+        let addresses = addresses(names, target).await?;
         let epoch = target.learn(&addresses);
         let stream = connect_any(addresses, port).await?;
         SockRef::from(&stream).set_tcp_keepalive(&keepalive())?;
@@ -37,11 +41,28 @@ pub(crate) async fn connect(
     .await
 }
 
+/// What the name resolves to. A name server that does not answer at all has gone with
+/// the engine, and containers live on without it: then what it said last holds. What it
+/// says it does not know is gone.
+async fn addresses(names: &Names, target: &Target) -> io::Result<Vec<IpAddr>> {
+    let known = target.addresses();
+    if known.is_empty() {
+        return names.resolve(&target.host).await;
+    }
+    if names.are_silent() {
+        return Ok(known);
+    }
+    match timeout(SILENCE, names.resolve(&target.host)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            names.fell_silent();
+            Ok(known)
+        }
+    }
+}
+
 /// The first of the addresses that accepts, or the last one's error.
-pub(crate) async fn connect_any(
-    addresses: Vec<std::net::IpAddr>,
-    port: u16,
-) -> io::Result<TcpStream> {
+pub(crate) async fn connect_any(addresses: Vec<IpAddr>, port: u16) -> io::Result<TcpStream> {
     let mut result = Err(io::Error::new(io::ErrorKind::NotFound, "no address"));
     for address in addresses {
         result = TcpStream::connect(SocketAddr::new(address, port)).await;

@@ -1,7 +1,7 @@
 //! Names to addresses.
 //!
-//! Nothing is remembered between look-ups: a container that was restarted has
-//! another address, and its old one may belong to somebody else. Look-ups of one
+//! No answer is remembered here: a container that was restarted has another address,
+//! and its old one may belong to somebody else. Look-ups of one
 //! name at the same time share one question, so that a burst of connections
 //! does not become a burst of questions. Test: here.
 
@@ -11,10 +11,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::future::WeakShared;
+use tokio::time::Instant;
 
 /// Finds the addresses of a name. Tests put their own in place.
 pub trait Resolve: Send + Sync + 'static {
@@ -40,6 +42,9 @@ impl Resolve for SystemResolver {
     }
 }
 
+/// How long nothing is asked that need not be, after nobody answered.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// An error that several waiters can have.
 type Answer = Result<Vec<IpAddr>, Arc<io::Error>>;
 type Question = BoxFuture<'static, Answer>;
@@ -48,6 +53,8 @@ type Question = BoxFuture<'static, Answer>;
 pub(crate) struct Names {
     resolver: Arc<dyn Resolve>,
     pending: Mutex<BTreeMap<String, WeakShared<Question>>>,
+    /// When a question was given up last.
+    silent: Mutex<Option<Instant>>,
 }
 
 impl Names {
@@ -55,7 +62,19 @@ impl Names {
         Self {
             resolver,
             pending: Mutex::default(),
+            silent: Mutex::default(),
         }
+    }
+
+    /// Nobody answers: for a moment nothing is asked that need not be.
+    pub(crate) fn fell_silent(&self) {
+        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether nobody answered a moment ago.
+    pub(crate) fn are_silent(&self) -> bool {
+        let silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.is_some_and(|at| at.elapsed() < ASK_AGAIN)
     }
 
     /// The addresses of a name now.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -63,6 +64,48 @@ async fn pooled_connections_are_dropped_when_the_address_changes() {
         assert_eq!(client.get("/").await.expect("an answer").text(), new.host());
     }
     assert_eq!(old.requests(), after);
+}
+
+/// An engine that died takes its name server along; its containers live on.
+#[tokio::test]
+async fn while_no_name_server_answers_the_last_answer_holds() {
+    let replica = Replica::start().await;
+    let resolver = Mortal {
+        address: replica.host(),
+        dead: Arc::default(),
+        asked: Arc::default(),
+    };
+    let mut rig = Rig::with(|options| options.resolver = Arc::new(resolver.clone()));
+    rig.route(&["replica".to_owned()]).await;
+    assert_eq!(get(rig.http(), "/").await.text(), replica.host());
+    resolver.dead.store(true, SeqCst);
+    // So many connections at once that each thread has to make new ones.
+    let before = resolver.asked.load(SeqCst);
+    let requests = (0..50).map(|_| get(rig.http(), "/slow/20"));
+    let answers = futures_util::future::join_all(requests).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
+    assert!(replica.connections() > 10, "{}", replica.connections());
+    let asked = resolver.asked.load(SeqCst) - before;
+    assert!(asked <= 4, "{asked} questions to nobody");
+}
+
+/// Answers until it is dead, and then not at all.
+#[derive(Clone)]
+struct Mortal {
+    address: String,
+    dead: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
+}
+
+impl Resolve for Mortal {
+    fn resolve(&self, _host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
+        self.asked.fetch_add(1, SeqCst);
+        if self.dead.load(SeqCst) {
+            return std::future::pending().boxed();
+        }
+        let address = self.address.parse();
+        async move { Ok(vec![address.map_err(io::Error::other)?]) }.boxed()
+    }
 }
 
 #[tokio::test]
