@@ -217,13 +217,19 @@ fn on_the_way_back_a_hook_runs_with_the_revision_that_serves_again() {
     stack.write("stack.yaml", &file(4, &[breaks]));
     stack.ok(&["deploy"]);
     let good = replicas(&stack);
-    stack.write("stack.yaml", &file(5, &[fails]));
+    stack.write("stack.yaml", &file(5, &[breaks, PASSES]));
+    stack.ok(&["deploy"]);
+    let asked = stack.code(51, &["rollback"]);
+    assert!(asked.stderr.contains("ended with exit code 4"), "{asked}");
+    let names = |all: &BTreeMap<String, String>| all.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&replicas(&stack)), names(&good));
+    stack.ok(&["status", "--drift"]);
+    stack.write("stack.yaml", &file(6, &[fails]));
     let stranded = stack.code(51, &["deploy"]);
     assert!(
         stranded.stderr.contains("ended with exit code 4"),
         "{stranded}"
     );
-    let names = |all: &BTreeMap<String, String>| all.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&replicas(&stack)), names(&good));
     assert_swept(&stack);
 }
