@@ -13,6 +13,7 @@
 //! * `service`, `replica`, `retire`, `rollout`: replicas that come, go, and change
 //! * `leave`: what left the file
 //! * `hooks`: commands that run once around a change
+//! * `one_off`: a container for one command of a user
 //! * `deploy`, `restart`, `down`: the goals
 //! * [`report`], [`check`]: the words, and the proof that a plan is safe
 //!
@@ -32,6 +33,7 @@ pub mod input;
 mod keeper;
 mod leave;
 mod listeners;
+mod one_off;
 mod order;
 mod pace;
 mod preflight;
@@ -52,6 +54,7 @@ pub use input::Options;
 pub use input::PlanInput;
 pub use input::Prune;
 pub use input::ScaleTo;
+pub use one_off::one_off;
 
 use std::collections::BTreeMap;
 
