@@ -120,6 +120,13 @@ fn a_migration_that_fails_touches_no_replica() {
     assert_eq!(replicas(&stack), before);
     assert_swept(&stack);
 
+    // The time of the whole run ends a hook too.
+    let hangs = "command: [/workload, task, sleep, \"60000\"]";
+    stack.write("stack.yaml", &file(2, &[("pre_deploy", hangs)]));
+    stack.code(53, &["deploy", "--timeout", "2s"]);
+    assert_eq!(replicas(&stack), before);
+    assert_swept(&stack);
+
     // Nothing to go back to: the next deploy with a mended hook just goes on.
     let missing = "command: [/no-such-program]";
     stack.write("stack.yaml", &file(2, &[("pre_deploy", missing)]));
