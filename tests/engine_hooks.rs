@@ -120,6 +120,13 @@ fn a_migration_that_fails_touches_no_replica() {
     assert_eq!(replicas(&stack), before);
     assert_swept(&stack);
 
+    // The time of the whole run ends a hook too.
+    let hangs = "command: [/workload, task, sleep, \"60000\"]";
+    stack.write("stack.yaml", &file(2, &[("pre_deploy", hangs)]));
+    stack.code(53, &["deploy", "--timeout", "2s"]);
+    assert_eq!(replicas(&stack), before);
+    assert_swept(&stack);
+
     // Nothing to go back to: the next deploy with a mended hook just goes on.
     let missing = "command: [/no-such-program]";
     stack.write("stack.yaml", &file(2, &[("pre_deploy", missing)]));
@@ -149,7 +156,7 @@ fn a_killed_run_leaves_a_migration_that_the_next_one_runs_anew() {
     let stack = TestStack::new(&file(1, &[]));
     stack.ok(&["deploy"]);
     let before = replicas(&stack);
-    let slow = "command: [/workload, task, say, hook begins, sleep, \"60000\"]";
+    let slow = "command: [/workload, task, say, hook begins, sleep, \"4000\", say, hook ends]";
     stack.write("stack.yaml", &file(2, &[("pre_deploy", slow)]));
     let mut deploy = stack.command(&["deploy"]);
     let deploy = deploy.stderr(std::process::Stdio::null());
@@ -159,7 +166,7 @@ fn a_killed_run_leaves_a_migration_that_the_next_one_runs_anew() {
         let found = all
             .iter()
             .find(|(name, state)| name.contains("-pre-deploy-") && state.ends_with("running"));
-        found.map(|(name, _)| name.clone())
+        found.map(|(name, state)| (name.clone(), state.clone()))
     });
     deploy.kill().expect("it can be killed");
     deploy.wait().expect("it ends");
@@ -170,12 +177,21 @@ fn a_killed_run_leaves_a_migration_that_the_next_one_runs_anew() {
         status["services"][0]["instances"].as_array().map(Vec::len),
         Some(2)
     );
+    let drift = status["drift"].to_string();
+    assert!(!drift.contains("deploy"), "{drift}");
+    assert_eq!(
+        stack.containers().get(&task.0),
+        Some(&task.1),
+        "it is left over"
+    );
 
-    // The same command again would hang: the new one has another name, the old goes.
-    stack.write("stack.yaml", &file(2, &[PASSES]));
     let next = stack.ok(&["deploy", "-o", "json"]);
-    assert_eq!(said(&next), ["hook migrates", "hook of one"]);
-    assert!(!stack.containers().contains_key(&task));
+    assert_eq!(said(&next), ["hook begins", "hook ends"]);
+    assert!(
+        next.stdout.contains(&format!("remove {}", task.0)),
+        "{next}"
+    );
+    assert_swept(&stack);
     assert_ne!(replicas(&stack), before);
     stack.ok(&["status", "--check"]);
     stack.ok(&["down", "--volumes"]);
@@ -217,13 +233,53 @@ fn on_the_way_back_a_hook_runs_with_the_revision_that_serves_again() {
     stack.write("stack.yaml", &file(4, &[breaks]));
     stack.ok(&["deploy"]);
     let good = replicas(&stack);
-    stack.write("stack.yaml", &file(5, &[fails]));
+    stack.write("stack.yaml", &file(5, &[breaks, PASSES]));
+    stack.ok(&["deploy"]);
+    let asked = stack.code(51, &["rollback"]);
+    assert!(asked.stderr.contains("ended with exit code 4"), "{asked}");
+    let names = |all: &BTreeMap<String, String>| all.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&replicas(&stack)), names(&good));
+    stack.ok(&["status", "--drift"]);
+    stack.write("stack.yaml", &file(6, &[fails]));
     let stranded = stack.code(51, &["deploy"]);
     assert!(
         stranded.stderr.contains("ended with exit code 4"),
         "{stranded}"
     );
-    let names = |all: &BTreeMap<String, String>| all.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(&replicas(&stack)), names(&good));
     assert_swept(&stack);
+}
+
+#[test]
+#[ignore = "engine"]
+fn hooks_of_the_stack_frame_those_of_its_services() {
+    let hook = |key: &str, word: &str| {
+        format!("{key}: {{ command: [/workload, task, say, hook {word}] }}")
+    };
+    let both = |owner: &str| {
+        let hooks =
+            ["pre_deploy", "post_deploy"].map(|key| hook(key, &format!("{key} of {owner}")));
+        hooks.join(", ")
+    };
+    let file = |version: u32| {
+        format!(
+            "services:\n  web:\n    build: app\n    environment: {{ VERSION: \"{version}\" }}\n    depends_on: [data]\n    deploy: {{ update_config: {{ monitor: 0s }} }}\n    x-shop: {{ ready: {{ http: /readyz, port: 8000 }}, hooks: {{ {} }} }}\n  data:\n    build: app\n    x-shop: {{ ready: {{ http: /readyz, port: 8000 }} }}\nx-shop: {{ hooks: {{ service: data, {} }} }}\n",
+            both("web"),
+            both("the stack")
+        )
+    };
+    let order = [
+        "hook pre_deploy of the stack",
+        "hook pre_deploy of web",
+        "hook post_deploy of web",
+        "hook post_deploy of the stack",
+    ];
+    let stack = TestStack::new(&file(1));
+    assert_eq!(said(&stack.ok(&["deploy", "-o", "json"])), order);
+    // The service whose image they run with is none of those that change.
+    stack.write("stack.yaml", &file(2));
+    assert_eq!(said(&stack.ok(&["deploy", "-o", "json"])), order);
+    stack.ok(&["deploy", "data"]);
+    assert_swept(&stack);
+    stack.ok(&["status", "--check"]);
 }

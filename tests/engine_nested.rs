@@ -359,6 +359,10 @@ fn an_engine_ends_in_the_middle_of_a_deploy(signal: &str, live_restore: bool) {
     println!(
         "{signal}, live restore {live_restore}: stopped in {took:.1?}, answered {served:?} while it was away; the deploy {ended}\n{said}"
     );
+    if live_restore {
+        // Containers live on, and so must what leads to them.
+        assert!(served.starts_with(['1', '2']), "{served:?}");
+    }
     let code = ended.code().unwrap_or(-1);
     assert!(matches!(code, 0 | 30 | 50 | 51 | 52), "{code}: {said}");
     shop.converges(2);

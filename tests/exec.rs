@@ -515,6 +515,27 @@ async fn a_failing_post_deploy_fails_the_change_and_a_failing_way_back_is_told()
     assert_eq!(memory.world().answering("shop", "order"), 2);
 }
 
+/// Half a migration is no safe point: it runs to its end, and nothing after it begins.
+#[tokio::test(start_paused = true)]
+async fn a_wish_to_stop_waits_for_the_hook_that_runs() {
+    let memory = world();
+    deploy(&memory, &hooked("1", migrates())).await;
+    let before = names(&memory);
+    memory
+        .world()
+        .behaviours
+        .insert("shop-order-pre-deploy".into(), Behaviour::Ready);
+    let mut seen = Vec::new();
+    let next = hooked("2", migrates());
+    let verdict = watched(&memory, &next, Some("run pre_deploy"), &mut seen).await;
+    // It hung until its time was up, though the wish came long before.
+    assert!(
+        matches!(&verdict, Verdict::RolledBack { failure, .. } if failure.message.contains("was killed")),
+        "{verdict:?}"
+    );
+    assert_eq!(names(&memory), before);
+}
+
 /// Cut at each call, the next deploy converges, and the hooks have run by then.
 #[tokio::test(start_paused = true)]
 async fn a_run_with_hooks_that_is_cut_anywhere_is_finished_by_the_next() {

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
 use tokio::sync::mpsc;
+use tokio::sync::watch;
 
 pub use error::BackendError;
 
@@ -198,7 +199,7 @@ pub struct Session {
 }
 
 /// What a finished command said.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ExecRequest {
     /// Container name.
     pub container: String,
@@ -214,8 +215,19 @@ pub struct ExecRequest {
     pub tty: bool,
     /// Attach standard input.
     pub stdin: bool,
-    /// Size of the terminal as rows and columns.
-    pub size: Option<(u16, u16)>,
+    /// Sizes of the terminal as rows and columns, now and later.
+    pub sizes: Option<watch::Receiver<(u16, u16)>>,
+}
+
+/// A one-off container to stay with.
+#[derive(Debug, Clone, Default)]
+pub struct RunRequest {
+    /// Container name; it was made and not started.
+    pub container: String,
+    /// It has a terminal.
+    pub tty: bool,
+    /// Sizes of the terminal as rows and columns, now and later.
+    pub sizes: Option<watch::Receiver<(u16, u16)>>,
 }
 
 /// Runs a process inside a container.
@@ -230,6 +242,18 @@ pub trait Exec: Send + Sync {
         stdout: Box<dyn AsyncWrite + Send + Unpin>,
         stderr: Box<dyn AsyncWrite + Send + Unpin>,
     ) -> Pending<'a, i64>;
+    /// Starts a one-off container between the given ends and stays with it until it has
+    /// ended and is gone; its exit code.
+    fn run<'a>(
+        &'a self,
+        request: &'a RunRequest,
+        stdin: Option<Box<dyn AsyncRead + Send + Unpin>>,
+        stdout: Box<dyn AsyncWrite + Send + Unpin>,
+        stderr: Box<dyn AsyncWrite + Send + Unpin>,
+    ) -> Pending<'a, i64>;
+    /// Sends a signal, e.g. `SIGINT`, to the first process of a container. One that has
+    /// ended needs none.
+    fn signal<'a>(&'a self, container: &'a str, name: &'a str) -> Pending<'a, ()>;
 }
 
 /// A line of a container's log.

@@ -128,6 +128,8 @@ pub enum Command {
     Logs(LogsArgs),
     /// Run a command in a running replica of a service
     Exec(ExecArgs),
+    /// Run a command in a container of its own, with the image and settings of a service
+    Run(RunArgs),
     /// Write a new service with stack file and CI steps
     Init(InitArgs),
     /// Name what is missing on this machine, with the command that mends it
@@ -158,6 +160,7 @@ impl Command {
             Self::Capacity(args) => &args.files.files,
             Self::Logs(args) => &args.files.files,
             Self::Exec(args) => &args.files.files,
+            Self::Run(args) => &args.files.files,
             Self::Doctor(args) => &args.files.files,
             Self::Init(_) | Self::Completion(_) | Self::Man(_) | Self::Gateway(_) => &[],
         }
@@ -420,6 +423,46 @@ pub struct ExecArgs {
     /// Command and arguments
     #[arg(value_name = "CMD", last = true, required = true)]
     pub command: Vec<String>,
+    /// Stack files.
+    #[command(flatten)]
+    pub files: Files,
+}
+
+/// `run`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(after_help = "Example:\n  shopctl run --rm order -- /order migrate --dry-run")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
+pub struct RunArgs {
+    /// Service
+    #[arg(value_name = "SERVICE")]
+    pub service: String,
+    /// Command and arguments, instead of those of the service
+    #[arg(value_name = "CMD", last = true)]
+    pub command: Vec<String>,
+    /// Start it, print its name, and do not wait
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Set a variable; without a value it is taken from here; may be repeated
+    #[arg(short = 'e', long, value_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// Run this instead of the image's entrypoint
+    #[arg(long, value_name = "COMMAND")]
+    pub entrypoint: Option<String>,
+    /// User to run as
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
+    /// Folder to run in
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// No terminal, even where there is one
+    #[arg(short = 'T', long)]
+    pub no_tty: bool,
+    /// Remove the container when it ends; it always is
+    #[arg(long)]
+    pub rm: bool,
+    /// Accepted: what the service needs is never started by `run`
+    #[arg(long)]
+    pub no_deps: bool,
     /// Stack files.
     #[command(flatten)]
     pub files: Files,

@@ -1,24 +1,16 @@
 //! `exec`: a command in a running replica; its exit code is ours.
 
-use std::io;
-use std::pin::Pin;
-use std::task::Context;
-use std::task::Poll;
-
-use rustix::termios;
-use rustix::termios::OptionalActions;
-use rustix::termios::Termios;
-use tokio::io::AsyncWrite;
-
 use super::args::ExecArgs;
 use super::desk::Desk;
 use super::error::CliError;
 use super::exit::Exit;
 use super::signals::Signals;
+use super::terminal::ConsoleWriter;
+use super::terminal::RawTerminal;
+use super::terminal::sizes;
 use crate::backend::Backend;
 use crate::backend::ExecRequest;
 use crate::backend::Query;
-use crate::report::console::Console;
 use crate::state::change::serves;
 use crate::state::observed::Role;
 
@@ -64,9 +56,7 @@ pub(super) async fn run<B: Backend>(
         command: args.command.clone(),
         tty,
         stdin: true,
-        size: termios::tcgetwinsize(io::stdout())
-            .ok()
-            .map(|size| (size.ws_row, size.ws_col)),
+        sizes: if tty { sizes() } else { None },
         ..ExecRequest::default()
     };
     let _raw = if tty { RawTerminal::enter() } else { None };
@@ -83,70 +73,5 @@ pub(super) async fn run<B: Backend>(
             Ok(u8::try_from(code).unwrap_or(u8::MAX))
         }
         exit = signals.next() => Ok(exit.code()),
-    }
-}
-
-/// The terminal passes every key on, until this is dropped.
-struct RawTerminal(Termios);
-
-impl RawTerminal {
-    fn enter() -> Option<Self> {
-        let before = termios::tcgetattr(io::stdin()).ok()?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        termios::tcsetattr(io::stdin(), OptionalActions::Now, &raw).ok()?;
-        Some(Self(before))
-    }
-}
-
-impl Drop for RawTerminal {
-    fn drop(&mut self) {
-        // The user sees it when the terminal stays raw; there is no more to do.
-        let _ = termios::tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
-    }
-}
-
-/// One of the console's streams as a sink for bytes.
-struct ConsoleWriter {
-    console: Console,
-    out: bool,
-}
-
-impl ConsoleWriter {
-    fn out(console: &Console) -> Self {
-        Self {
-            console: console.clone(),
-            out: true,
-        }
-    }
-
-    fn err(console: &Console) -> Self {
-        Self {
-            console: console.clone(),
-            out: false,
-        }
-    }
-}
-
-impl AsyncWrite for ConsoleWriter {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = if self.out {
-            self.console.raw_out(bytes)
-        } else {
-            self.console.raw_err(bytes)
-        };
-        Poll::Ready(written.map(|()| bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }

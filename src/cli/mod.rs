@@ -26,10 +26,12 @@ mod planfile;
 mod project;
 mod restart;
 mod rollback;
+mod run;
 mod scale;
 pub mod settings;
 mod signals;
 mod status;
+mod terminal;
 mod world;
 
 use std::ffi::OsString;
@@ -261,6 +263,7 @@ async fn dispatch<B: Backend>(
         Command::Logs(args) => logs::run(desk, backend, args).await,
         // The command's own exit code is passed on.
         Command::Exec(args) => return exec::run(desk, backend, args).await,
+        Command::Run(args) => return run::run(desk, &world, args).await,
         Command::Config(_)
         | Command::Init(_)
         | Command::Doctor(_)

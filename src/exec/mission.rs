@@ -338,12 +338,25 @@ impl<B: Backend> Drive<'_, B> {
 /// The revisions of containers whose gate has opened, by service; of all services where
 /// hooks ran, because those are done with them.
 fn revisions(observed: &ObservedState, learned: &Learned) -> BTreeMap<String, String> {
-    let all = !learned.tasks.is_empty();
-    let proved = observed.instances.iter().filter(|one| {
-        let done = all && one.role == Role::Service && one.ours;
-        done || learned.proved.contains(&one.name)
-    });
+    if !learned.tasks.is_empty() {
+        return all_revisions(observed);
+    }
+    let proved = observed
+        .instances
+        .iter()
+        .filter(|one| learned.proved.contains(&one.name));
     proved
+        .map(|one| (one.service.clone(), one.revision.clone()))
+        .collect()
+}
+
+/// The revisions of all services, where everything is as it should be.
+pub(super) fn all_revisions(observed: &ObservedState) -> BTreeMap<String, String> {
+    let replicas = observed
+        .instances
+        .iter()
+        .filter(|one| one.role == Role::Service && one.ours);
+    replicas
         .map(|one| (one.service.clone(), one.revision.clone()))
         .collect()
 }

@@ -39,6 +39,7 @@ use crate::event::Event;
 use crate::event::EventKind;
 use crate::plan::action::Plan;
 use crate::plan::action::StepId;
+use crate::state::hooks::Moment;
 use crate::state::observed::ObservedState;
 
 /// Everything one run of a plan needs.
@@ -150,6 +151,8 @@ pub enum StepError {
     /// A hook failed.
     #[error("{ending}")]
     Hook {
+        /// When it ran.
+        moment: Moment,
         /// Which one, its command, and how it ended.
         ending: String,
         /// What it said, secrets filtered.

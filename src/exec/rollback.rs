@@ -14,6 +14,7 @@ use super::ledger::Ledger;
 use super::mission::Drive;
 use super::mission::End;
 use super::mission::Verdict;
+use super::mission::all_revisions;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::Query;
@@ -32,6 +33,7 @@ use crate::state::desired::OnFailure;
 use crate::state::history;
 use crate::state::history::Outcome;
 use crate::state::history::Release;
+use crate::state::hooks::Moment;
 use crate::state::observed::ObservedState;
 
 /// Goes back where that is wanted and possible, and says how it all ended.
@@ -40,6 +42,12 @@ pub(super) async fn after<B: Backend>(
     failure: Box<Failure>,
     ledger: &mut Ledger<'_, B>,
 ) -> Result<Verdict, BackendError> {
+    if went_back(drive, &failure) {
+        // What was asked for serves; only the hook after it failed.
+        let observed = drive.backend.observe(drive.mission.query).await?;
+        ledger.done(&observed, all_revisions(&observed)).await;
+        return Ok(Verdict::Failed(failure));
+    }
     let Some(stable) = target(drive, &failure, ledger).await else {
         ledger.close(Outcome::Failed, &failure.message).await;
         return Ok(Verdict::Failed(failure));
@@ -68,6 +76,19 @@ pub(super) async fn after<B: Backend>(
             Verdict::Stranded { failure, to, why }
         }
     })
+}
+
+/// Whether a way back that was asked for came to its end, but for its hooks.
+fn went_back<B>(drive: &Drive<'_, B>, failure: &Failure) -> bool {
+    let release = drive.mission.release.as_ref();
+    release.is_some_and(|release| release.summary.back_to.is_some())
+        && matches!(
+            failure.error,
+            StepError::Hook {
+                moment: Moment::OnRollback,
+                ..
+            }
+        )
 }
 
 /// The release to go back to: the last stable one, unless it asks for the same as

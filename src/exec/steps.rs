@@ -38,6 +38,8 @@ const CREATIONS: usize = 2;
 const STOPS: usize = 32;
 /// A gate that takes longer says what it waits for.
 const TELL_AFTER: Duration = Duration::from_millis(250);
+/// Hooks that run at a time: each may need what a replica needs.
+const TASKS: usize = 4;
 /// Image builds and pulls in flight.
 const IMAGES: usize = 4;
 
@@ -53,6 +55,7 @@ pub(super) struct Runner<'a, B> {
     creations: Semaphore,
     stops: Semaphore,
     images: Semaphore,
+    tasks: Semaphore,
     /// Networks that the engine would not remove though nothing is in them.
     stuck: Mutex<BTreeSet<String>>,
 }
@@ -76,6 +79,7 @@ impl<'a, B: Backend> Runner<'a, B> {
             creations: Semaphore::new(CREATIONS),
             stops: Semaphore::new(STOPS),
             images: Semaphore::new(IMAGES),
+            tasks: Semaphore::new(TASKS),
             stuck: Mutex::default(),
         }
     }
@@ -97,6 +101,7 @@ impl<'a, B: Backend> Runner<'a, B> {
             }
         }
         if let Action::RunTask { task } = &step.action {
+            let _turn = self.tasks.acquire().await;
             return task::run(self, step, task).await;
         }
         if let Gate::Ready {

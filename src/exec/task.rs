@@ -70,6 +70,7 @@ pub(super) async fn run<B: Backend>(
         ),
     };
     Err(StepError::Hook {
+        moment: task.moment,
         ending: format!("{} {how}", hook(step, task)),
         output: output.lines.into(),
     })

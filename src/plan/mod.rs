@@ -14,6 +14,7 @@
 //!   change, batch by batch or in stages
 //! * `leave`: what left the file
 //! * `hooks`: commands that run once around a change
+//! * `one_off`: a container for one command of a user
 //! * `deploy`, `restart`, `down`: the goals
 //! * [`report`], [`check`]: the words, and the proof that a plan is safe
 //!
@@ -33,6 +34,7 @@ pub mod input;
 mod keeper;
 mod leave;
 mod listeners;
+mod one_off;
 mod order;
 mod pace;
 mod preflight;
@@ -54,6 +56,7 @@ pub use input::Options;
 pub use input::PlanInput;
 pub use input::Prune;
 pub use input::ScaleTo;
+pub use one_off::one_off;
 
 use std::collections::BTreeMap;
 

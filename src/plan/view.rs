@@ -151,6 +151,16 @@ impl<'a> View<'a> {
         instances.any(|one| one.service == service && change::serves(one))
     }
 
+    /// Name of the container whose network others join: the service's first.
+    pub(super) fn holder_of(&self, service: &str) -> Option<String> {
+        let one = self
+            .services
+            .iter()
+            .find(|one| one.service.name == service)?;
+        let (found, _) = one.slots.get(&1)?.holder.as_ref()?;
+        Some(found.name.clone())
+    }
+
     /// Engine names of the networks a service's containers are attached to.
     pub(super) fn networks_of(&self, service: &ServiceSpec) -> Vec<String> {
         let NetworkMode::Networks(endpoints) = &service.container.network else {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::desired::FileSet;
 use super::names;
 use super::observed::ObservedState;
+use super::observed::Role;
 use super::spec::ContainerSpec;
 
 /// Prefix of the entries that name environment variables in [`fields`].
@@ -85,6 +86,8 @@ pub fn observed(state: &ObservedState) -> String {
     if let Some(store) = &mut state.store {
         store.performance.clear();
     }
+    // What a user runs beside the stack is no part of it.
+    state.instances.retain(|one| one.role != Role::Run);
     for instance in &mut state.instances {
         instance.memory_in_use = None;
     }

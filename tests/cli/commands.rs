@@ -139,6 +139,9 @@ fn deploy_then_look_at_everything() {
         "{exec}"
     );
 
+    let run = bench.run(&["run", "order", "--", "/bin/say", "hello"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "it ran\n"), "{run}");
+
     let again = bench.run(&["deploy", "--progress", "plain"]);
     assert_eq!(again.code, 0, "{again}");
     assert!(again.stderr.contains("nothing to do"), "{again}");

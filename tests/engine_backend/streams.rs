@@ -223,9 +223,10 @@ async fn a_terminal_has_one_stream() {
     let (code, read) = tokio::join!(run, reader.read_to_string(&mut text));
     assert_eq!((code.unwrap(), read.is_ok()), (0, true));
     assert_eq!(text, "out\r\nerr\r\n");
+    let (_sender, sizes) = tokio::sync::watch::channel((33, 77));
     let request = ExecRequest {
         command: ["/shopctl", "size"].map(ToOwned::to_owned).into(),
-        size: Some((33, 77)),
+        sizes: Some(sizes),
         ..request
     };
     let (mut reader, writer) = tokio::io::duplex(1024);

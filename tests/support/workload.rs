@@ -20,7 +20,7 @@
 //! off there, so that whoever stops a replica that still works is found out.
 //!
 //! `workload task WORD…` does one thing after another and ends: `say TEXT`, `warn TEXT`
-//! (on stderr), `env NAME`, `cat` (stdin to stdout), `size` (of the terminal), `sleep MS`,
+//! (on stderr), `env NAME`, `cat` (stdin to stdout), `columns N` (until the terminal has so many), `sleep MS`,
 //! `exit CODE`.
 //!
 //! `workload healthcheck` exits 0 when `/readyz` answers 200.
@@ -349,10 +349,7 @@ async fn task(mut words: impl Iterator<Item = String>) -> std::process::ExitCode
                 copied.expect("both ends are open");
                 output.flush().await.expect("stdout is open");
             }
-            "size" => match rustix::termios::tcgetwinsize(std::io::stdin()) {
-                Ok(size) => log(&format!("{} rows {} columns", size.ws_row, size.ws_col)),
-                Err(error) => log(&error.to_string()),
-            },
+            "columns" => columns(number(&next())).await,
             "sleep" => tokio::time::sleep(Duration::from_millis(number(&next()))).await,
             "exit" => {
                 return std::process::ExitCode::from(u8::try_from(number(&next())).unwrap_or(1));
@@ -361,6 +358,18 @@ async fn task(mut words: impl Iterator<Item = String>) -> std::process::ExitCode
         }
     }
     std::process::ExitCode::SUCCESS
+}
+
+/// Says the size of the terminal once it has so many columns.
+async fn columns(wanted: u64) {
+    let mut changes = signal(SignalKind::window_change()).expect("signals can be handled");
+    loop {
+        let size = rustix::termios::tcgetwinsize(std::io::stdin()).expect("a terminal");
+        if u64::from(size.ws_col) == wanted {
+            return log(&format!("{} rows {} columns", size.ws_row, size.ws_col));
+        }
+        changes.recv().await.expect("signals can be handled");
+    }
 }
 
 #[expect(clippy::print_stderr, reason = "what the tests read")]

@@ -5,12 +5,14 @@ use std::io;
 
 use bollard::exec::ResizeExecOptions;
 use bollard::models::ExecConfig;
+use bollard::query_parameters::ResizeContainerTTYOptionsBuilder;
 use serde_json::json;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
 use tokio::io::WriteHalf;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::Docker;
@@ -21,10 +23,22 @@ use crate::backend::BackendError;
 use crate::backend::Exec;
 use crate::backend::ExecRequest;
 use crate::backend::Pending;
+use crate::backend::RunRequest;
 use crate::backend::Session;
 
-type Reader = Box<dyn AsyncRead + Send + Unpin>;
-type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+/// What is read as standard input.
+pub(super) type Reader = Box<dyn AsyncRead + Send + Unpin>;
+/// Where output goes.
+pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// Whose terminal it is.
+#[derive(Clone, Copy)]
+pub(super) enum Terminal<'a> {
+    /// A command in a running container, by its id.
+    OfCommand(&'a str),
+    /// A container, by its name.
+    OfContainer(&'a str),
+}
 
 impl Exec for Docker {
     fn session<'a>(&'a self, container: &'a str, command: &'a [String]) -> Pending<'a, Session> {
@@ -55,10 +69,16 @@ impl Exec for Docker {
             let (id, stream) = self.start_exec(request).await?;
             let (output, input) = tokio::io::split(stream);
             let feeder = stdin.map(|stdin| Feeder::start(stdin, input));
-            let moved = if request.tty {
-                raw(output, stdout).await
-            } else {
-                demultiplex(output, stdout, stderr).await
+            let moving = async {
+                if request.tty {
+                    raw(output, stdout).await
+                } else {
+                    demultiplex(output, stdout, stderr).await
+                }
+            };
+            let moved = tokio::select! {
+                moved = moving => moved,
+                () = self.follow_sizes(Terminal::OfCommand(&id), request.sizes.clone()) => Ok(()),
             };
             drop(feeder);
             moved.map_err(|source| BackendError::Other {
@@ -67,6 +87,20 @@ impl Exec for Docker {
             })?;
             self.exit_code(&request.container, &id).await
         })
+    }
+
+    fn run<'a>(
+        &'a self,
+        request: &'a RunRequest,
+        stdin: Option<Reader>,
+        stdout: Writer,
+        stderr: Writer,
+    ) -> Pending<'a, i64> {
+        Box::pin(self.run_attached(request, stdin, stdout, stderr))
+    }
+
+    fn signal<'a>(&'a self, container: &'a str, name: &'a str) -> Pending<'a, ()> {
+        Box::pin(self.send_signal(container, name))
     }
 }
 
@@ -98,12 +132,42 @@ impl Docker {
             .hijack(&format!("/exec/{}/start", made.id), &start)
             .await
             .map_err(|error| self.fault("run", &subject, error))?;
-        if let Some((height, width)) = request.size.filter(|_| request.tty) {
-            let size = ResizeExecOptions { height, width };
-            // A command that ended at once has no terminal any more.
-            let _ = self.api().resize_exec(&made.id, size).await;
-        }
         Ok((made.id, stream))
+    }
+
+    /// Tells the engine each size of a terminal, the present one first; never ends.
+    pub(super) async fn follow_sizes(
+        &self,
+        terminal: Terminal<'_>,
+        sizes: Option<watch::Receiver<(u16, u16)>>,
+    ) {
+        if let Some(mut sizes) = sizes {
+            loop {
+                let size = *sizes.borrow_and_update();
+                self.resize(terminal, size).await;
+                if sizes.changed().await.is_err() {
+                    break;
+                }
+            }
+        }
+        std::future::pending::<()>().await;
+    }
+
+    /// What ended has no terminal any more, so a refusal is no matter.
+    async fn resize(&self, terminal: Terminal<'_>, (height, width): (u16, u16)) {
+        match terminal {
+            Terminal::OfCommand(id) => {
+                let size = ResizeExecOptions { height, width };
+                let _ = self.api().resize_exec(id, size).await;
+            }
+            Terminal::OfContainer(name) => {
+                let size = ResizeContainerTTYOptionsBuilder::new()
+                    .h(i32::from(height))
+                    .w(i32::from(width))
+                    .build();
+                let _ = self.api().resize_container_tty(name, size).await;
+            }
+        }
     }
 
     async fn exit_code(&self, container: &str, id: &str) -> Result<i64, BackendError> {
@@ -117,10 +181,10 @@ impl Docker {
 
 /// Copies standard input until it ends; ends with the command, since a read from a
 /// terminal would otherwise go on.
-struct Feeder(AbortHandle);
+pub(super) struct Feeder(AbortHandle);
 
 impl Feeder {
-    fn start(mut stdin: Reader, mut input: WriteHalf<Hijacked>) -> Self {
+    pub(super) fn start(mut stdin: Reader, mut input: WriteHalf<Hijacked>) -> Self {
         let task = tokio::spawn(async move {
             // The command may end first; what it did not read is its business.
             let _ = tokio::io::copy(&mut stdin, &mut input).await;
@@ -136,7 +200,8 @@ impl Drop for Feeder {
     }
 }
 
-async fn raw(mut output: impl AsyncRead + Unpin, mut stdout: Writer) -> io::Result<()> {
+/// Passes on all that a terminal shows.
+pub(super) async fn raw(mut output: impl AsyncRead + Unpin, mut stdout: Writer) -> io::Result<()> {
     let mut chunk = [0_u8; 8192];
     loop {
         let count = output.read(&mut chunk).await?;
@@ -148,7 +213,8 @@ async fn raw(mut output: impl AsyncRead + Unpin, mut stdout: Writer) -> io::Resu
     }
 }
 
-async fn demultiplex(
+/// Passes on both streams of output.
+pub(super) async fn demultiplex(
     mut output: impl AsyncRead + Unpin,
     mut stdout: Writer,
     mut stderr: Writer,

@@ -22,6 +22,7 @@ mod logs;
 mod observe;
 mod ports;
 mod raw;
+mod run;
 mod store;
 mod usage;
 mod watch;

@@ -63,6 +63,14 @@ impl Docker {
         Ok(self.send(request).await?.into_body())
     }
 
+    /// The same, of a request that changes or waits for something.
+    pub(super) async fn post_stream(&self, path: &str) -> Result<Incoming, Error> {
+        let request = self
+            .request(Method::POST, path)
+            .body(bollard::body_full(Bytes::new()))?;
+        Ok(self.send(request).await?.into_body())
+    }
+
     /// A JSON answer.
     pub(super) async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T, Error> {
         let body = self.get_stream(path).await?.collect().await?.to_bytes();

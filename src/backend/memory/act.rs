@@ -150,10 +150,11 @@ impl World {
                 Err(conflict(&spec.name))
             };
         }
-        let is_task = spec
-            .labels
-            .get(names::ROLE)
-            .is_some_and(|role| role == "task");
+        let role = match spec.labels.get(names::ROLE).map(String::as_str) {
+            Some("task") => Role::Task,
+            Some("run") => Role::Run,
+            _ => Role::Service,
+        };
         let Some(image) = self.images.get(&spec.spec.image).cloned() else {
             return Err(BackendError::ImageMissing {
                 reference: spec.spec.image.clone(),
@@ -189,11 +190,11 @@ impl World {
         let instance = Instance {
             name: spec.name.clone(),
             id: format!("{:012x}", self.created),
-            role: if is_task { Role::Task } else { Role::Service },
-            service: if is_task {
-                String::new()
-            } else {
+            role,
+            service: if role == Role::Service {
                 spec.service.clone()
+            } else {
+                String::new()
             },
             slot: spec.slot,
             revision: spec.revision.clone(),
@@ -307,7 +308,7 @@ impl World {
         let one = self.get(name)?;
         let behaviour = match one.instance.role {
             Role::Service => behaviour,
-            Role::Task => task,
+            Role::Task | Role::Run => task,
             _ => Behaviour::Ready,
         };
         one.start(behaviour, at);

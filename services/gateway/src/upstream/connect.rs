@@ -52,13 +52,11 @@ async fn addresses(names: &Names, target: &Target) -> io::Result<Vec<IpAddr>> {
     if names.are_silent() {
         return Ok(known);
     }
-    match timeout(SILENCE, names.resolve(&target.host)).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            names.fell_silent();
-            Ok(known)
-        }
-    }
+    let Ok(answer) = timeout(SILENCE, names.resolve(&target.host)).await else {
+        names.fell_silent();
+        return Ok(known);
+    };
+    answer
 }
 
 /// The first of the addresses that accepts, or the last one's error.

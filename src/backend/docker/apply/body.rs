@@ -94,6 +94,8 @@ pub(super) fn create_body(instance: &InstanceSpec, around: &Surroundings) -> Con
         domainname: spec.domainname.clone(),
         tty: spec.tty.then_some(true),
         open_stdin: spec.stdin_open.then_some(true),
+        // Its input ends with that of whoever runs it.
+        stdin_once: (is_run(instance) && spec.stdin_open).then_some(true),
         exposed_ports: filled(exposed(spec)),
         healthcheck: spec
             .healthcheck
@@ -105,6 +107,14 @@ pub(super) fn create_body(instance: &InstanceSpec, around: &Surroundings) -> Con
         host_config: Some(host_config(instance, around)),
         ..ContainerCreateBody::default()
     }
+}
+
+/// Whether a user runs it for one command.
+fn is_run(instance: &InstanceSpec) -> bool {
+    instance
+        .labels
+        .get(names::ROLE)
+        .is_some_and(|role| role == "run")
 }
 
 /// A variable without a value removes the image's.
@@ -225,6 +235,7 @@ fn host_config(instance: &InstanceSpec, around: &Surroundings) -> HostConfig {
         memory_reservation: *memory_reservation,
         pids_limit: *pids,
         restart_policy: Some(restart_policy(restart)),
+        auto_remove: is_run(instance).then_some(true),
         network_mode: Some(network_mode(instance)),
         port_bindings: bindings(&spec.ports),
         binds: filled(mounts.binds),
