@@ -52,11 +52,14 @@ async fn addresses(names: &Names, target: &Target) -> io::Result<Vec<IpAddr>> {
     if names.are_silent() {
         return Ok(known);
     }
-    let Ok(answer) = timeout(SILENCE, names.resolve(&target.host)).await else {
-        names.fell_silent();
-        return Ok(known);
-    };
-    answer
+    match timeout(SILENCE, names.resolve(&target.host)).await {
+        Ok(Err(error)) if error.kind() != io::ErrorKind::ConnectionRefused => Err(error),
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(_)) | Err(_) => {
+            names.fell_silent();
+            Ok(known)
+        }
+    }
 }
 
 /// The first of the addresses that accepts, or the last one's error.

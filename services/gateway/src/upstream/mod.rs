@@ -4,6 +4,7 @@
 //! `tests/gateway/upstream.rs`.
 
 pub(crate) mod connect;
+mod nameserver;
 pub(crate) mod pool;
 pub(crate) mod resolve;
 pub(crate) mod stream;

@@ -18,9 +18,12 @@ use futures_util::future::BoxFuture;
 use futures_util::future::WeakShared;
 use tokio::time::Instant;
 
+use super::nameserver;
+
 /// Finds the addresses of a name. Tests put their own in place.
 pub trait Resolve: Send + Sync + 'static {
-    /// The addresses, at least one; an unknown name is an error.
+    /// The addresses, at least one; an unknown name is an error, and one of the kind
+    /// `ConnectionRefused` when there is nobody who could know it.
     fn resolve(&self, host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 }
 
@@ -31,7 +34,14 @@ pub struct SystemResolver;
 impl Resolve for SystemResolver {
     fn resolve(&self, host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
         async move {
-            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
+            let found = match tokio::net::lookup_host((host.as_str(), 0)).await {
+                Ok(found) => found,
+                Err(_) if nameserver::is_gone().await => {
+                    let message = "the name server is gone";
+                    return Err(io::Error::new(io::ErrorKind::ConnectionRefused, message));
+                }
+                Err(error) => return Err(error),
+            };
             let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
             if addresses.is_empty() {
                 return Err(io::Error::new(io::ErrorKind::NotFound, "no address"));

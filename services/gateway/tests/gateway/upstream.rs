@@ -69,9 +69,19 @@ async fn pooled_connections_are_dropped_when_the_address_changes() {
 /// An engine that died takes its name server along; its containers live on.
 #[tokio::test]
 async fn while_no_name_server_answers_the_last_answer_holds() {
+    outlives_its_name_server(false).await;
+}
+
+#[tokio::test]
+async fn while_there_is_no_name_server_the_last_answer_holds() {
+    outlives_its_name_server(true).await;
+}
+
+async fn outlives_its_name_server(refuses: bool) {
     let replica = Replica::start().await;
     let resolver = Mortal {
         address: replica.host(),
+        refuses,
         dead: Arc::default(),
         asked: Arc::default(),
     };
@@ -79,6 +89,7 @@ async fn while_no_name_server_answers_the_last_answer_holds() {
     rig.route(&["replica".to_owned()]).await;
     assert_eq!(get(rig.http(), "/").await.text(), replica.host());
     resolver.dead.store(true, SeqCst);
+    assert_eq!(get(rig.http(), "/").await.text(), replica.host());
     // So many connections at once that each thread has to make new ones.
     let before = resolver.asked.load(SeqCst);
     let requests = (0..50).map(|_| get(rig.http(), "/slow/20"));
@@ -93,6 +104,7 @@ async fn while_no_name_server_answers_the_last_answer_holds() {
 #[derive(Clone)]
 struct Mortal {
     address: String,
+    refuses: bool,
     dead: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
 }
@@ -100,6 +112,9 @@ struct Mortal {
 impl Resolve for Mortal {
     fn resolve(&self, _host: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
         self.asked.fetch_add(1, SeqCst);
+        if self.dead.load(SeqCst) && self.refuses {
+            return async { Err(io::ErrorKind::ConnectionRefused.into()) }.boxed();
+        }
         if self.dead.load(SeqCst) {
             return std::future::pending().boxed();
         }
