@@ -34,17 +34,20 @@ clock() {
     printf '%d\n' "$((end - start))"
 }
 
-# summary FILE…: median, smallest and largest of each file's numbers.
+# summary FILE…: median, smallest and largest of each file's numbers. Of two files the
+# ratio too: round by round, because what else a machine does changes from one round to
+# the next, and the two runs of a round have most of it in common.
 summary() {
     python3 - "$@" <<'PY'
 import statistics, sys
-medians = []
+columns = []
 for name in sys.argv[1:]:
     values = [float(line) for line in open(name)]
-    medians.append(statistics.median(values))
-    print(f"{name.rsplit('/', 1)[-1]:<24} median {medians[-1]:8.1f} ms   min {min(values):8.1f}   max {max(values):8.1f}   n {len(values)}")
-if len(medians) == 2:
-    print(f"ratio {medians[0] / medians[1]:.3f}")
+    columns.append(values)
+    print(f"{name.rsplit('/', 1)[-1]:<24} median {statistics.median(values):8.1f} ms   min {min(values):8.1f}   max {max(values):8.1f}   n {len(values)}")
+if len(columns) == 2:
+    ratios = [ours / theirs for ours, theirs in zip(*columns)]
+    print(f"ratio {statistics.median(ratios):.3f}   min {min(ratios):.3f}   max {max(ratios):.3f}")
 PY
 }
 

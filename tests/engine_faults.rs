@@ -318,6 +318,40 @@ fn a_replica_that_is_cut_off_is_left_out_soon() {
     assert!(first.failures.len() <= 4, "{:?}", first.failures);
 }
 
+/// It accepts connections and never answers; nothing but a health check finds that out.
+#[test]
+#[ignore = "engine"]
+fn a_replica_that_hangs_is_left_out_and_taken_back() {
+    let shop = Shop::serving(Revision {
+        replicas: 2,
+        ..GOOD
+    });
+    let victim = shop.stack.replicas("web").remove(0);
+    block_on(async { docker().pause_container(&victim).await }).expect("it runs");
+    // Out once it has failed three checks, one each second.
+    eventually(Duration::from_secs(20), "the gateway leaves it out", || {
+        let status = shop.stack.ok(&["status", "-o", "json"]).json();
+        let text = status.to_string();
+        text.contains("paused").then_some(())
+    });
+    let quick = || {
+        let started = std::time::Instant::now();
+        let answered = get(shop.port, "/").is_ok_and(|(status, _)| status == 200);
+        answered && started.elapsed() < Duration::from_secs(2)
+    };
+    eventually(
+        Duration::from_mins(1),
+        "all requests are answered soon",
+        || (0..20).all(|_| quick()).then_some(()),
+    );
+    block_on(async { docker().unpause_container(&victim).await }).expect("it is paused");
+    eventually(Duration::from_secs(20), "it serves again", || {
+        let (_, page) = get(shop.port, "/").ok()?;
+        let id = shop.stack.inspect(&victim).id?;
+        page.contains(&id[..12]).then_some(())
+    });
+}
+
 #[test]
 #[ignore = "engine"]
 #[expect(clippy::print_stdout, reason = "how it ended is a finding")]

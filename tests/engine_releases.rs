@@ -4,11 +4,8 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering;
-
 use support::TestStack;
+use support::customer::Customer;
 use support::free_port;
 use support::get;
 
@@ -32,38 +29,6 @@ services:
     x-shop: {{ ready: {{ http: /readyz, port: 8000 }} }}
 "#
     )
-}
-
-/// Asks for a page all the time; gives the number of answers and of failures.
-struct Customer {
-    stop: Arc<AtomicBool>,
-    thread: std::thread::JoinHandle<(u64, u64)>,
-}
-
-impl Customer {
-    fn of(port: u16) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || {
-            let (mut answers, mut failures) = (0, 0);
-            while !stopped.load(Ordering::Relaxed) {
-                match get(port, "/") {
-                    Ok((200, _)) => answers += 1,
-                    _ => failures += 1,
-                }
-            }
-            (answers, failures)
-        });
-        Self { stop, thread }
-    }
-
-    #[track_caller]
-    fn was_served(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        let (answers, failures) = self.thread.join().expect("the customer lives");
-        assert!(answers > 20, "only {answers} answers");
-        assert_eq!(failures, 0, "of {} requests", answers + failures);
-    }
 }
 
 fn version(port: u16) -> String {

@@ -140,22 +140,21 @@ pub const KEPT_RELEASES: u64 = 20;
 pub trait Store: Send + Sync {
     /// All records by name; `None` when there is no store.
     fn read<'a>(&'a self, stack: &'a str) -> Pending<'a, Option<BTreeMap<String, Vec<u8>>>>;
-    /// Replaces these records, all or none; the store must exist.
-    fn write<'a>(
-        &'a self,
-        stack: &'a str,
-        records: &'a BTreeMap<String, Vec<u8>>,
-    ) -> Pending<'a, ()>;
+    /// Changes records, all or none; the store must exist. Only for the holder of the
+    /// lock: what it read or wrote last is taken for what is there.
+    fn edit<'a>(&'a self, stack: &'a str, edit: Edit<'a>) -> Pending<'a, ()>;
     /// The release documents that are kept, by number; empty without a store.
     fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>>;
-    /// Keeps the document of a release, in place of one with the same number.
-    fn keep_release<'a>(
-        &'a self,
-        stack: &'a str,
-        number: u64,
-        document: &'a [u8],
-    ) -> Pending<'a, ()>;
 }
+
+/// A change of a stack's records. What it gives back is the document of a release and
+/// its number, to be kept in place of one with the same number; it is there before the
+/// records are.
+pub type Edit<'a> = Box<
+    dyn FnOnce(&mut BTreeMap<String, Vec<u8>>) -> Result<Option<(u64, Vec<u8>)>, BackendError>
+        + Send
+        + 'a,
+>;
 
 /// Who holds a lock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

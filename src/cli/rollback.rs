@@ -16,6 +16,7 @@ use crate::exec;
 use crate::plan::Options;
 use crate::plan::Prune;
 use crate::release;
+use crate::state::history::Outcome;
 use crate::state::history::Release;
 
 /// Runs the command.
@@ -70,7 +71,7 @@ pub(super) async fn run<B: Backend>(
 }
 
 /// The release that was named, or the newest stable one that asks for something else
-/// than the one that stands.
+/// than what stands. What a run that did not end well has left is no release that stands.
 fn target(releases: &BTreeMap<u64, Release>, named: Option<u64>) -> Result<&Release, CliError> {
     let refused =
         |message: String| Err(CliError::new(Exit::Refused, message).hint("shopctl history"));
@@ -85,9 +86,14 @@ fn target(releases: &BTreeMap<u64, Release>, named: Option<u64>) -> Result<&Rele
         };
     }
     let mut newest = releases.values().rev();
-    let now = newest.clone().next().map(|one| one.summary.spec.as_str());
+    let last = newest.clone().next().map(|one| &one.summary);
+    let now = last.map(|last| last.spec.as_str());
     // A release that went back by itself has left the one before standing.
-    let stands = newest.clone().find(|one| one.is_stable());
+    let whole = |outcome| matches!(outcome, Outcome::Deployed | Outcome::RolledBack);
+    let stands = newest
+        .clone()
+        .find(|one| one.is_stable())
+        .filter(|_| last.is_some_and(|last| whole(last.outcome)));
     let stands = stands.map(|one| one.summary.spec.as_str());
     let other = |one: &&Release| {
         let spec = Some(one.summary.spec.as_str());

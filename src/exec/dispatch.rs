@@ -285,8 +285,10 @@ async fn last_words<B: Backend>(
     if let StepError::Hook { output, .. } = error {
         return output.clone();
     }
-    let Gate::Ready { container, .. } = &step.gate else {
-        return Vec::new();
+    let container = match &step.gate {
+        Gate::Ready { container, .. } => container,
+        Gate::Verdict { containers, .. } if let Some(first) = containers.first() => first,
+        Gate::Verdict { .. } | Gate::None => return Vec::new(),
     };
     let query = LogQuery {
         tail: Some(LOG_LINES),

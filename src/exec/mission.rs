@@ -365,7 +365,7 @@ pub(super) fn all_revisions(observed: &ObservedState) -> BTreeMap<String, String
 fn proves(step: &Step) -> Option<String> {
     match &step.gate {
         Gate::Ready { container, .. } => Some(container.clone()),
-        Gate::None => None,
+        Gate::Verdict { .. } | Gate::None => None,
     }
 }
 

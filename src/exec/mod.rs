@@ -15,6 +15,7 @@ mod recover;
 mod rollback;
 mod steps;
 mod task;
+mod verdict;
 
 pub use dispatch::run;
 pub use mission::MakePlan;
@@ -138,6 +139,14 @@ pub enum StepError {
         seconds: u64,
         /// Last observation.
         last: String,
+    },
+    /// A new revision did worse than is borne.
+    #[error("the new revision of {service} failed its verdict: {why}")]
+    Verdict {
+        /// Service.
+        service: String,
+        /// What was seen.
+        why: String,
     },
     /// A hook failed.
     #[error("{ending}")]

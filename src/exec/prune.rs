@@ -43,6 +43,17 @@ async fn remove<B: Backend>(
     observed: &ObservedState,
 ) -> Result<(), BackendError> {
     let stack = mission.context.stack.as_str();
+    // Mostly there is nothing that nobody uses, and then releases need not be read.
+    let images: Vec<String> = backend
+        .built(stack)
+        .await?
+        .into_iter()
+        .filter(|tag| observed.instances.iter().all(|one| one.image != *tag))
+        .collect();
+    let volumes = unused_files(stack, observed);
+    if images.is_empty() && volumes.is_empty() {
+        return Ok(());
+    }
     let releases = release::all(backend, stack).await?;
     let mut kept: Vec<&Release> = Vec::new();
     for release in releases.values().rev().filter(|one| one.is_stable()) {
@@ -56,32 +67,40 @@ async fn remove<B: Backend>(
     if kept.is_empty() {
         return Ok(());
     }
-    let images: BTreeSet<&str> = kept
+    let kept_images: BTreeSet<&str> = kept
         .iter()
         .flat_map(|release| release.desired.services.values())
         .map(|service| service.container.image.as_str())
         .collect();
-    for tag in backend.built(stack).await? {
-        let used = observed.instances.iter().any(|one| one.image == tag);
-        if !used && !images.contains(tag.as_str()) {
+    for tag in images {
+        if !kept_images.contains(tag.as_str()) {
             backend.remove_image(&tag).await?;
         }
     }
-    let volumes: BTreeSet<String> = kept
+    let kept_volumes: BTreeSet<String> = kept
         .iter()
         .flat_map(|release| &release.desired.files)
         .map(|(set, files)| names::files(stack, set, &digest::file_set(files)))
         .collect();
-    let prefix = names::files_prefix(stack);
-    for (name, volume) in &observed.volumes {
-        let used = observed
-            .instances
-            .iter()
-            .any(|one| one.volumes.contains(name));
-        if volume.of_stack && name.starts_with(&prefix) && !used && !volumes.contains(name) {
-            let action = Action::RemoveVolume { name: name.clone() };
+    for name in volumes {
+        if !kept_volumes.contains(&name) {
+            let action = Action::RemoveVolume { name };
             backend.apply(mission.context, &action).await?;
         }
     }
     Ok(())
+}
+
+/// Volumes of secrets and configs that no container uses.
+fn unused_files(stack: &str, observed: &ObservedState) -> Vec<String> {
+    let prefix = names::files_prefix(stack);
+    let is_used = |name: &String| {
+        let mut instances = observed.instances.iter();
+        instances.any(|one| one.volumes.contains(name))
+    };
+    let volumes = observed.volumes.iter();
+    volumes
+        .filter(|(name, volume)| volume.of_stack && name.starts_with(&prefix) && !is_used(name))
+        .map(|(name, _)| name.clone())
+        .collect()
 }

@@ -109,7 +109,10 @@ async fn restore<B: Backend>(
         backend.apply(job.context, &start).await?;
     }
     if drained {
-        fleet.add_target(&old.service, &old.alias).await?;
+        let group = old.group();
+        fleet
+            .add_target(&old.service, &old.alias, &group, None)
+            .await?;
     }
     Ok(())
 }

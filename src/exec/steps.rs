@@ -15,6 +15,7 @@ use super::StepError;
 use super::gates::Gatekeeper;
 use super::redact;
 use super::task;
+use super::verdict::Watch;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::Change;
@@ -32,7 +33,7 @@ use crate::state::observed::Role;
 const CALLS: usize = 8;
 /// Creations among them: fewer, so that a container starts while the next are made,
 /// and is not left waiting behind all of them.
-const CREATIONS: usize = 4;
+const CREATIONS: usize = 2;
 /// Stops in flight: each mostly waits for the container to end by itself.
 const STOPS: usize = 32;
 /// A gate that takes longer says what it waits for.
@@ -115,6 +116,9 @@ impl<'a, B: Backend> Runner<'a, B> {
         self.act(step).await?;
         // The dispatcher lives as long as its steps, so this cannot fail.
         let _ = self.acted.send(step.id);
+        if let Gate::Verdict { .. } = &step.gate {
+            return self.watch(step, changes).await;
+        }
         let Gate::Ready {
             container,
             alias,
@@ -151,6 +155,50 @@ impl<'a, B: Backend> Runner<'a, B> {
         }
     }
 
+    /// Watches a stage of a rollout until its verdict, and tells it.
+    async fn watch(
+        &self,
+        step: &Step,
+        changes: broadcast::Receiver<Change>,
+    ) -> Result<(), StepError> {
+        let Gate::Verdict {
+            service,
+            group,
+            containers,
+            pause_ms,
+            judge,
+        } = &step.gate
+        else {
+            return Ok(());
+        };
+        let tell = |text| {
+            self.emitter.emit(EventKind::StepProgress {
+                step: step.id,
+                service: step.service.clone(),
+                text,
+            });
+        };
+        let pause = Duration::from_millis(*pause_ms);
+        let seconds = pause.as_secs_f64();
+        tell(format!("watching revision {group} for {seconds} s"));
+        let watch = Watch {
+            fleet: &self.fleet,
+            service,
+            group,
+            containers,
+            judge,
+        };
+        let mut halt = self.job.stop.clone();
+        let seen = tokio::select! {
+            seen = watch.wait(pause, changes) => seen?,
+            _ = halt.wait_for(|halt| *halt) => {
+                return Err(StepError::Stopped { container: containers.join(", ") });
+            }
+        };
+        tell(seen);
+        Ok(())
+    }
+
     async fn act(&self, step: &Step) -> Result<(), StepError> {
         let _turn = match &step.action {
             Action::CreateInstance { .. } => Some(self.creations.acquire().await),
@@ -180,7 +228,18 @@ impl<'a, B: Backend> Runner<'a, B> {
                 self.with_progress(step, pull).await.map(drop)?;
             }
             Action::SetListeners { listeners } => self.fleet.set_listeners(listeners).await?,
-            Action::AddTarget { service, alias } => self.fleet.add_target(service, alias).await?,
+            Action::AddTarget {
+                service,
+                alias,
+                group,
+                check,
+            } => {
+                let check = check.as_ref();
+                self.fleet.add_target(service, alias, group, check).await?;
+            }
+            Action::SetSplit { service, split, .. } => {
+                self.fleet.set_split(service, split.as_ref()).await?;
+            }
             Action::RemoveTarget {
                 service,
                 alias,

@@ -17,12 +17,16 @@ use crate::backend::Apply;
 use crate::backend::Context;
 use crate::backend::Exec;
 use crate::plan::action::Action;
+use crate::state::desired::HealthCheck;
 use crate::state::desired::PublishedPort;
 use crate::state::desired::Route;
 use crate::state::names;
+use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
 use crate::state::observed::ObservedState;
 use crate::state::observed::Role;
+use crate::state::strategy::Sample;
+use crate::state::strategy::TrafficSplit;
 
 /// All gateways of a stack, with the configuration they were last given.
 pub struct Fleet<'a, B> {
@@ -40,7 +44,10 @@ struct State {
     gateways: BTreeMap<String, Gateway>,
     generation: u64,
     listeners: BTreeMap<String, (bool, Vec<Route>)>,
-    targets: BTreeMap<String, BTreeSet<String>>,
+    /// By service: the aliases of its targets, each with its group.
+    targets: BTreeMap<String, BTreeMap<String, String>>,
+    splits: BTreeMap<String, TrafficSplit>,
+    checks: BTreeMap<String, HealthCheck>,
 }
 
 #[derive(Default)]
@@ -77,6 +84,22 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
                 )
             })
             .collect();
+        let group = |alias: &String| {
+            let mut instances = observed.instances.iter();
+            let found = instances.find(|one| one.alias == *alias);
+            found.map(Instance::group).unwrap_or_default()
+        };
+        let targets = routes
+            .targets
+            .into_iter()
+            .map(|(service, aliases)| {
+                let groups = aliases.into_iter().map(|alias| {
+                    let group = group(&alias);
+                    (alias, group)
+                });
+                (service, groups.collect())
+            })
+            .collect();
         // A generation counts under its lock; a newer lock starts from 1 again.
         let generation = if routes.lock == lock {
             routes.generation
@@ -91,7 +114,9 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
                 gateways,
                 generation,
                 listeners: routes.listeners,
-                targets: routes.targets,
+                targets,
+                splits: routes.splits,
+                checks: routes.checks,
             }),
             prober: Mutex::new(None),
             probes: AtomicBool::new(false),
@@ -134,14 +159,59 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
     }
 
     /// Sends requests to a replica too; acknowledged on return.
-    pub async fn add_target(&self, service: &str, alias: &str) -> Result<(), GatewayError> {
+    pub async fn add_target(
+        &self,
+        service: &str,
+        alias: &str,
+        group: &str,
+        check: Option<&HealthCheck>,
+    ) -> Result<(), GatewayError> {
         let mut state = self.state.lock().await;
+        if let Some(check) = check {
+            state.checks.insert(service.to_owned(), check.clone());
+        }
         state
             .targets
             .entry(service.to_owned())
             .or_default()
-            .insert(alias.to_owned());
+            .insert(alias.to_owned(), group.to_owned());
         self.publish(&mut state).await
+    }
+
+    /// Shares a service's requests between its revisions, or no longer;
+    /// acknowledged on return.
+    pub async fn set_split(
+        &self,
+        service: &str,
+        split: Option<&TrafficSplit>,
+    ) -> Result<(), GatewayError> {
+        let mut state = self.state.lock().await;
+        match split {
+            Some(split) => state.splits.insert(service.to_owned(), split.clone()),
+            None => state.splits.remove(service),
+        };
+        self.publish(&mut state).await
+    }
+
+    /// What went through to a service by group, over all gateways: counts add up, of
+    /// latencies the highest counts.
+    pub async fn groups(&self, service: &str) -> Result<BTreeMap<String, Sample>, GatewayError> {
+        let controls = self.connect(&mut *self.state.lock().await).await?;
+        let mut all: BTreeMap<String, Sample> = BTreeMap::new();
+        for control in controls {
+            let stats = control.call::<protocol::Stats>(protocol::Op::Stats).await?;
+            let groups = stats.services.get(service).map(|found| &found.groups);
+            for (group, counts) in groups.into_iter().flatten() {
+                let sample = all.entry(group.clone()).or_default();
+                sample.requests += counts.requests;
+                sample.failed += counts.errors_5xx;
+                if let Some(new) = &counts.latency_ms {
+                    let (p95, p99) = sample.latency.unwrap_or_default();
+                    sample.latency = Some((p95.max(new.p95), p99.max(new.p99)));
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// Sends no new request to a replica and waits until none is in flight or
@@ -158,6 +228,8 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
                 targets.remove(alias);
                 if targets.is_empty() {
                     state.targets.remove(service);
+                    state.splits.remove(service);
+                    state.checks.remove(service);
                 }
             }
             self.publish(&mut state).await?;
@@ -331,6 +403,17 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
     }
 }
 
+/// How every target of a service is asked: out within some seconds, back within two.
+fn health(check: &HealthCheck) -> protocol::Health {
+    protocol::Health {
+        port: check.port,
+        http: check.http.clone(),
+        interval_ms: 1000,
+        rise: 2,
+        fall: 3,
+    }
+}
+
 fn config(lock: u64, state: &State) -> protocol::Config {
     let route = |route: &Route| protocol::Route {
         host: route.host.clone(),
@@ -338,6 +421,15 @@ fn config(lock: u64, state: &State) -> protocol::Config {
         service: route.service.clone(),
         port: route.port,
         group: None,
+    };
+    // While a service has a preview, its host leads to the new revision.
+    let preview = |found: &Route| {
+        let preview = state.splits.get(&found.service)?.preview.as_ref()?;
+        Some(protocol::Route {
+            host: Some(preview.host.clone()),
+            group: Some(preview.group.clone()),
+            ..route(found)
+        })
     };
     let listener = |(id, (http, routes)): (&String, &(bool, Vec<Route>))| protocol::Listener {
         id: id.clone(),
@@ -348,7 +440,11 @@ fn config(lock: u64, state: &State) -> protocol::Config {
         },
         port: None,
         bind: None,
-        routes: routes.iter().map(route).collect(),
+        routes: routes
+            .iter()
+            .map(route)
+            .chain(routes.iter().filter(|_| *http).filter_map(preview))
+            .collect(),
     };
     // A routed service without a replica is known too: its requests are answered
     // with "no healthy upstream", not "no route".
@@ -359,11 +455,11 @@ fn config(lock: u64, state: &State) -> protocol::Config {
         .map(|route| &route.service);
     let names: BTreeSet<&String> = routed.chain(state.targets.keys()).collect();
     let service = |name: &String| {
-        let target = |alias: &String| protocol::Target {
+        let target = |(alias, group): (&String, &String)| protocol::Target {
             id: alias.clone(),
             host: alias.clone(),
             weight: 1,
-            group: None,
+            group: Some(group.clone()).filter(|group| !group.is_empty()),
         };
         let targets = state
             .targets
@@ -372,8 +468,15 @@ fn config(lock: u64, state: &State) -> protocol::Config {
             .flatten()
             .map(target)
             .collect();
+        let split = state.splits.get(name).map(|split| protocol::Split {
+            weights: split.weights.clone(),
+            header: split.header.clone(),
+            cookie: split.cookie.clone(),
+        });
         let service = protocol::Service {
             targets,
+            split,
+            health: state.checks.get(name).map(health),
             ..protocol::Service::default()
         };
         (name.clone(), service)

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::capacity::report::CapacityReport;
+use crate::state::desired::HealthCheck;
 use crate::state::desired::PublishedPort;
 use crate::state::desired::ReadyGate;
 use crate::state::hooks::Moment;
@@ -14,6 +15,8 @@ use crate::state::spec::ContainerSpec;
 use crate::state::spec::LiveSpec;
 use crate::state::spec::NetworkSpec;
 use crate::state::spec::VolumeSpec;
+use crate::state::strategy::Judge;
+use crate::state::strategy::TrafficSplit;
 
 /// Number of a step inside its plan, from 1.
 pub type StepId = u32;
@@ -194,6 +197,22 @@ pub enum Action {
         service: String,
         /// Unique network alias of the replica.
         alias: String,
+        /// Its group, where shares are by revision.
+        #[serde(default)]
+        group: String,
+        /// How the gateways ask it whether it still serves.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        check: Option<HealthCheck>,
+    },
+    /// Share a service's requests between its revisions.
+    SetSplit {
+        /// Service.
+        service: String,
+        /// The shares; `None`: all replicas alike.
+        split: Option<TrafficSplit>,
+        /// The group of the new revision, where there is one.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        group: String,
     },
     /// Send no new request to a replica, and wait until none is in flight.
     RemoveTarget {
@@ -283,6 +302,19 @@ pub enum Gate {
         ready: ReadyGate,
         /// Watched so long after it became ready, in milliseconds.
         monitor_ms: u64,
+    },
+    /// The new revision of a service does no worse than the old one.
+    Verdict {
+        /// Service.
+        service: String,
+        /// The group of the new revision.
+        group: String,
+        /// Its containers, none of which may end meanwhile.
+        containers: Vec<String>,
+        /// Watched so long, in milliseconds.
+        pause_ms: u64,
+        /// What is borne.
+        judge: Judge,
     },
 }
 

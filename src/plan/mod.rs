@@ -10,7 +10,8 @@
 //! * `draft`, `stage`: the plan in the making
 //! * `images`, `ground`: what services stand on
 //! * `gateway`, `doors`, `reach`, `listeners`, `keeper`: ports and routes
-//! * `service`, `replica`, `retire`, `rollout`: replicas that come, go, and change
+//! * `service`, `replica`, `retire`, `rollout`, `staged`: replicas that come, go, and
+//!   change, batch by batch or in stages
 //! * `leave`: what left the file
 //! * `hooks`: commands that run once around a change
 //! * `one_off`: a container for one command of a user
@@ -46,6 +47,7 @@ mod rollout;
 mod scale;
 mod service;
 mod stage;
+mod staged;
 mod view;
 
 pub use input::Goal;

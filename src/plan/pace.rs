@@ -11,6 +11,9 @@ use crate::capacity::ratio;
 use crate::capacity::report::CapacityReport;
 use crate::state::desired::RolloutOrder;
 use crate::state::spec::NetworkMode;
+use crate::state::strategy::Staged;
+use crate::state::strategy::StagedKind;
+use crate::state::strategy::TrafficStage;
 
 /// Order and batch size of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub(super) struct Pace {
     pub(super) why: Option<String>,
     /// Replicas at a time.
     pub(super) parallelism: usize,
+    /// Successors beside all old replicas, where the rollout is one in stages.
+    pub(super) staged: Option<usize>,
     /// Waits for the rollout of the service before.
     pub(super) one_by_one: bool,
 }
@@ -31,6 +36,14 @@ impl Pace {
         let rollout = &one.service.rollout;
         let why = stop_first_reason(one);
         let slots = one.slots.len().max(1);
+        let stages = rollout
+            .staged
+            .as_ref()
+            .filter(|_| why.is_none() && one.routed);
+        let most = |staged: &Staged| {
+            let successors = |stage: &TrafficStage| staged.successors(stage.percent, slots);
+            staged.stages.iter().map(successors).max()
+        };
         Self {
             order: match why {
                 Some(_) => RolloutOrder::StopFirst,
@@ -41,7 +54,16 @@ impl Pace {
                 0 => slots,
                 some => usize::try_from(some).unwrap_or(slots).min(slots),
             },
+            staged: stages.and_then(most),
             one_by_one: false,
+        }
+    }
+
+    /// Containers beside those that are replaced.
+    fn surge(&self) -> usize {
+        match self.order {
+            RolloutOrder::StartFirst => self.parallelism.max(self.staged.unwrap_or(0)),
+            RolloutOrder::StopFirst => 0,
         }
     }
 }
@@ -82,12 +104,8 @@ pub(super) fn loads(view: &View<'_>) -> Vec<Load> {
         .iter()
         .map(|one| {
             let pace = Pace::of(one);
-            let at_once = u32::try_from(pace.parallelism).unwrap_or(u32::MAX);
-            let surge = match pace.order {
-                RolloutOrder::StartFirst => one.replacements().min(at_once),
-                RolloutOrder::StopFirst => 0,
-            };
-            one.load(surge)
+            let at_once = u32::try_from(pace.surge()).unwrap_or(u32::MAX);
+            one.load(one.replacements().min(at_once))
         })
         .collect()
 }
@@ -116,7 +134,7 @@ pub(super) fn fit(
             let text = format!("replaced stop-first, with a gap: {why}");
             draft.note(!declared, name, text);
         } else if !together {
-            let asked = pace.parallelism;
+            let asked = pace.surge();
             let mut alone: Vec<Load> = loads.to_vec();
             for load in &mut alone {
                 load.surge = 0;
@@ -128,7 +146,8 @@ pub(super) fn fit(
             pace.one_by_one = true;
             match fitting {
                 Some(count) if count < asked => {
-                    pace.parallelism = count;
+                    pace.parallelism = pace.parallelism.min(count);
+                    pace.staged = pace.staged.filter(|_| !is_whole(one)).map(|_| count);
                     let text = format!(
                         "{count} instead of {asked} replicas at a time: the capacity has no room for more"
                     );
@@ -137,6 +156,7 @@ pub(super) fn fit(
                 Some(_) => {}
                 None => {
                     pace.order = RolloutOrder::StopFirst;
+                    pace.staged = None;
                     let why = "the capacity has no room for a second one";
                     pace.why = Some(why.to_owned());
                     draft.note(
@@ -146,11 +166,7 @@ pub(super) fn fit(
                     );
                 }
             }
-            let surge = match pace.order {
-                RolloutOrder::StartFirst => pace.parallelism,
-                RolloutOrder::StopFirst => 0,
-            };
-            set_surge(loads, name, surge);
+            set_surge(loads, name, pace.surge());
         }
         paces.insert(name.clone(), pace);
     }
@@ -163,6 +179,12 @@ pub(super) fn fit(
         keep_highest(loads);
     }
     paces
+}
+
+/// Whether a rollout in stages needs all successors before its first stage.
+fn is_whole(one: &ServiceView<'_>) -> bool {
+    let staged = one.service.rollout.staged.as_ref();
+    staged.is_some_and(|staged| staged.kind == StagedKind::BlueGreen)
 }
 
 fn set_surge(loads: &mut [Load], service: &str, surge: usize) {

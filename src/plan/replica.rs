@@ -261,9 +261,12 @@ fn add_target(
     }
     let mut needs = vec![started];
     needs.extend(stage.gateways.ready());
+    needs.extend(stage.holds.get(&one.service.name));
     let action = Action::AddTarget {
         service: one.service.name.clone(),
         alias: alias.to_owned(),
+        group: one.revision.group(),
+        check: one.service.ready.check(),
     };
     let at = (one.service.name.as_str(), slot);
     stage.draft.replica(at, action, cause, &needs)

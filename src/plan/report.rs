@@ -245,7 +245,10 @@ fn other(step: &Step) -> String {
         Action::RemoveNetwork { .. }
         | Action::RemoveVolume { .. }
         | Action::RemoveTarget { .. } => '-',
-        Action::SetListeners { .. } | Action::RecordScale { .. } | Action::RunTask { .. } => '~',
+        Action::SetListeners { .. }
+        | Action::SetSplit { .. }
+        | Action::RecordScale { .. }
+        | Action::RunTask { .. } => '~',
         _ => '+',
     };
     format!("{sign} {}: {}", what(step), cause(&step.cause))
@@ -329,7 +332,16 @@ pub fn what(step: &Step) -> String {
                 ports => format!("route {}", ports.join("; ")),
             }
         }
-        Action::AddTarget { service, alias } => format!("route {service} to {alias}"),
+        Action::AddTarget { service, alias, .. } => format!("route {service} to {alias}"),
+        Action::SetSplit {
+            service,
+            split: Some(split),
+            group,
+        } => format!(
+            "send {} % of {service} to revision {group}",
+            split.percent(group)
+        ),
+        Action::SetSplit { service, .. } => format!("send {service} to all its replicas alike"),
         Action::RemoveTarget { service, alias, .. } => {
             format!("drain {alias} of {service}")
         }
@@ -384,13 +396,18 @@ fn full(step: &Step) -> String {
     if let Action::RemoveTarget { drain_ms, .. } = &step.action {
         let _ = write!(line, " drain {drain_ms}ms");
     }
-    if let Gate::Ready {
-        ready, monitor_ms, ..
-    } = &step.gate
-    {
-        let _ = write!(line, " gate {}", gate(ready));
-        if *monitor_ms > 0 {
-            let _ = write!(line, " monitor {monitor_ms}ms");
+    match &step.gate {
+        Gate::None => {}
+        Gate::Ready {
+            ready, monitor_ms, ..
+        } => {
+            let _ = write!(line, " gate {}", gate(ready));
+            if *monitor_ms > 0 {
+                let _ = write!(line, " monitor {monitor_ms}ms");
+            }
+        }
+        Gate::Verdict { pause_ms, .. } => {
+            let _ = write!(line, " verdict after {pause_ms}ms");
         }
     }
     let _ = write!(line, " ({})", cause(&step.cause));

@@ -11,6 +11,7 @@ use super::rollout;
 use super::stage::ServiceSteps;
 use super::stage::Stage;
 use super::stage::Waits;
+use super::staged;
 use super::view::ServiceView;
 use super::view::Slot;
 use crate::state::change;
@@ -50,20 +51,47 @@ pub(super) fn draft<'a>(stage: &mut Stage<'_, 'a>, one: &ServiceView<'a>) {
             .iter()
             .map(|(number, slot)| (*number, decide(stage, one, *number, slot)))
             .collect();
-        let filled = fill(stage, one, &decisions, &waits, &mut steps);
+        let staged = staged::of(stage, one, &decisions);
+        let hold = staged.as_ref().and_then(|staged| staged.hold(stage, one));
+        stage
+            .holds
+            .extend(hold.map(|hold| (one.service.name.clone(), hold)));
+        let mut filled = fill(stage, one, &decisions, &waits, &mut steps);
         let stand = all_serve(stage, one);
+        let settled = match staged {
+            Some(_) => None,
+            None => staged::settle(stage, one, stand && !any_replaced(&decisions)),
+        };
+        filled.extend(settled);
+        let covered = |slot| staged.as_ref().is_some_and(|staged| staged.covers(slot));
+        let uncovered: Vec<(u32, Decision)> = decisions
+            .iter()
+            .filter(|(slot, _)| !covered(*slot))
+            .cloned()
+            .collect();
         // Too many go first where all slots that stay have one that serves: it makes
         // room. Else they serve until then.
-        let before = if stand {
-            shrink(stage, one, &decisions, &filled)
+        let mut before = if stand {
+            shrink(stage, one, &uncovered, &filled)
         } else {
             Vec::new()
         };
-        rollout::replace(stage, one, &decisions, &waits, &before, &mut steps);
+        if let Some(settled) = settled {
+            before.push(settled);
+            staged::clear(stage, one, &before);
+        }
+        match staged {
+            Some(staged) => {
+                before.extend(&filled);
+                before.extend(hold);
+                staged.draft(stage, one, &waits, &before, &mut steps);
+            }
+            None => rollout::replace(stage, one, &decisions, &waits, &before, &mut steps),
+        }
         rollout::restart(stage, one, &decisions, &waits, &filled, &mut steps);
         if !stand {
             let proved = stage.proved(&steps);
-            shrink(stage, one, &decisions, &proved);
+            shrink(stage, one, &uncovered, &proved);
         }
         update(&mut stage.draft, one, &decisions);
     }
@@ -221,6 +249,11 @@ fn shrink(
         }
     }
     gone
+}
+
+fn any_replaced(decisions: &[(u32, Decision)]) -> bool {
+    let replaced = |(_, decision): &(u32, Decision)| matches!(decision, Decision::Replace(_));
+    decisions.iter().any(replaced)
 }
 
 /// Whether every slot up to the count has a container that serves now.

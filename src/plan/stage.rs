@@ -32,6 +32,9 @@ pub(super) struct Stage<'v, 'a> {
     pub(super) previous: Vec<StepId>,
     /// Aliases whose target is removed by a step of the plan.
     pub(super) untargeted: BTreeSet<String>,
+    /// Steps before replicas of a service may get requests, where its revisions share
+    /// them.
+    pub(super) holds: BTreeMap<String, StepId>,
     /// On the way back: a service, and one that needs it and so changes first.
     pub(super) reversed: BTreeSet<(String, String)>,
     /// Container names in use or given out.
@@ -79,6 +82,7 @@ impl<'v, 'a> Stage<'v, 'a> {
             done: BTreeMap::new(),
             previous: Vec::new(),
             untargeted: BTreeSet::new(),
+            holds: BTreeMap::new(),
             reversed: BTreeSet::new(),
             names: instances.map(|one| one.name.clone()).collect(),
         }

@@ -28,6 +28,7 @@ use crate::state::observed::Role;
 use crate::state::spec::ContainerSpec;
 use crate::state::spec::MountSource;
 use crate::state::spec::NetworkMode;
+use crate::state::strategy::TrafficSplit;
 
 /// The whole comparison.
 pub(super) struct View<'a> {
@@ -39,6 +40,8 @@ pub(super) struct View<'a> {
     pub(super) files: BTreeMap<String, String>,
     /// Aliases the gateway routes to now, by service.
     pub(super) targets: BTreeMap<String, BTreeSet<String>>,
+    /// Shares of revisions that a run has left, by service.
+    pub(super) splits: BTreeMap<String, TrafficSplit>,
 }
 
 /// One service.
@@ -73,13 +76,13 @@ impl<'a> View<'a> {
     pub(super) fn new(input: PlanInput<'a>) -> Self {
         let desired = input.desired;
         let files = file_digests(desired);
-        let targets = input
+        let known = input
             .observed
             .store
             .as_ref()
-            .and_then(|store| store.routes.as_ref())
-            .map(|routes| routes.targets.clone())
+            .and_then(|store| store.routes.clone())
             .unwrap_or_default();
+        let targets = known.targets;
         let mut counts = scale::counts(&input);
         let scope = scope(&input);
         let services = order::by_dependency(&desired.services)
@@ -116,6 +119,7 @@ impl<'a> View<'a> {
             services,
             files,
             targets,
+            splits: known.splits,
         }
     }
 

@@ -20,21 +20,26 @@ use crate::state::records::SCALE;
 
 pub use crate::backend::KEPT_RELEASES as KEPT;
 
+type Records = BTreeMap<String, Vec<u8>>;
+
 /// Applies changes to the recorded scale overrides.
 pub async fn record_scale<S: Store>(
     store: &S,
     stack: &str,
     changes: &BTreeMap<String, Option<ScaleOverride>>,
 ) -> Result<(), BackendError> {
-    let records = store.read(stack).await?.unwrap_or_default();
-    let mut overrides: BTreeMap<String, ScaleOverride> = parse(&records, SCALE);
-    for (service, change) in changes {
-        match change {
-            Some(change) => overrides.insert(service.clone(), change.clone()),
-            None => overrides.remove(service),
-        };
-    }
-    write(store, stack, SCALE, &overrides).await
+    let edit = |records: &mut Records| {
+        let mut overrides: BTreeMap<String, ScaleOverride> = parse(records, SCALE);
+        for (service, change) in changes {
+            match change {
+                Some(change) => overrides.insert(service.clone(), change.clone()),
+                None => overrides.remove(service),
+            };
+        }
+        records.insert(SCALE.to_owned(), encode(SCALE, &overrides)?);
+        Ok(None)
+    };
+    store.edit(stack, Box::new(edit)).await
 }
 
 /// Records a release, giving it the next number when it has none. One that ended
@@ -45,20 +50,21 @@ pub async fn record<S: Store>(
     release: &mut Release,
     proved: BTreeMap<String, String>,
 ) -> Result<(), BackendError> {
-    let records = store.read(stack).await?.unwrap_or_default();
-    let mut head: Head = parse(&records, HEAD);
-    if release.summary.number == 0 {
-        release.summary.number = head.newest.map_or(1, |newest| newest.number + 1);
-    }
-    let number = release.summary.number;
-    if release.summary.outcome == Outcome::Deployed {
-        head.serving = Some(number);
-        head.proved.extend(proved);
-    }
-    head.newest = Some(release.summary.clone());
-    let bytes = encode("the release", release)?;
-    store.keep_release(stack, number, &bytes).await?;
-    write(store, stack, HEAD, &head).await
+    let edit = |records: &mut Records| {
+        let mut head: Head = parse(records, HEAD);
+        if release.summary.number == 0 {
+            release.summary.number = head.newest.map_or(1, |newest| newest.number + 1);
+        }
+        let number = release.summary.number;
+        if release.summary.outcome == Outcome::Deployed {
+            head.serving = Some(number);
+            head.proved.extend(proved);
+        }
+        head.newest = Some(release.summary.clone());
+        records.insert(HEAD.to_owned(), encode(HEAD, &head)?);
+        Ok(Some((number, encode("the release", release)?)))
+    };
+    store.edit(stack, Box::new(edit)).await
 }
 
 /// The releases that are kept, by number. One that cannot be read is left out.
@@ -99,16 +105,4 @@ fn encode(name: &str, value: &impl Serialize) -> Result<Vec<u8>, BackendError> {
         doing: format!("write {name}"),
         source: error.into(),
     })
-}
-
-async fn write<S: Store>(
-    store: &S,
-    stack: &str,
-    name: &str,
-    value: &impl Serialize,
-) -> Result<(), BackendError> {
-    let bytes = encode(name, value)?;
-    store
-        .write(stack, &BTreeMap::from([(name.to_owned(), bytes)]))
-        .await
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::digest;
 use super::live;
+use super::names;
 use super::observed::Health;
 use super::observed::Instance;
 use super::observed::InstanceState;
@@ -26,6 +27,16 @@ pub struct Revision {
     pub image: KnownImage,
     /// Ends by itself with success, and then counts as current.
     pub one_off: bool,
+}
+
+impl Revision {
+    /// Its group at the gateway; see [`names::group`].
+    pub fn group(&self) -> String {
+        match &self.image {
+            KnownImage::Id(id) => names::group(&self.digest, Some(id)),
+            KnownImage::Absent | KnownImage::Unnamed => names::group(&self.digest, None),
+        }
+    }
 }
 
 /// What is known of an image before the plan is carried out.

@@ -13,6 +13,7 @@ use super::hooks::StackHooks;
 use super::spec::ContainerSpec;
 use super::spec::NetworkSpec;
 use super::spec::VolumeSpec;
+use super::strategy::Staged;
 
 /// Everything that should exist for one stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +192,29 @@ pub enum ReadyGate {
     },
 }
 
+impl ReadyGate {
+    /// The same question, asked on while a replica serves.
+    pub fn check(&self) -> Option<HealthCheck> {
+        match self {
+            Self::Probe { port, http, .. } => Some(HealthCheck {
+                port: *port,
+                http: http.clone(),
+            }),
+            Self::Running | Self::Healthy { .. } | Self::Completed { .. } => None,
+        }
+    }
+}
+
+/// How the gateways ask a replica whether it still serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// Port inside the container.
+    pub port: u16,
+    /// HTTP path that must answer 2xx; `None` is a TCP connect.
+    #[serde(default)]
+    pub http: Option<String>,
+}
+
 /// Demand M of one replica, per resource.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Demand {
@@ -231,6 +255,9 @@ pub struct Rollout {
     /// What follows when a replica fails.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// In stages that are judged; `None`: batch by batch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<Staged>,
 }
 
 /// What follows when a new replica fails.
@@ -263,6 +290,7 @@ impl Default for Rollout {
             delay_ms: 0,
             monitor_ms: 0,
             on_failure: OnFailure::default(),
+            staged: None,
         }
     }
 }

@@ -16,4 +16,5 @@ pub mod ports;
 pub mod records;
 pub mod resolve;
 pub mod spec;
+pub mod strategy;
 pub mod task;

@@ -60,6 +60,12 @@ pub fn alias(stack: &str, service: &str, slot: u32, revision: &str) -> String {
     format!("i-{}", short(&digest, 12))
 }
 
+/// Name of a group of replicas at the gateway: those of one revision and image.
+pub fn group(revision: &str, image_id: Option<&str>) -> String {
+    let digest = hex(format!("{revision}\0{}", image_id.unwrap_or_default()).as_bytes());
+    short(&digest, 12).to_owned()
+}
+
 /// Container name of the `n`th gateway, from 1.
 pub fn gateway(stack: &str, n: u32) -> String {
     format!("{stack}-gateway-{n}")

@@ -6,8 +6,11 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::desired::HealthCheck;
 use super::history::Head;
+use super::names;
 use super::spec::LiveSpec;
+use super::strategy::TrafficSplit;
 
 /// One look at everything that matters for a stack.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -122,6 +125,14 @@ pub struct Instance {
     pub environment: Option<Environment>,
     /// Memory in use in bytes, where it was measured.
     pub memory_in_use: Option<u64>,
+}
+
+impl Instance {
+    /// Its group at the gateway; see [`names::group`].
+    pub fn group(&self) -> String {
+        let image = Some(self.image_id.as_str()).filter(|id| !id.is_empty());
+        names::group(&self.revision, image)
+    }
 }
 
 /// The environment of a container: compared, never printed or serialised.
@@ -244,6 +255,10 @@ pub struct RoutesSnapshot {
     pub listeners: BTreeMap<String, (bool, Vec<super::desired::Route>)>,
     /// Service to the aliases of its targets.
     pub targets: BTreeMap<String, BTreeSet<String>>,
+    /// Service to the question that its targets are asked.
+    pub checks: BTreeMap<String, HealthCheck>,
+    /// Service to the shares of its revisions, where a rollout in stages is under way.
+    pub splits: BTreeMap<String, TrafficSplit>,
 }
 
 /// A replica count set by `scale`.

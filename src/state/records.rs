@@ -8,12 +8,15 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::desired::HealthCheck;
 use super::desired::Route;
 use super::history::Head;
 use super::observed::Performance;
 use super::observed::RoutesSnapshot;
 use super::observed::ScaleOverride;
 use super::observed::StoreSnapshot;
+use super::strategy::Preview;
+use super::strategy::TrafficSplit;
 
 /// Record of the scale overrides.
 pub const SCALE: &str = "scale.json";
@@ -56,13 +59,23 @@ struct Listener {
     id: String,
     protocol: String,
     #[serde(default)]
-    routes: Vec<Route>,
+    routes: Vec<PinnedRoute>,
+}
+
+/// A route, and the group it is pinned to, where it is a preview.
+#[derive(Deserialize)]
+struct PinnedRoute {
+    #[serde(flatten)]
+    route: Route,
+    group: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Service {
     #[serde(default)]
     targets: Vec<Target>,
+    split: Option<TrafficSplit>,
+    health: Option<HealthCheck>,
 }
 
 #[derive(Deserialize)]
@@ -96,21 +109,37 @@ fn parse<T: DeserializeOwned>(records: &BTreeMap<String, Vec<u8>>, name: &str) -
 
 fn parse_routes(bytes: &[u8]) -> Option<RoutesSnapshot> {
     let file: RoutesFile = serde_json::from_slice(bytes).ok()?;
-    let listeners = file.config.listeners.into_iter();
-    let services = file.config.services.into_iter();
-    Some(RoutesSnapshot {
+    let mut found = RoutesSnapshot {
         lock: file.config.lock,
         generation: file.config.generation,
-        listeners: listeners
-            .map(|one| (one.id, (one.protocol == "http", one.routes)))
-            .collect(),
-        targets: services
-            .map(|(name, one)| {
-                let ids = one.targets.into_iter().map(|target| target.id);
-                (name, ids.collect())
-            })
-            .collect(),
-    })
+        ..RoutesSnapshot::default()
+    };
+    for (name, one) in file.config.services {
+        let ids = one.targets.into_iter().map(|target| target.id);
+        found.targets.insert(name.clone(), ids.collect());
+        if let Some(check) = one.health {
+            found.checks.insert(name.clone(), check);
+        }
+        if let Some(split) = one.split {
+            found.splits.insert(name, split);
+        }
+    }
+    for listener in file.config.listeners {
+        let mut routes = Vec::new();
+        for PinnedRoute { route, group } in listener.routes {
+            match (group, route.host) {
+                (Some(group), Some(host)) => {
+                    if let Some(split) = found.splits.get_mut(&route.service) {
+                        split.preview = Some(Preview { host, group });
+                    }
+                }
+                (_, host) => routes.push(Route { host, ..route }),
+            }
+        }
+        let http = listener.protocol == "http";
+        found.listeners.insert(listener.id, (http, routes));
+    }
+    Some(found)
 }
 
 /// Throughput adds up over gateways; of latencies the slowest gateway's count.
@@ -140,8 +169,10 @@ mod tests {
     fn routes_and_numbers_of_gateways_are_read() {
         let routes = br#"{"checksum":"x","config":{"version":1,"lock":3,"generation":9,
             "listeners":[{"id":"*:80/tcp","protocol":"http",
-                "routes":[{"host":null,"path":"/","service":"web","port":8000}]}],
-            "services":{"web":{"targets":[{"id":"i-1","host":"i-1","weight":1}]}}}}"#;
+                "routes":[{"host":null,"path":"/","service":"web","port":8000},
+                    {"host":"next.local","path":"/","service":"web","port":8000,"group":"b"}]}],
+            "services":{"web":{"targets":[{"id":"i-1","host":"i-1","weight":1}],
+                "split":{"weights":{"a":90,"b":10},"header":"X-Shop-Revision"}}}}}"#;
         let slow = br#"{"services":{"web":{"rps":2.5,"latency_ms":{"p50":2,"p95":4,"p99":9}}}}"#;
         let idle = br#"{"services":{"web":{"rps":0.5,"latency_ms":null}}}"#;
         let found = snapshot(&BTreeMap::new(), Some(routes), &[slow, idle]);
@@ -149,6 +180,12 @@ mod tests {
         assert_eq!((routes.lock, routes.generation), (3, 9));
         assert!(routes.listeners["*:80/tcp"].0);
         assert!(routes.targets["web"].contains("i-1"));
+        // A preview is no route of the file.
+        assert_eq!(routes.listeners["*:80/tcp"].1.len(), 1);
+        let split = &routes.splits["web"];
+        assert_eq!((split.percent("a"), split.percent("b")), (90, 10));
+        let preview = split.preview.as_ref().expect("preview");
+        assert_eq!((&*preview.host, &*preview.group), ("next.local", "b"));
         assert_eq!(
             found.performance["web"],
             Performance {

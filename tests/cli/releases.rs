@@ -110,6 +110,11 @@ fn nothing_goes_back_where_that_is_not_wanted() {
             images.ends_with(&["order:1".to_owned(), "order:1".to_owned()]),
             "{images:?}"
         );
+        // What stands is no release, so the stable one is another.
+        bench.memory.world().behaviours.remove("order");
+        let back = bench.run(&["rollback", "--progress", "none"]);
+        assert_eq!(back.code, 0, "{back}");
+        assert_eq!(self::images(&bench), ["goods:1", "order:1", "order:1"]);
     }
 }
 

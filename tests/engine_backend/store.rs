@@ -13,6 +13,14 @@ use crate::world::World;
 use crate::world::remove;
 use crate::world::stop;
 
+async fn write(world: &World, name: &str, text: &str) -> Result<(), BackendError> {
+    let edit = |records: &mut BTreeMap<String, Vec<u8>>| {
+        records.insert(name.to_owned(), text.as_bytes().to_vec());
+        Ok(None)
+    };
+    world.docker.edit(&world.stack, Box::new(edit)).await
+}
+
 fn record(name: &str, text: &str) -> BTreeMap<String, Vec<u8>> {
     [(name.to_owned(), text.as_bytes().to_vec())].into()
 }
@@ -22,18 +30,14 @@ fn record(name: &str, text: &str) -> BTreeMap<String, Vec<u8>> {
 async fn records_stay_with_the_volume() {
     let world = World::new().await;
     assert_eq!(world.docker.read(&world.stack).await.unwrap(), None);
-    let refused = world.docker.write(&world.stack, &record("a", "1")).await;
+    let refused = write(&world, "a", "1").await;
     assert!(matches!(refused, Err(BackendError::NotFound { .. })));
     let keeper = world.keeper().await;
     let read = async || world.docker.read(&world.stack).await.unwrap();
     assert_eq!(read().await, Some(BTreeMap::new()));
     let scale = r#"{"order":{"replicas":3,"file_replicas":1,"by":"ana","at":5}}"#;
     for (name, text) in [("a", "1"), ("b", "2"), ("a", "3"), (records::SCALE, scale)] {
-        world
-            .docker
-            .write(&world.stack, &record(name, text))
-            .await
-            .unwrap();
+        write(&world, name, text).await.unwrap();
     }
     let mut want = record("a", "3");
     want.extend(record("b", "2"));
@@ -47,8 +51,8 @@ async fn records_stay_with_the_volume() {
     let store = &world.docker;
     for number in 1..=KEPT_RELEASES + 2 {
         let document = format!("release {number}");
-        let kept = store.keep_release(&world.stack, number, document.as_bytes());
-        kept.await.unwrap();
+        let keep = |_: &mut BTreeMap<String, Vec<u8>>| Ok(Some((number, document.into_bytes())));
+        store.edit(&world.stack, Box::new(keep)).await.unwrap();
     }
     let kept = store.releases(&world.stack).await.unwrap();
     assert_eq!(kept.len() as u64, KEPT_RELEASES);
@@ -76,11 +80,7 @@ async fn a_store_at_an_unusual_gateway_is_found() {
     world
         .apply(world.create_helper(&name, role, &[], &[]))
         .await;
-    world
-        .docker
-        .write(&world.stack, &record("a", "1"))
-        .await
-        .unwrap();
+    write(&world, "a", "1").await.unwrap();
     assert_eq!(
         world.docker.read(&world.stack).await.unwrap(),
         Some(record("a", "1"))

@@ -43,6 +43,8 @@ struct Case {
     /// The connection is cut after so many calls of the plan; the snapshot is the
     /// next plan.
     cut: Option<u64>,
+    /// The next plan is for what was deployed first.
+    back: bool,
     /// Another plan is left after this one is done, because a container stays bad.
     unfinished: bool,
 }
@@ -137,11 +139,12 @@ fn run(name: &str, case: &Case) -> String {
     }
     let options = case.ask.options();
     if let Some(calls) = case.cut {
-        let plan = turn::plan(&world, &after, &options).unwrap();
+        let plan = turn::plan(&world, &after, &Options::default()).unwrap();
         world.faults.crash_after = Some(world.faults.calls + calls);
         turn::carry_out(&mut world, &plan, "second", |_| {}).unwrap_err();
         world.faults.crash_after = None;
     }
+    let after = if case.back { before } else { after };
     let text = match turn::plan(&world, &after, &options) {
         Ok(plan) => {
             assert_eq!(check::structure(&plan), Vec::<String>::new(), "{name}");

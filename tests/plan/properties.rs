@@ -62,7 +62,7 @@ fn on_situations(count: u32, mut check: impl FnMut(u32, &Situation)) {
         .ok()
         .and_then(|text| text.parse().ok());
     let count = count * factor.unwrap_or(1);
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[8; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), rng);
     let strategy = random::situations();
     for number in 0..count {
@@ -137,6 +137,8 @@ fn promises(sketch: &Sketch, observed: &ObservedState, plan: &Plan) -> BTreeMap<
             .iter()
             .any(|line| line.starts_with(&format!("+ {name}/")) && line.contains("stand in"));
         let batch = match service.rollout.parallelism {
+            // As many as a stage may need.
+            _ if service.rollout.staged.is_some() && routed => wanted,
             0 => wanted,
             some => usize::try_from(some).unwrap(),
         };
@@ -276,6 +278,7 @@ fn plans_converge_and_protect() {
         kinds.count("scale up", any("more replicas"));
         kinds.count("scale down", any("fewer replicas"));
         kinds.count("restart", any(" restart:"));
+        kinds.count("in stages", any(" % of "));
         kinds.count("stand-in", any(" stand in:"));
         kinds.count("live update", any(" update:"));
         kinds.count("gateway replaced", any("gateway-1 replace"));

@@ -120,14 +120,16 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
     );
     let conditions = prop::sample::select(vec!["started", "healthy"]);
     let needs = prop::collection::vec((0..NAMES.len(), conditions), 0..2);
+    let stages = prop::sample::select(vec!["canary 10 50", "canary 40 100", "blue-green"]);
+    let rollout = prop::option::weighted(0.4, stages);
     let hooks = prop::collection::btree_map(
         prop::sample::select(vec!["pre_deploy", "post_deploy", "on_rollback"]),
         Just("/app migrate"),
         0..3,
     );
     let hooks = prop::option::weighted(0.3, hooks);
-    let parts = (looks, needs, prop::bool::weighted(0.2), hooks);
-    parts.prop_map(|(looks, needs, secret, hooks)| {
+    let rest = (prop::bool::weighted(0.2), rollout, hooks);
+    (looks, needs, rest).prop_map(|(looks, needs, (secret, rollout, hooks))| {
         let (replicas, routed, parallelism, ready, checked, stop_first, single, cpu, limit) = looks;
         let mut volumes = BTreeMap::new();
         if single {
@@ -147,6 +149,7 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
             volumes,
             cpu,
             limit,
+            rollout: rollout.map(str::to_owned),
             secrets: if secret {
                 BTreeMap::from([("token".to_owned(), "abc".to_owned())])
             } else {

@@ -34,6 +34,10 @@ use shopctl::state::spec::NetworkMode;
 use shopctl::state::spec::NetworkSpec;
 use shopctl::state::spec::Restart;
 use shopctl::state::spec::VolumeSpec;
+use shopctl::state::strategy::Judge;
+use shopctl::state::strategy::Staged;
+use shopctl::state::strategy::StagedKind;
+use shopctl::state::strategy::TrafficStage;
 
 /// A stack in short form.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -95,6 +99,8 @@ pub(crate) struct Service {
     pub(crate) address: Option<String>,
     pub(crate) grace: Option<i64>,
     pub(crate) class: Option<String>,
+    /// `blue-green`, or `canary` with the shares of its stages.
+    pub(crate) rollout: Option<String>,
     /// Command by hook: `pre_deploy`, `post_deploy`, `on_rollback`.
     pub(crate) hooks: BTreeMap<String, String>,
 }
@@ -261,6 +267,7 @@ impl Service {
                 parallelism: self.parallelism.unwrap_or(1),
                 delay_ms: self.delay,
                 monitor_ms: self.monitor,
+                staged: self.rollout.as_deref().map(staged),
                 ..Rollout::default()
             },
             class: match self.class.as_deref() {
@@ -393,6 +400,32 @@ impl Service {
             },
             ..ContainerSpec::default()
         }
+    }
+}
+
+fn staged(text: &str) -> Staged {
+    let stage = |percent, pause_ms| TrafficStage { percent, pause_ms };
+    let (kind, stages) = match text.strip_prefix("canary") {
+        Some(shares) => {
+            let shares = shares.split_whitespace();
+            let stages = shares.map(|share| stage(share.parse().unwrap(), 1000));
+            (StagedKind::Canary, stages.collect())
+        }
+        None => (StagedKind::BlueGreen, vec![stage(0, 500), stage(100, 1000)]),
+    };
+    Staged {
+        kind,
+        stages,
+        header: "X-Shop-Revision".to_owned(),
+        cookie: None,
+        preview: Some("next.shop.local".to_owned()),
+        judge: Judge {
+            min_requests: 100,
+            max_errors: 10_000,
+            p95_ms: None,
+            p99_ms: None,
+            max_slowdown: 200,
+        },
     }
 }
 

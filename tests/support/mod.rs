@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod compose;
+pub mod customer;
 pub mod http;
 pub mod probe;
 pub mod shim;
@@ -374,13 +375,18 @@ pub fn free_port() -> u16 {
 
 /// GETs a path over a new connection; the status and the body.
 pub fn get(port: u16, path: &str) -> std::io::Result<(u16, String)> {
+    get_from("localhost", port, path)
+}
+
+/// The same from a host of this name.
+pub fn get_from(host: &str, port: u16, path: &str) -> std::io::Result<(u16, String)> {
     use std::io::Read as _;
     use std::io::Write as _;
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

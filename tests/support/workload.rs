@@ -12,6 +12,7 @@
 //! | `START_MS` | how long it takes until it listens |
 //! | `GROW_MB`, `GROW_AFTER_MS` | memory it touches later |
 //! | `FLAPS=n` | of `n` answers of `/readyz` one is 200, the others are 503 |
+//! | `FAILS=n` | of `n` requests one is answered with 500 |
 //! | `LEDGER` | folder in which it notes the `X-Id` of every request that it did |
 //!
 //! `/events?n=N` streams N events (for ever without it), `/upgrade` echoes lines after a
@@ -77,6 +78,7 @@ async fn main() -> std::process::ExitCode {
         started: Instant::now(),
         ready_after,
         asked: AtomicUsize::new(0),
+        answered: AtomicUsize::new(0),
         ledger: ledger(),
         ends,
     });
@@ -136,6 +138,8 @@ struct Replica {
     ready_after: Duration,
     /// How often it was asked whether it is ready.
     asked: AtomicUsize,
+    /// How many requests it has answered.
+    answered: AtomicUsize,
     ledger: Option<std::fs::File>,
     ends: watch::Receiver<bool>,
 }
@@ -145,6 +149,13 @@ impl Replica {
         let flaps = usize::try_from(setting("FLAPS", 1)).unwrap_or(1);
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         self.started.elapsed() >= self.ready_after && asked.is_multiple_of(flaps.max(1))
+    }
+
+    /// Whether this request is one that fails.
+    fn fails(&self) -> bool {
+        let each = usize::try_from(setting("FAILS", 0)).unwrap_or(0);
+        let number = self.answered.fetch_add(1, Ordering::Relaxed) + 1;
+        each > 0 && number.is_multiple_of(each)
     }
 
     /// Notes a request that was done; one write, so that lines stay whole.
@@ -250,7 +261,12 @@ async fn serve(mut stream: TcpStream, replica: Arc<Replica>) {
                 if let Some(id) = &request.id {
                     replica.note(id);
                 }
-                ("200 OK", format!("{} {}", version(), host()))
+                let status = if replica.fails() {
+                    "500 Internal Server Error"
+                } else {
+                    "200 OK"
+                };
+                (status, format!("{} {}", version(), host()))
             }
         };
         let answer = format!(

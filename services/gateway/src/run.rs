@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio::time::interval;
 
+use crate::control::health;
 use crate::control::operations::GatewayOperations;
 use crate::control::socket;
 use crate::error::Error;
@@ -125,6 +126,7 @@ impl Gateway {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(socket::listen(control, Arc::clone(&operations)));
+        tasks.spawn(health::watch(Arc::clone(&table), Arc::clone(&names)));
         tasks.spawn(watch(table, names, options.connect_limit));
         tasks.spawn(write_stats(Arc::clone(&operations)));
         Ok(Self {
@@ -169,7 +171,7 @@ fn restore(store: &Store, table: &Table, report: &Report) {
         report(Event::RoutesUnusable { reason, instead });
     }
     if let Some(config) = config {
-        table.replace(config);
+        table.restore(config);
     }
 }
 

@@ -29,6 +29,7 @@ mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::Mutex;
 
 use tokio::sync::OnceCell;
 
@@ -63,6 +64,8 @@ struct Inner {
     classic_builder: bool,
     /// Filled by the first look.
     engine: OnceCell<Engine>,
+    /// Records as they were read or written last.
+    records: Mutex<Option<store::Known>>,
 }
 
 impl Docker {

@@ -70,7 +70,7 @@ impl Docker {
         let (mut instances, mut foreign) = containers;
         instances.sort_by(|a, b| a.name.cmp(&b.name));
         foreign.sort_by(|a, b| a.name.cmp(&b.name));
-        let store = self.store(files.map(|found| found.1), &instances).await?;
+        let store = self.store(query, files, &instances).await?;
         let busy_ports = if self.inner.local && ports::is_this_host(&engine.name) {
             ports::busy(&query.ports)
         } else {
@@ -300,7 +300,8 @@ impl Docker {
     /// there; an unlikely one is asked now.
     async fn store(
         &self,
-        files: Option<Files>,
+        query: &Query,
+        found: Option<(String, Files)>,
         instances: &[Instance],
     ) -> Result<Option<StoreSnapshot>, BackendError> {
         let holders: Vec<String> = instances
@@ -308,12 +309,12 @@ impl Docker {
             .filter(|one| matches!(one.role, Role::Gateway | Role::Keeper))
             .map(|one| one.name.clone())
             .collect();
-        let files = match files {
-            Some(files) => files,
-            None => match self.store_files(&holders).await? {
-                Some((_, files)) => files,
-                None => return Ok(None),
-            },
+        let found = match found {
+            Some(found) => Some(found),
+            None => self.store_files(&holders).await?,
+        };
+        let Some((holder, files)) = found else {
+            return Ok(None);
         };
         // What a gateway that does not run wrote last says nothing about now.
         let stats: Vec<&[u8]> = instances
@@ -326,8 +327,10 @@ impl Docker {
             })
             .collect();
         let routes = files.get("routes.json").map(Vec::as_slice);
-        let records = Bundle::newest(&files).records;
-        Ok(Some(records::snapshot(&records, routes, &stats)))
+        let bundle = Bundle::newest(&files);
+        let snapshot = records::snapshot(&bundle.records, routes, &stats);
+        self.remember(&query.stack, &holder, bundle);
+        Ok(Some(snapshot))
     }
 }
 

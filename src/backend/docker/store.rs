@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 
@@ -14,6 +16,7 @@ use super::archive::Archive;
 use super::archive::files_in;
 use super::fault;
 use crate::backend::BackendError;
+use crate::backend::Edit;
 use crate::backend::KEPT_RELEASES;
 use crate::backend::Pending;
 use crate::backend::Store;
@@ -32,8 +35,15 @@ const BUNDLES: [&str; 2] = ["state/records.0", "state/records.1"];
 /// Records by name.
 pub(super) type Records = BTreeMap<String, Vec<u8>>;
 
+/// The records of a stack as they were read or written last.
+pub(super) struct Known {
+    stack: String,
+    holder: String,
+    bundle: Bundle,
+}
+
 /// The records of one write.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Bundle {
     pub(super) generation: u64,
     pub(super) records: Records,
@@ -117,16 +127,16 @@ impl Docker {
         Ok(None)
     }
 
-    /// Unpacks an archive into the store of the first container that exists.
+    /// Unpacks an archive into the store of the first container that exists; its name.
     async fn put_in_store(
         &self,
         stack: &str,
         holders: &[String],
         archive: Bytes,
-    ) -> Result<(), BackendError> {
+    ) -> Result<String, BackendError> {
         for container in holders {
             match self.put_archive(container, MOUNT, archive.clone()).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(container.clone()),
                 Err(error) if fault::is_missing(&error) => {}
                 Err(error) => {
                     let subject = format!("the store in {container}");
@@ -137,6 +147,22 @@ impl Docker {
         Err(BackendError::NotFound {
             what: format!("the store of stack {stack}"),
         })
+    }
+
+    /// What was read or written last; a whole turn through the engine for each record
+    /// would take longer than most changes of a small stack.
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        let records = &self.inner.records;
+        records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers the records of a stack and the container that leads to them.
+    pub(super) fn remember(&self, stack: &str, holder: &str, bundle: Bundle) {
+        *self.known() = Some(Known {
+            stack: stack.to_owned(),
+            holder: holder.to_owned(),
+            bundle,
+        });
     }
 
     /// Containers that may hold the store, most likely first.
@@ -165,17 +191,26 @@ impl Store for Docker {
         })
     }
 
-    fn write<'a>(&'a self, stack: &'a str, records: &'a Records) -> Pending<'a, ()> {
+    fn edit<'a>(&'a self, stack: &'a str, edit: Edit<'a>) -> Pending<'a, ()> {
         Box::pin(async move {
-            let holders = self.holders(stack).await?;
-            // A volume of an older layout holds no records yet.
-            let found = self.store_files(&holders).await?;
-            let files = found.map(|(_, files)| files).unwrap_or_default();
-            let mut bundle = Bundle::newest(&files);
+            // Taken out, so that a write that may have failed is followed by a look.
+            let known = self.known().take().filter(|known| known.stack == stack);
+            let (holders, mut bundle) = if let Some(known) = known {
+                (vec![known.holder], known.bundle)
+            } else {
+                let holders = self.holders(stack).await?;
+                // A volume of an older layout holds no records yet.
+                let found = self.store_files(&holders).await?;
+                let files = found.map(|(_, files)| files).unwrap_or_default();
+                (holders, Bundle::newest(&files))
+            };
             bundle.generation += 1;
-            bundle.records.extend(records.clone());
-            let archive = packed(&bundle).map_err(|error| other("pack the records", error))?;
-            self.put_in_store(stack, &holders, archive).await
+            let release = edit(&mut bundle.records)?;
+            let archive =
+                packed(&bundle, release).map_err(|error| other("pack the records", error))?;
+            let holder = self.put_in_store(stack, &holders, archive).await?;
+            self.remember(stack, &holder, bundle);
+            Ok(())
         })
     }
 
@@ -188,26 +223,6 @@ impl Store for Docker {
                 .into_values()
                 .filter_map(|bytes| unsealed(&bytes))
                 .collect())
-        })
-    }
-
-    fn keep_release<'a>(
-        &'a self,
-        stack: &'a str,
-        number: u64,
-        document: &'a [u8],
-    ) -> Pending<'a, ()> {
-        Box::pin(async move {
-            let pack = || {
-                let mut archive = Archive::new();
-                archive.folder("releases", OWNER, 0o700)?;
-                let name = format!("releases/{}", number % KEPT_RELEASES);
-                archive.file(&name, OWNER, 0o600, &sealed(number, document))?;
-                archive.finish()
-            };
-            let bytes = pack().map_err(|error| other("pack the release", error))?;
-            let holders = self.holders(stack).await?;
-            self.put_in_store(stack, &holders, bytes).await
         })
     }
 }
@@ -227,8 +242,14 @@ fn unsealed(bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
     (found == digest(number, document)).then(|| (number, document.to_vec()))
 }
 
-fn packed(bundle: &Bundle) -> io::Result<Bytes> {
+/// What is unpacked first is there first: the release before the records that name it.
+fn packed(bundle: &Bundle, release: Option<(u64, Vec<u8>)>) -> io::Result<Bytes> {
     let mut archive = Archive::new();
+    if let Some((number, document)) = release {
+        archive.folder("releases", OWNER, 0o700)?;
+        let name = format!("releases/{}", number % KEPT_RELEASES);
+        archive.file(&name, OWNER, 0o600, &sealed(number, &document))?;
+    }
     archive.folder("live", OWNER, 0o700)?;
     archive.folder("live/state", OWNER, 0o700)?;
     let path = format!("live/{}", bundle.path());

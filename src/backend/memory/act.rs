@@ -24,6 +24,7 @@ use crate::state::observed::Role;
 use crate::state::observed::ScaleOverride;
 use crate::state::records;
 use crate::state::spec::NetworkMode;
+use crate::state::strategy::TrafficSplit;
 
 type Done = Result<(), BackendError>;
 
@@ -109,7 +110,10 @@ impl World {
                 Ok(())
             }
             Action::SetListeners { listeners } => self.set_listeners(stack, listeners),
-            Action::AddTarget { service, alias } => self.add_target(stack, service, alias),
+            Action::AddTarget { service, alias, .. } => self.add_target(stack, service, alias),
+            Action::SetSplit { service, split, .. } => {
+                self.set_split(stack, service, split.as_ref())
+            }
             Action::RemoveTarget { service, alias, .. } => {
                 let config = self.config(stack)?;
                 if let Some(one) = config.services.get_mut(service) {
@@ -419,6 +423,17 @@ impl World {
         if targets.iter().all(|one| one.id != alias) {
             targets.push(target);
         }
+        Ok(())
+    }
+
+    fn set_split(&mut self, stack: &str, service: &str, split: Option<&TrafficSplit>) -> Done {
+        let split = split.map(|split| protocol::Split {
+            weights: split.weights.clone(),
+            header: split.header.clone(),
+            cookie: split.cookie.clone(),
+        });
+        let services = &mut self.config(stack)?.services;
+        services.entry(service.to_owned()).or_default().split = split;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use crate::backend::BackendError;
 use crate::backend::BuildRequest;
 use crate::backend::Change;
 use crate::backend::Context;
+use crate::backend::Edit;
 use crate::backend::Exec;
 use crate::backend::ExecRequest;
 use crate::backend::Holder;
@@ -61,6 +62,7 @@ impl Apply for Memory {
                     | Action::RunTask { .. }
                     | Action::SetListeners { .. }
                     | Action::AddTarget { .. }
+                    | Action::SetSplit { .. }
                     | Action::RemoveTarget { .. }
                     | Action::RecordScale { .. }
             ) {
@@ -171,11 +173,7 @@ impl Store for Memory {
         })
     }
 
-    fn write<'a>(
-        &'a self,
-        stack: &'a str,
-        records: &'a BTreeMap<String, Vec<u8>>,
-    ) -> Pending<'a, ()> {
+    fn edit<'a>(&'a self, stack: &'a str, edit: Edit<'a>) -> Pending<'a, ()> {
         Box::pin(async move {
             let mut world = self.world();
             let fault = world.faults.wrap()?;
@@ -185,7 +183,11 @@ impl Store for Memory {
                 });
             }
             let stored = world.records.entry(stack.to_owned()).or_default();
-            stored.extend(records.clone());
+            if let Some((number, document)) = edit(stored)? {
+                let kept = world.releases.entry(stack.to_owned()).or_default();
+                kept.insert(number, document);
+                kept.retain(|other, _| other + KEPT_RELEASES > number);
+            }
             match fault {
                 Some(_) => Err(super::faults::unreachable()),
                 None => Ok(()),
@@ -197,30 +199,6 @@ impl Store for Memory {
         Box::pin(async move {
             let world = self.world();
             Ok(world.releases.get(stack).cloned().unwrap_or_default())
-        })
-    }
-
-    fn keep_release<'a>(
-        &'a self,
-        stack: &'a str,
-        number: u64,
-        document: &'a [u8],
-    ) -> Pending<'a, ()> {
-        Box::pin(async move {
-            let mut world = self.world();
-            let fault = world.faults.wrap()?;
-            if !world.volumes.contains_key(&names::store(stack)) {
-                return Err(BackendError::NotFound {
-                    what: format!("volume {}", names::store(stack)),
-                });
-            }
-            let kept = world.releases.entry(stack.to_owned()).or_default();
-            kept.insert(number, document.to_vec());
-            kept.retain(|other, _| other + KEPT_RELEASES > number);
-            match fault {
-                Some(_) => Err(super::faults::unreachable()),
-                None => Ok(()),
-            }
         })
     }
 }

@@ -8,6 +8,7 @@ mod build;
 mod deploy;
 mod hooks;
 mod objects;
+mod rollout;
 mod service;
 mod shop;
 

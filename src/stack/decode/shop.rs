@@ -32,7 +32,7 @@ use crate::stack::yaml::Node;
 use crate::stack::yaml::Value;
 
 /// Keys that are kept as they are until they act.
-const LATER: [&str; 3] = ["rollout", "mesh", "reserve"];
+const LATER: [&str; 2] = ["mesh", "reserve"];
 
 impl Decoder<'_> {
     pub(super) fn stack_shop(&mut self, tree: &Node) -> StackShop {
@@ -100,6 +100,7 @@ impl Decoder<'_> {
                 .map(|autoscale| self.autoscale(autoscale, &at.key("autoscale"))),
             volumes: accesses(node),
             hooks: self.hooks(node, &at),
+            rollout: self.rollout(node, &at),
             later: later(node),
             place: self.place(node.span),
             places: places(self, node.as_map()),
@@ -210,7 +211,7 @@ impl Decoder<'_> {
     }
 }
 
-fn ratio(node: &Node, key: &str) -> Option<Ratio> {
+pub(super) fn ratio(node: &Node, key: &str) -> Option<Ratio> {
     let text = match &node.get(key)?.value {
         Value::Text(text) => text.clone(),
         Value::Int(number) => number.to_string(),

@@ -32,7 +32,6 @@ pub(super) static STACK: Object = Object {
         Key::new("volumes", VOLUMES),
         Key::new("lint", Shape::Object(&LINT)),
         Key::new("hooks", Shape::Object(&STACK_HOOKS)),
-        Key::new("rollout", Shape::Any).later(),
         Key::new("mesh", Shape::Any).later(),
         Key::new("reserve", Shape::Any).later(),
     ],
@@ -59,7 +58,7 @@ pub(super) static SERVICE: Object = Object {
         Key::new("autoscale", Shape::Object(&AUTOSCALE)),
         Key::new("volumes", VOLUMES),
         Key::new("hooks", Shape::Object(&HOOKS)),
-        Key::new("rollout", Shape::Any).later(),
+        Key::new("rollout", Shape::Object(&ROLLOUT)),
         Key::new("mesh", Shape::Any).later(),
     ],
 };
@@ -144,6 +143,55 @@ static ROUTE: Object = Object {
         Key::new("host", Shape::Text),
         Key::new("port", PORT_NUMBER),
         Key::new("internal", Shape::Flag),
+    ],
+};
+
+static ROLLOUT: Object = Object {
+    name: "x-shop.rollout",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new(
+            "strategy",
+            Shape::Choice(&["rolling", "canary", "blue-green"]),
+        ),
+        Key::new(
+            "steps",
+            Shape::List {
+                of: &Shape::Object(&STEP),
+                unique: Unique::Free,
+            },
+        ),
+        Key::new("pause", Shape::Duration),
+        Key::new("hold", Shape::Duration),
+        Key::new("header", Shape::Text),
+        Key::new("cookie", Shape::Text),
+        Key::new("preview", Shape::Text),
+        Key::new(
+            "min_requests",
+            Shape::Int {
+                min: 1,
+                max: u32::MAX as i64,
+            },
+        ),
+        Key::new("max_errors", Shape::Share),
+        Key::new(
+            "max_slowdown",
+            Shape::Int {
+                min: 100,
+                max: 10_000,
+            },
+        ),
+    ],
+};
+
+static STEP: Object = Object {
+    name: "step of a canary",
+    extensions: false,
+    finish: None,
+    keys: &[
+        Key::new("weight", Shape::Share).needed(),
+        Key::new("pause", Shape::Duration),
     ],
 };
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::hooks::Hooks;
+use super::rollout::ShopRollout;
 use crate::stack::Place;
 use crate::stack::units::Ratio;
 
@@ -55,6 +56,8 @@ pub struct ServiceShop {
     pub volumes: BTreeMap<String, VolumeAccess>,
     /// What runs once around a change.
     pub hooks: Option<Hooks>,
+    /// How a new revision gets its requests.
+    pub rollout: Option<ShopRollout>,
     /// Keys that are known and act in a later version, as JSON.
     pub later: BTreeMap<String, serde_json::Value>,
     /// Where it stands.

@@ -26,6 +26,10 @@ use crate::state::desired::RolloutOrder;
 use crate::state::desired::ServiceSpec;
 use crate::state::spec::Mount;
 use crate::state::spec::NetworkMode;
+use crate::state::strategy::Judge;
+use crate::state::strategy::Staged;
+use crate::state::strategy::StagedKind;
+use crate::state::strategy::TrafficStage;
 
 /// Time a replica may take to get ready when the file sets none.
 const READY_DEADLINE: Duration = Duration::from_mins(1);
@@ -33,6 +37,14 @@ const READY_DEADLINE: Duration = Duration::from_mins(1);
 const COMPLETED_DEADLINE: Duration = Duration::from_mins(10);
 /// Time a new replica is watched when the file sets none.
 const MONITOR: Duration = Duration::from_secs(5);
+/// Header by which a request chooses its revision when the file names none.
+const HEADER: &str = "X-Shop-Revision";
+/// So many requests tell something about latency.
+const MIN_REQUESTS: u64 = 100;
+/// Share of failed requests that a staged rollout bears, in millionths.
+const MAX_ERRORS: u32 = 10_000;
+/// How much slower than the old revision a new one may be, in percent.
+const MAX_SLOWDOWN: u32 = 200;
 /// The engine's own defaults for health checks.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -219,7 +231,47 @@ fn rollout(service: &model::Service) -> Rollout {
             Some(FailureAction::Pause | FailureAction::Continue) => OnFailure::Pause,
             Some(FailureAction::Rollback) | None => OnFailure::Rollback,
         },
+        staged: service.shop.as_ref().and_then(staged),
     }
+}
+
+/// The stages of `x-shop.rollout`, judged by `x-shop.slo` where that says more.
+fn staged(shop: &model::ServiceShop) -> Option<Staged> {
+    let declared = shop.rollout.as_ref()?;
+    let stage = |percent, pause: Duration| TrafficStage {
+        percent,
+        pause_ms: millis(pause),
+    };
+    let (kind, stages) = match &declared.strategy {
+        model::Strategy::Rolling => return None,
+        model::Strategy::Canary { steps } => (
+            StagedKind::Canary,
+            steps
+                .iter()
+                .map(|(percent, pause)| stage(*percent, *pause))
+                .collect(),
+        ),
+        model::Strategy::BlueGreen { pause, hold } => (
+            StagedKind::BlueGreen,
+            vec![stage(0, *pause), stage(100, *hold)],
+        ),
+    };
+    let slo = shop.slo.clone().unwrap_or_default();
+    let max_errors = declared.max_errors.or(slo.error_rate);
+    Some(Staged {
+        kind,
+        stages,
+        header: declared.header.clone().unwrap_or_else(|| HEADER.to_owned()),
+        cookie: declared.cookie.clone(),
+        preview: declared.preview.clone(),
+        judge: Judge {
+            min_requests: declared.min_requests.unwrap_or(MIN_REQUESTS),
+            max_errors: max_errors.map_or(MAX_ERRORS, |ratio| ratio.0),
+            p95_ms: slo.latency_p95.map(millis),
+            p99_ms: slo.latency_p99.map(millis),
+            max_slowdown: declared.max_slowdown.unwrap_or(MAX_SLOWDOWN),
+        },
+    })
 }
 
 /// Volumes that the service writes and that bear one writer at a time.

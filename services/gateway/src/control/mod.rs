@@ -3,6 +3,7 @@
 //! Carries no client traffic. Test: `tests/gateway/control.rs`, `tests/gateway/probe.rs`.
 
 pub(crate) mod bridge;
+pub(crate) mod health;
 pub(crate) mod operations;
 pub(crate) mod probe;
 pub(crate) mod server;

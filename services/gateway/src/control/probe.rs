@@ -81,7 +81,7 @@ pub(crate) async fn probe(
     }
 }
 
-fn parse_path(path: &str) -> Result<Uri, Fault> {
+pub(crate) fn parse_path(path: &str) -> Result<Uri, Fault> {
     let wrong = || Fault::invalid(format!("`{path}` is not a path"));
     let uri: Uri = path.parse().map_err(|_| wrong())?;
     if path.starts_with('/') && uri.authority().is_none() {
@@ -91,7 +91,13 @@ fn parse_path(path: &str) -> Result<Uri, Fault> {
     }
 }
 
-async fn attempt(names: &Names, target: &str, port: u16, path: Option<&Uri>) -> io::Result<()> {
+/// One question: whether the port accepts, or the path answers 2xx.
+pub(crate) async fn attempt(
+    names: &Names,
+    target: &str,
+    port: u16,
+    path: Option<&Uri>,
+) -> io::Result<()> {
     // A look-up that hangs must not hold up the attempts after it.
     let addresses = names.resolve_alone(target).await?;
     let stream = connect_any(addresses, port).await?;

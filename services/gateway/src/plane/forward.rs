@@ -103,10 +103,8 @@ impl Front {
         let request = Request::from_parts(head, body);
         match self.exchange(request, lease).await {
             Ok(exchange) => {
-                meter.record(started.elapsed());
-                if exchange.response.status().is_server_error() {
-                    meter.count_5xx();
-                }
+                let failed = exchange.response.status().is_server_error();
+                exchange.lease.count_answer(started.elapsed(), failed);
                 self.relay(exchange, from_client, id)
             }
             Err(problem) => refuse(problem, &meter, started, id),
@@ -119,6 +117,7 @@ impl Front {
             headers::authority(request).map(headers::host),
             request.uri().path(),
             not.map(|lease| &*lease.target),
+            request.headers(),
         )
     }
 
@@ -143,7 +142,7 @@ impl Front {
                     may_reuse = false;
                 }
                 Attempt::Unreached(again) => {
-                    lease.target.count_error();
+                    lease.count_error();
                     self.table.eject(&lease.target, lease.port);
                     if !may_change_target {
                         return Err(Problem::BadUpstream);
@@ -155,8 +154,10 @@ impl Front {
                     may_reuse = true;
                 }
                 Attempt::Broken { by_client } => {
-                    lease.target.count_error();
-                    if !by_client {
+                    if by_client {
+                        lease.target.count_error();
+                    } else {
+                        lease.count_error();
                         lease.target.break_off();
                         self.table.eject(&lease.target, lease.port);
                     }
@@ -221,6 +222,9 @@ impl Front {
         }
         let (mut head, body) = response.into_parts();
         headers::prepare_response(head.status, &mut head.headers, id);
+        if let Some((name, value)) = &lease.cookie {
+            headers::set_cookie(&mut head.headers, name, value);
+        }
         let relay = Relay::new(body, connection, Rc::clone(&self.pool), lease);
         Response::from_parts(head, Reply::Stream(relay))
     }

@@ -17,6 +17,8 @@ use hyper::header::HeaderValue;
 use hyper::http::request;
 use hyper::http::uri::PathAndQuery;
 
+use crate::routing::split::Hints;
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -110,6 +112,30 @@ pub(crate) fn prepare_response(status: StatusCode, headers: &mut HeaderMap, id: 
         headers.insert(header::UPGRADE, protocol);
     }
     headers.entry(REQUEST_ID).or_insert(id);
+}
+
+impl Hints for HeaderMap {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.get(name)?.to_str().ok()
+    }
+
+    fn cookie(&self, name: &str) -> Option<&str> {
+        self.get_all(header::COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| value)
+    }
+}
+
+/// Adds a cookie for the session, out of reach of scripts and of other sites' forms.
+pub(crate) fn set_cookie(headers: &mut HeaderMap, name: &str, value: &str) {
+    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax");
+    if let Ok(cookie) = HeaderValue::try_from(cookie) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
 }
 
 /// Whether the same request twice does what one does (RFC 9110, 9.2.2).

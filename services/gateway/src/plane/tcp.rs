@@ -37,7 +37,7 @@ async fn connect(front: &Front, lease: Lease) -> Result<(TcpStream, Lease), Leas
     if let Ok(stream) = front.pool.connect_tcp(&lease).await {
         return Ok((stream, lease));
     }
-    lease.target.count_error();
+    lease.count_error();
     front.table.eject(&lease.target, lease.port);
     Err(lease)
 }

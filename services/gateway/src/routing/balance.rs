@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use super::split::Group;
 use super::target::Target;
 
 /// A replica and its share in one configuration.
@@ -14,20 +15,39 @@ use super::target::Target;
 pub(crate) struct Member {
     pub(crate) target: Arc<Target>,
     pub(crate) weight: u32,
+    pub(crate) group: Option<Arc<Group>>,
 }
 
-/// None when no member may be used. Ejected members count only when there is no
+impl Member {
+    pub(crate) fn is_of(&self, group: &str) -> bool {
+        self.group.as_ref().is_some_and(|own| own.name == group)
+    }
+
+    pub(crate) fn group_name(&self) -> Option<String> {
+        self.group.as_ref().map(|group| group.name.clone())
+    }
+
+    /// `not` is a target that just failed.
+    pub(crate) fn is_usable(&self, not: Option<&Target>) -> bool {
+        self.weight > 0 && not.is_none_or(|target| target.key != self.target.key)
+    }
+}
+
+/// One of the members that `may` be chosen; none when no such member may be used.
+/// Ejected members, and those that fail their health checks, count only when there is no
 /// other: an attempt may fail, a refusal fails for certain.
-pub(crate) fn pick<'a>(members: &'a [Member], not: Option<&Target>) -> Option<&'a Arc<Target>> {
-    let usable = |member: &&Member| {
-        member.weight > 0 && not.is_none_or(|target| target.key != member.target.key)
-    };
-    let well = |member: &&Member| usable(member) && !member.target.is_ejected();
-    two_choices(|| members.iter().filter(well))
+pub(crate) fn pick<'a>(
+    members: &'a [Member],
+    not: Option<&Target>,
+    may: impl Fn(&Member) -> bool,
+) -> Option<&'a Member> {
+    let usable = |member: &&Member| member.is_usable(not) && may(member);
+    let fit = |member: &&Member| usable(member) && member.target.is_fit();
+    two_choices(|| members.iter().filter(fit))
         .or_else(|| two_choices(|| members.iter().filter(usable)))
 }
 
-fn two_choices<'a, I>(members: impl Fn() -> I) -> Option<&'a Arc<Target>>
+fn two_choices<'a, I>(members: impl Fn() -> I) -> Option<&'a Member>
 where
     I: Iterator<Item = &'a Member>,
 {
@@ -35,16 +55,16 @@ where
     let first = draw(members(), total)?;
     let others = || members().filter(|member| member.target.key != first.target.key);
     let Some(second) = draw(others(), total - u64::from(first.weight)) else {
-        return Some(&first.target);
+        return Some(first);
     };
     // Loads of a / weight of a > loads of b / weight of b, without division.
     let load = |one: &Member, other: &Member| {
         u128::from(one.target.in_flight() + 1) * u128::from(other.weight)
     };
     Some(if load(first, second) <= load(second, first) {
-        &first.target
+        first
     } else {
-        &second.target
+        second
     })
 }
 
@@ -76,14 +96,19 @@ mod tests {
             .map(|(index, weight)| Member {
                 target: Arc::new(Target::new("order", &format!("i-{index}"), "host")),
                 weight: *weight,
+                group: None,
             })
             .collect()
+    }
+
+    fn any<'a>(members: &'a [Member], not: Option<&Target>) -> Option<&'a Arc<Target>> {
+        pick(members, not, |_| true).map(|member| &member.target)
     }
 
     fn spread(members: &[Member], draws: u32) -> BTreeMap<String, u32> {
         let mut counts = BTreeMap::new();
         for _ in 0..draws {
-            let target = pick(members, None).expect("one is usable");
+            let target = any(members, None).expect("one is usable");
             *counts.entry(target.id.clone()).or_default() += 1;
         }
         counts
@@ -99,8 +124,8 @@ mod tests {
     #[test]
     fn a_weight_of_zero_gets_nothing_not_even_alone() {
         assert_eq!(spread(&members(&[0, 1]), 100), [("i-1".into(), 100)].into());
-        assert!(pick(&members(&[0, 0]), None).is_none());
-        assert!(pick(&[], None).is_none());
+        assert!(any(&members(&[0, 0]), None).is_none());
+        assert!(any(&[], None).is_none());
     }
 
     #[test]
@@ -109,7 +134,7 @@ mod tests {
         let meter = Arc::new(Meter::default());
         let held: Vec<Lease> = (0..400)
             .map(|_| {
-                let target = pick(&members, None).expect("one is usable");
+                let target = any(&members, None).expect("one is usable");
                 Lease::new(Arc::clone(target), Arc::clone(&meter), 80)
             })
             .collect();
@@ -129,8 +154,8 @@ mod tests {
         let members = members(&[1, 1]);
         members[0].target.eject(80);
         assert_eq!(spread(&members, 100), [("i-1".into(), 100)].into());
-        let other = pick(&members, Some(&members[1].target)).expect("the ejected one");
+        let other = any(&members, Some(&members[1].target)).expect("the ejected one");
         assert_eq!(other.id, "i-0");
-        assert!(pick(&members[..1], Some(&members[0].target)).is_none());
+        assert!(any(&members[..1], Some(&members[0].target)).is_none());
     }
 }

@@ -6,5 +6,6 @@
 pub(crate) mod balance;
 pub(crate) mod service;
 pub(crate) mod snapshot;
+pub(crate) mod split;
 pub(crate) mod table;
 pub(crate) mod target;

@@ -8,10 +8,14 @@ use std::sync::Arc;
 
 use super::balance::Member;
 use super::service::Meter;
+use super::split;
+use super::split::Group;
+use super::split::Split;
 use super::target::Target;
 use crate::protocol::CONFIG_VERSION;
 use crate::protocol::Config;
 use crate::protocol::Fault;
+use crate::protocol::Health;
 use crate::protocol::Protocol;
 
 /// The configuration in force. Replaced as a whole, never changed.
@@ -35,12 +39,17 @@ pub(crate) struct Route {
     path: String,
     pub(crate) port: u16,
     pub(crate) service: Arc<Service>,
+    /// The only group it leads to.
+    pub(crate) group: Option<String>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Service {
     pub(crate) meter: Arc<Meter>,
     pub(crate) members: Vec<Member>,
+    pub(crate) groups: BTreeMap<String, Arc<Group>>,
+    pub(crate) split: Option<Split>,
+    pub(crate) health: Option<Health>,
 }
 
 impl Snapshot {
@@ -58,6 +67,8 @@ impl Snapshot {
                         .flat_map(|old| old.members.iter().map(|member| &member.target))
                         .chain(draining.iter().filter(|target| target.service == *name))
                 };
+                let none = BTreeMap::new();
+                let groups = split::groups(&service.targets, old.map_or(&none, |old| &old.groups));
                 let members = service
                     .targets
                     .iter()
@@ -69,10 +80,21 @@ impl Snapshot {
                                 Arc::new(Target::new(name, &target.id, &target.host))
                             }),
                         weight: target.weight,
+                        group: target
+                            .group
+                            .as_ref()
+                            .and_then(|name| groups.get(name).cloned()),
                     })
                     .collect();
                 let meter = old.map(|old| Arc::clone(&old.meter)).unwrap_or_default();
-                (name.clone(), Arc::new(Service { meter, members }))
+                let service = Service {
+                    meter,
+                    members,
+                    groups,
+                    split: service.split.as_ref().map(Split::new),
+                    health: service.health.clone(),
+                };
+                (name.clone(), Arc::new(service))
             })
             .collect();
         let listeners = config
@@ -88,6 +110,7 @@ impl Snapshot {
                             path: route.path.clone(),
                             port: route.port,
                             service: Arc::clone(services.get(&route.service)?),
+                            group: route.group.clone(),
                         })
                     })
                     .collect();
@@ -172,6 +195,16 @@ pub(crate) fn validate(config: &Config) -> Result<(), Fault> {
         }
     }
     for (name, service) in &config.services {
+        if let Some(path) = service
+            .health
+            .as_ref()
+            .and_then(|check| check.http.as_ref())
+            && !path.starts_with('/')
+        {
+            return invalid(format!(
+                "service `{name}`: the path `{path}` of its health check does not start with `/`"
+            ));
+        }
         let mut ids = BTreeSet::new();
         for target in &service.targets {
             let id = &target.id;

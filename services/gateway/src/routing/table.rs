@@ -18,9 +18,13 @@ use super::balance;
 use super::service::Meter;
 use super::snapshot::Route;
 use super::snapshot::Snapshot;
+use super::split::Choice;
+use super::split::Hints;
+use super::split::Silent;
 use super::target::Lease;
 use super::target::Target;
 use crate::protocol::Config;
+use crate::protocol::Health;
 use crate::protocol::Protocol;
 use crate::protocol::ServiceStats;
 use crate::protocol::TargetStats;
@@ -31,6 +35,8 @@ pub(crate) struct Table {
     state: RwLock<State>,
     /// Told when a target was left out.
     pub(crate) ejections: Notify,
+    /// Told when another configuration is in force.
+    pub(crate) switched: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +63,7 @@ impl Table {
         host: Option<&str>,
         path: &str,
         not: Option<&Target>,
+        hints: &dyn Hints,
     ) -> Result<Lease, Refusal> {
         let state = self.read();
         let route = state
@@ -65,7 +72,7 @@ impl Table {
             .get(listener)
             .filter(|listener| listener.protocol == Protocol::Http)
             .and_then(|listener| listener.route(host, path));
-        lease(route, not)
+        lease(route, not, hints)
     }
 
     /// A target for a TCP connection. `not` is one that just failed.
@@ -77,7 +84,7 @@ impl Table {
             .get(listener)
             .filter(|listener| listener.protocol == Protocol::Tcp)
             .and_then(|listener| listener.first_route());
-        lease(route, not)
+        lease(route, not, &Silent)
     }
 
     /// What to speak on a listener. Unknown ones get HTTP, which can say 404.
@@ -109,7 +116,30 @@ impl Table {
         state
             .draining
             .retain(|target| target.is_removed() && target.in_flight() > 0);
+        self.switched.notify_waiters();
         removed
+    }
+
+    /// Takes up the configuration of an earlier life. Nobody has looked at its targets
+    /// since, so those that are asked get requests once they have answered.
+    pub(crate) fn restore(&self, config: Config) {
+        self.replace(config);
+        for (target, _) in self.checked() {
+            target.forget_health();
+        }
+    }
+
+    /// The targets in force that are asked for their health.
+    pub(crate) fn checked(&self) -> Vec<(Arc<Target>, Health)> {
+        let state = self.read();
+        let services = state.snapshot.services.values();
+        services
+            .filter_map(|service| Some((service, service.health.as_ref()?)))
+            .flat_map(|(service, health)| {
+                let members = service.members.iter();
+                members.map(|member| (Arc::clone(&member.target), health.clone()))
+            })
+            .collect()
     }
 
     /// The configuration in force.
@@ -156,11 +186,10 @@ impl Table {
                 .services
                 .get(&failed.service)
                 .is_some_and(|service| {
-                    service.members.iter().any(|member| {
-                        member.weight > 0
-                            && member.target.key != failed.key
-                            && !member.target.is_ejected()
-                    })
+                    service
+                        .members
+                        .iter()
+                        .any(|member| member.is_usable(Some(failed)) && member.target.is_fit())
                 })
         };
         if others && failed.eject(port) {
@@ -172,6 +201,9 @@ impl Table {
     pub(crate) fn tick(&self) {
         for service in self.read().snapshot.services.values() {
             service.meter.tick();
+            for group in service.groups.values() {
+                group.meter.tick();
+            }
         }
     }
 
@@ -195,7 +227,7 @@ impl Table {
                             requests: target.requests(),
                             errors: target.errors(),
                             ejected: target.is_ejected(),
-                            healthy: None,
+                            healthy: service.health.as_ref().map(|_| target.is_well()),
                         };
                         (target.id.clone(), counts)
                     })
@@ -207,7 +239,11 @@ impl Table {
                     rps: service.meter.rps(),
                     latency_ms: service.meter.latency(),
                     targets,
-                    groups: BTreeMap::new(),
+                    groups: service
+                        .groups
+                        .iter()
+                        .map(|(name, group)| (name.clone(), group.stats()))
+                        .collect(),
                 };
                 (name.clone(), counts)
             })
@@ -219,17 +255,26 @@ impl Table {
     }
 }
 
-fn lease(route: Option<&Route>, not: Option<&Target>) -> Result<Lease, Refusal> {
+fn lease(route: Option<&Route>, not: Option<&Target>, hints: &dyn Hints) -> Result<Lease, Refusal> {
     let route = route.ok_or(Refusal::NoRoute)?;
-    let meter = &route.service.meter;
-    match balance::pick(&route.service.members, not) {
-        Some(target) => Ok(Lease::new(
-            Arc::clone(target),
-            Arc::clone(meter),
-            route.port,
-        )),
-        None => Err(Refusal::NoTarget(Arc::clone(meter))),
-    }
+    let (meter, members) = (&route.service.meter, &route.service.members);
+    let free = |member| Choice {
+        member,
+        cookie: None,
+    };
+    let choice = match (&route.group, &route.service.split) {
+        (Some(group), _) => balance::pick(members, not, |one| one.is_of(group)).map(free),
+        (None, Some(split)) => split.choose(members, not, hints),
+        (None, None) => balance::pick(members, not, |_| true).map(free),
+    };
+    let Some(Choice { member, cookie }) = choice else {
+        return Err(Refusal::NoTarget(Arc::clone(meter)));
+    };
+    let target = Arc::clone(&member.target);
+    let mut lease =
+        Lease::new(target, Arc::clone(meter), route.port).of_group(member.group.clone());
+    lease.cookie = cookie;
+    Ok(lease)
 }
 
 #[cfg(test)]
@@ -256,7 +301,7 @@ mod tests {
     }
 
     fn take(table: &Table) -> Result<Lease, Refusal> {
-        table.take_http("l", None, "/", None)
+        table.take_http("l", None, "/", None, &Silent)
     }
 
     #[test]

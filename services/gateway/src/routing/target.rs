@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU8;
 use std::sync::atomic::AtomicU16;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
@@ -23,6 +24,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::service::Meter;
+use super::split::Group;
+
+const WELL: u8 = 0;
+const ILL: u8 = 1;
+const UNKNOWN: u8 = 2;
 
 /// A replica, shared by all threads and by successive configurations.
 #[derive(Debug)]
@@ -37,6 +43,9 @@ pub(crate) struct Target {
     errors: AtomicU64,
     removed: AtomicBool,
     ejected: AtomicBool,
+    /// Whether its health checks let it get requests; one of [`WELL`], [`ILL`],
+    /// [`UNKNOWN`].
+    health: AtomicU8,
     /// A request was broken off since somebody last asked.
     broken: AtomicBool,
     /// The port at which the connect failed that caused the ejection.
@@ -62,6 +71,7 @@ impl Target {
             errors: AtomicU64::new(0),
             removed: AtomicBool::new(false),
             ejected: AtomicBool::new(false),
+            health: AtomicU8::new(WELL),
             broken: AtomicBool::new(false),
             failed_port: AtomicU16::new(0),
             pooled: AtomicUsize::new(0),
@@ -93,6 +103,30 @@ impl Target {
 
     pub(crate) fn is_ejected(&self) -> bool {
         self.ejected.load(Acquire)
+    }
+
+    /// Whether its health checks let it get requests.
+    pub(crate) fn is_well(&self) -> bool {
+        self.health.load(Acquire) == WELL
+    }
+
+    /// Whether a health check has said anything, or whoever added it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.health.load(Acquire) != UNKNOWN
+    }
+
+    pub(crate) fn set_well(&self, well: bool) {
+        self.health.store(if well { WELL } else { ILL }, Release);
+    }
+
+    /// Nobody has vouched for it yet.
+    pub(crate) fn forget_health(&self) {
+        self.health.store(UNKNOWN, Release);
+    }
+
+    /// Whether it should get requests rather than another.
+    pub(crate) fn is_fit(&self) -> bool {
+        self.is_well() && !self.is_ejected()
     }
 
     pub(crate) fn count_error(&self) {
@@ -185,6 +219,10 @@ pub(crate) struct Lease {
     pub(crate) target: Arc<Target>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) port: u16,
+    /// The group of the target.
+    group: Option<Arc<Group>>,
+    /// Name and value of the cookie by which the client comes back to the group.
+    pub(crate) cookie: Option<(String, String)>,
 }
 
 impl Lease {
@@ -195,6 +233,36 @@ impl Lease {
             target,
             meter,
             port,
+            group: None,
+            cookie: None,
+        }
+    }
+
+    /// Counts for the group of its target from here on.
+    pub(crate) fn of_group(mut self, group: Option<Arc<Group>>) -> Self {
+        if let Some(group) = &group {
+            group.meter.count_request();
+        }
+        self.group = group;
+        self
+    }
+
+    /// The target could not be reached, or broke off.
+    pub(crate) fn count_error(&self) {
+        self.target.count_error();
+        if let Some(group) = &self.group {
+            group.meter.count_5xx();
+        }
+    }
+
+    /// The head of the response came after this time; `failed`: with 500 or above.
+    pub(crate) fn count_answer(&self, latency: Duration, failed: bool) {
+        let group = self.group.as_ref().map(|group| &group.meter);
+        for meter in [Some(&*self.meter), group].into_iter().flatten() {
+            meter.record(latency);
+            if failed {
+                meter.count_5xx();
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! clients and the rig; every other module is one subject.
 
 mod control;
+mod health;
 mod http;
 mod lock;
 mod probe;
@@ -12,6 +13,7 @@ mod protocol;
 mod restart;
 mod retry;
 mod shutdown;
+mod split;
 mod streaming;
 mod support;
 mod switch;

@@ -138,7 +138,11 @@ async fn once_answered_a_switch_is_complete() {
     rig.route(&[replica.host()]).await;
     let load = Load::start(rig.http(), 8);
     let mut compared = 0;
-    for _ in 0..20 {
+    // Whether a switch meets a request is chance; so many of them do for certain.
+    for _ in 0..400 {
+        if compared == 5 {
+            break;
+        }
         load.more(40).await;
         let next = Replica::start().await;
         rig.route(&[next.host()]).await;
@@ -156,7 +160,7 @@ async fn once_answered_a_switch_is_complete() {
         }
         replica = next;
     }
-    assert!(compared >= 5, "only {compared} switches met a request");
+    assert_eq!(compared, 5, "too few switches met a request");
     let (_, failures) = load.end().await;
     assert_eq!(failures, Vec::<String>::new());
 }

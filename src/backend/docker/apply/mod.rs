@@ -74,6 +74,7 @@ impl Docker {
             | Action::RunTask { .. }
             | Action::SetListeners { .. }
             | Action::AddTarget { .. }
+            | Action::SetSplit { .. }
             | Action::RemoveTarget { .. }
             | Action::RecordScale { .. } => Err(BackendError::Unsupported(name_of(action))),
         }

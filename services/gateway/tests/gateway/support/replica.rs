@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub(crate) struct Seen {
     pub(crate) host: String,
     pub(crate) connections: AtomicU64,
     pub(crate) requests: AtomicU64,
+    /// How often `/readyz` was asked, and whether it says no.
+    pub(crate) checks: AtomicU64,
+    pub(crate) ill: AtomicBool,
     /// Bytes of request bodies, as they come.
     pub(crate) uploaded: AtomicU64,
     /// Each permit lets `/events` send one event, or `/held` answer.
@@ -67,6 +71,8 @@ impl Replica {
             host: host.to_owned(),
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            checks: AtomicU64::new(0),
+            ill: AtomicBool::new(false),
             uploaded: AtomicU64::new(0),
             permits: Semaphore::new(0),
         });
@@ -180,6 +186,16 @@ async fn answer(mut request: Request<Incoming>, seen: Arc<Seen>) -> Response<Bod
         ["slow", millis] => {
             sleep(Duration::from_millis(millis.parse().expect("a number"))).await;
             Response::new(full(seen.host.clone()))
+        }
+        // Health checks; not counted as requests.
+        ["readyz"] => {
+            seen.requests.fetch_sub(1, SeqCst);
+            seen.checks.fetch_add(1, SeqCst);
+            let mut response = Response::new(full("ready, or not"));
+            if seen.ill.load(SeqCst) {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            }
+            response
         }
         ["held"] => {
             seen.permits.acquire().await.expect("open").forget();
