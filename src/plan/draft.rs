@@ -89,8 +89,8 @@ impl Draft {
 
     /// Lets all that happens to a service's replicas wait for a step.
     pub(super) fn hold(&mut self, service: &str, first: StepId) {
-        let is_own = |step: &Step| step.service == service && step.slot.is_some();
-        let own: BTreeSet<StepId> = ids(self.steps.iter().filter(|step| is_own(step)));
+        let is_own = |step: &&Step| is_change_of(step, service);
+        let own: BTreeSet<StepId> = ids(self.steps.iter().filter(is_own));
         for step in &mut self.steps {
             let begins = !step.needs.iter().any(|need| own.contains(need));
             if begins && own.contains(&step.id) {
@@ -101,7 +101,7 @@ impl Draft {
 
     /// The steps with which all that happens to a service's replicas ends.
     pub(super) fn ends_of(&self, service: &str) -> Vec<StepId> {
-        let is_own = |step: &&Step| step.service == service && step.slot.is_some();
+        let is_own = |step: &&Step| is_change_of(step, service);
         ends(self.steps.iter().filter(is_own))
     }
 
@@ -214,6 +214,12 @@ impl Draft {
             .ok()
             .and_then(|index| self.steps.get_mut(index))
     }
+}
+
+/// Whether a step is about the replicas of a service, or the shares of its revisions.
+fn is_change_of(step: &Step, service: &str) -> bool {
+    let is_share = matches!(step.action, Action::SetSplit { .. });
+    step.service == service && (step.slot.is_some() || is_share)
 }
 
 fn ids<'s>(steps: impl Iterator<Item = &'s Step>) -> BTreeSet<StepId> {
