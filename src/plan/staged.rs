@@ -187,7 +187,10 @@ impl<'a> Rollout<'a> {
         self.changes.sort_by_key(|change| change.made.is_none());
         let most = pace.staged.unwrap_or(self.changes.len());
         let mut last = before.to_vec();
-        let mut serving = before.to_vec();
+        if pace.one_by_one {
+            last.extend(&stage.previous);
+        }
+        let mut serving = last.clone();
         let mut containers = Vec::new();
         let mut made = 0;
         let mut percent = 0;
