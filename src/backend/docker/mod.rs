@@ -19,6 +19,7 @@ mod images;
 mod instance;
 mod lease;
 mod logs;
+mod nearby;
 mod observe;
 mod ports;
 mod raw;

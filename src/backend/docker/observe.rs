@@ -60,7 +60,7 @@ impl Docker {
     async fn look(&self, query: &Query) -> Result<ObservedState, BackendError> {
         let likely = likely_holders(&query.stack);
         let (files, containers, engine, networks, volumes, images) = tokio::try_join!(
-            self.store_files(&likely),
+            self.records_of(&query.stack, &likely),
             self.containers(query),
             self.engine(),
             self.networks(query),
@@ -296,12 +296,25 @@ impl Docker {
             .collect())
     }
 
+    /// The files of the store, and the container that leads to them where one was asked.
+    async fn records_of(
+        &self,
+        stack: &str,
+        likely: &[String],
+    ) -> Result<Option<(Option<String>, Files)>, BackendError> {
+        if let Some(files) = self.nearby_files(stack).await {
+            return Ok(Some((None, files)));
+        }
+        let found = self.store_files(likely).await?;
+        Ok(found.map(|(holder, files)| (Some(holder), files)))
+    }
+
     /// What the store holds. The likely holders were asked before the list was
     /// there; an unlikely one is asked now.
     async fn store(
         &self,
         query: &Query,
-        found: Option<(String, Files)>,
+        found: Option<(Option<String>, Files)>,
         instances: &[Instance],
     ) -> Result<Option<StoreSnapshot>, BackendError> {
         let holders: Vec<String> = instances
@@ -309,9 +322,12 @@ impl Docker {
             .filter(|one| matches!(one.role, Role::Gateway | Role::Keeper))
             .map(|one| one.name.clone())
             .collect();
-        let found = match found {
-            Some(found) => Some(found),
-            None => self.store_files(&holders).await?,
+        // A volume that nothing mounts is what a stack has left behind.
+        let found = match (found, holders.first()) {
+            (Some((Some(holder), files)), _) => Some((holder, files)),
+            (Some((None, files)), Some(holder)) => Some((holder.clone(), files)),
+            (Some((None, _)), None) => None,
+            (None, _) => self.store_files(&holders).await?,
         };
         let Some((holder, files)) = found else {
             return Ok(None);

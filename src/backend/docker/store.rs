@@ -26,6 +26,8 @@ use crate::state::names;
 pub(super) const MOUNT: &str = "/run/shopctl";
 /// What every look reads: the gateways' files and the records.
 pub(super) const FOLDER: &str = "/run/shopctl/live";
+/// The same in the volume.
+pub(super) const LIVE: &str = "live";
 /// The release documents.
 const RELEASES: &str = "/run/shopctl/releases";
 /// Owner of everything in it.
