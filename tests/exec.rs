@@ -196,6 +196,7 @@ async fn watched(
         let mission = Mission {
             query: &query(),
             plan: &plan,
+            agreed: None,
             context: &Context {
                 stack: "shop".into(),
                 run: "run".into(),

@@ -52,12 +52,18 @@ pub trait ProvideHelper: Send + Sync {
 /// Makes the plan from a look and what the run has learned so far; pure.
 pub type MakePlan<'a> = dyn Fn(&ObservedState, &Learned) -> Result<Plan, Refusal> + Sync + 'a;
 
+/// Whether the first plan of a run, made from this look, is the one that was agreed to.
+pub type Agreed<'a> = dyn Fn(&ObservedState, &Plan) -> bool + Sync + 'a;
+
 /// A change to make.
 pub struct Mission<'a> {
     /// What a look must cover.
     pub query: &'a Query,
     /// Makes the plan from a look and what this run has learned; pure.
     pub plan: &'a MakePlan<'a>,
+    /// Holds the first plan made under the lock against one that was reviewed; `None`
+    /// where none was.
+    pub agreed: Option<&'a Agreed<'a>>,
     /// Run id, helper image, files to seed.
     pub context: &'a Context,
     /// Who we are, for the lock.
@@ -95,6 +101,8 @@ pub enum Verdict {
     },
     /// No plan could be made.
     Refused(Refusal),
+    /// The first plan is not the one that was agreed to; nothing was changed.
+    Stale(Box<Plan>),
     /// A step failed, and nothing went back.
     Failed(Box<Failure>),
     /// A step failed, and this stable release serves again.
@@ -202,6 +210,7 @@ async fn under_lock<B: Backend>(
             }
             Verdict::Refused(refusal)
         }
+        End::Stale(plan) => Verdict::Stale(plan),
         End::NotConverged(plan) => {
             ledger
                 .close(Outcome::Failed, "plans do not become empty")
@@ -241,6 +250,7 @@ pub(super) enum End {
         proved: BTreeMap<String, String>,
     },
     Refused(Refusal),
+    Stale(Box<Plan>),
     Failed(Box<Failure>),
     Stopped {
         left: usize,
@@ -269,6 +279,15 @@ impl<B: Backend> Drive<'_, B> {
                 Ok(plan) => plan,
                 Err(refusal) => return Ok(End::Refused(refusal)),
             };
+            // Rounds after the first mend what the plan that was agreed to has left.
+            let first = round == 0 && !ledger.is_open();
+            if first
+                && mission
+                    .agreed
+                    .is_some_and(|agreed| !agreed(&observed, &plan))
+            {
+                return Ok(End::Stale(Box::new(plan)));
+            }
             if plan.steps.is_empty() || (round > 0 && !mission.converge) {
                 let proved = revisions(&observed, &learned);
                 let observed = Box::new(observed);

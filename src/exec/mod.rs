@@ -18,6 +18,7 @@ mod task;
 mod verdict;
 
 pub use dispatch::run;
+pub use mission::Agreed;
 pub use mission::MakePlan;
 pub use mission::Mission;
 pub use mission::ProvideHelper;

@@ -164,6 +164,7 @@ async fn back<B: Backend>(
         Ok(End::Done { .. }) => Ok(()),
         Ok(End::Failed(failure)) => Err(failure.message),
         Ok(End::Refused(refusal)) => Err(words(&refusal)),
+        Ok(End::Stale(_)) => Err("the plan is stale".to_owned()),
         Ok(End::NotConverged(_)) => Err("plans do not become empty".to_owned()),
         Ok(End::Stopped { left }) => Err(format!("it was stopped with {left} steps left")),
         Ok(End::TimedOut { left }) => Err(format!("the time limit passed with {left} steps left")),

@@ -251,6 +251,9 @@ impl Lease for Memory {
     ) -> Pending<'a, Box<dyn Lock>> {
         Box::pin(async move {
             let mut world = self.world();
+            if let Some(happens) = world.before_lock.take() {
+                happens(&mut world);
+            }
             if let Some(other) = world.locks.get(&context.stack) {
                 return Err(BackendError::Locked(other.clone()));
             }

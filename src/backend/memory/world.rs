@@ -96,6 +96,8 @@ pub struct World {
     pub locks: BTreeMap<String, Holder>,
     /// Id of the newest lock.
     pub lock_id: u64,
+    /// What somebody else does just before the next lock is given out.
+    pub before_lock: Option<fn(&mut Self)>,
     /// Logs by container name.
     pub logs: BTreeMap<String, Vec<String>>,
     /// Actions that were carried out.
@@ -134,6 +136,7 @@ impl Default for World {
             faults: Faults::default(),
             locks: BTreeMap::new(),
             lock_id: 0,
+            before_lock: None,
             logs: BTreeMap::new(),
             journal: Vec::new(),
             created: 0,
