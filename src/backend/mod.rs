@@ -172,7 +172,8 @@ pub struct Holder {
 /// A lock that is held while this lives, and freed when it is dropped or its
 /// process dies.
 pub trait Lock: Send + Sync {
-    /// Grows with each lock of a stack: the fencing token for the gateway.
+    /// Grows with each lock of a stack as long as the target's clock does: what the
+    /// fencing token for the gateway is made from.
     fn id(&self) -> u64;
     /// Whether the lock is still ours.
     fn held(&self) -> bool;

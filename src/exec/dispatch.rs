@@ -57,20 +57,14 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     let changes = broadcast::Sender::new(EVENTS);
     let watched = match backend.watch(&job.context.stack).await {
         Ok(watched) => watched,
-        Err(error) => {
-            return Ended::Failed(Box::new(Failure {
-                step: 0,
-                service: String::new(),
-                message: error.to_string(),
-                error: error.into(),
-                output: Vec::new(),
-                changed: false,
-                begun: BTreeSet::new(),
-            }));
-        }
+        Err(error) => return not_begun(error.into()),
     };
     let (acted, acting) = mpsc::unbounded_channel();
     let runner = Runner::new(backend, job, emitter, changes.clone(), acted);
+    if let Err(error) = runner.claim().await {
+        runner.fleet.close().await;
+        return not_begun(error);
+    }
     let progress = drive(&runner, emitter, job, watched, &changes, acting).await;
     let left = job.plan.steps.len() - progress.succeeded.len();
     let failed = match progress.failed {
@@ -99,6 +93,18 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
             stuck: runner.into_stuck(),
         }
     }
+}
+
+fn not_begun(error: StepError) -> Ended {
+    Ended::Failed(Box::new(Failure {
+        step: 0,
+        service: String::new(),
+        message: chain(&error),
+        error,
+        output: Vec::new(),
+        changed: false,
+        begun: BTreeSet::new(),
+    }))
 }
 
 /// Releases steps and waits for them until nothing is in flight.

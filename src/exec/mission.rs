@@ -4,6 +4,7 @@
 //! it is made again under the lock; making it is cheap and pure.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -26,6 +27,7 @@ use crate::backend::Lock;
 use crate::backend::Pending;
 use crate::backend::Query;
 use crate::event::EventKind;
+use crate::gateway;
 use crate::plan::Learned;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
@@ -174,6 +176,7 @@ async fn under_lock<B: Backend>(
         lock,
         emitter,
         started: Instant::now(),
+        fence: &OnceLock::new(),
     };
     let mut ledger = Ledger::new(backend, mission, emitter);
     let end = drive.to(mission.query, mission.plan, &mut ledger).await?;
@@ -238,6 +241,8 @@ pub(super) struct Drive<'a, B> {
     pub(super) lock: &'a dyn Lock,
     pub(super) emitter: &'a Emitter,
     pub(super) started: Instant,
+    /// What the gateways know this run by, from its first look on.
+    pub(super) fence: &'a OnceLock<u64>,
 }
 
 /// How a drive ended.
@@ -275,6 +280,9 @@ impl<B: Backend> Drive<'_, B> {
         let mut learned = Learned::default();
         loop {
             let observed = self.backend.observe(query).await?;
+            let fence = *self
+                .fence
+                .get_or_init(|| gateway::fence(self.lock.id(), &observed));
             let plan = match plan_of(&observed, &learned) {
                 Ok(plan) => plan,
                 Err(refusal) => return Ok(End::Refused(refusal)),
@@ -310,6 +318,7 @@ impl<B: Backend> Drive<'_, B> {
                 observed: &observed,
                 context: mission.context,
                 lock: self.lock,
+                fence,
                 builds: mission.builds,
                 secrets: mission.secrets,
                 timeout: mission

@@ -53,6 +53,8 @@ pub struct Job<'a> {
     pub context: &'a Context,
     /// The lock, held.
     pub lock: &'a dyn Lock,
+    /// What the gateways know this holder by; see [`crate::gateway::fence`].
+    pub fence: u64,
     /// Builds images.
     pub builds: &'a dyn BuildImages,
     /// Values that must not appear in any event.

@@ -71,7 +71,7 @@ impl<'a, B: Backend> Runner<'a, B> {
         Self {
             backend,
             job,
-            fleet: Fleet::new(backend, job.context, job.lock.id(), job.observed),
+            fleet: Fleet::new(backend, job.context, job.fence, job.observed),
             emitter,
             changes,
             acted,
@@ -89,6 +89,18 @@ impl<'a, B: Backend> Runner<'a, B> {
         self.stuck
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that is not the lock's own is taken before it is used: two holders that
+    /// read the same routes would take the same.
+    pub(super) async fn claim(&self) -> Result<(), StepError> {
+        let store = self.job.observed.store.as_ref();
+        let routes = store.and_then(|store| store.routes.as_ref());
+        let known = routes.is_some_and(|routes| routes.lock == self.job.fence);
+        if self.job.fence > self.job.lock.id() && !known {
+            self.fleet.claim().await?;
+        }
+        Ok(())
     }
 
     /// Does the step and waits for its gate.
