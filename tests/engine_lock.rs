@@ -104,9 +104,8 @@ services:
         .expect("after 1970")
         .as_millis();
     let future = now + 3_600_000;
-    let config = format!(
-        r#"{{"version":1,"lock":{future},"generation":1,"listeners":[],"services":{{}}}}"#
-    );
+    let config =
+        format!(r#"{{"version":1,"lock":{future},"generation":1,"listeners":[],"services":{{}}}}"#);
     let line = format!(r#"{{"id":1,"op":"apply","config":{config}}}"#);
     let gateway = format!("{}-gateway-1", stack.name);
     let talk = "printf '%s\n' \"$1\" | timeout 10 docker exec -i \"$0\" /shopctl gateway control --name \"$0\"";

@@ -36,7 +36,7 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> +
 pub struct Query {
     /// Name of the stack.
     pub stack: String,
-    /// Image references to look up.
+    /// Image references and ids to look up.
     pub images: BTreeSet<String>,
     /// Engine names of external networks and volumes to look up.
     pub networks: BTreeSet<String>,
@@ -59,11 +59,15 @@ impl Query {
                 ImageSource::Build { tag } => tag.clone(),
                 ImageSource::Unset => None,
             });
+        let pinned = desired.services.values().filter_map(|service| {
+            let pinned = service.pinned.as_ref()?;
+            Some(pinned.id.clone())
+        });
         let networks = desired.networks.values().map(|one| one.name.clone());
         let volumes = desired.volumes.values().map(|one| one.name.clone());
         Self {
             stack: desired.stack.clone(),
-            images: images.collect(),
+            images: images.chain(pinned).collect(),
             networks: networks.collect(),
             volumes: volumes.collect(),
             ports: desired.host_ports(),

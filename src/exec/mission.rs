@@ -15,6 +15,7 @@ use super::Ended;
 use super::Failure;
 use super::Job;
 use super::ledger::Ledger;
+use super::pins::Pins;
 use super::prune;
 use super::rollback;
 use super::run;
@@ -170,6 +171,7 @@ async fn under_lock<B: Backend>(
     lock: &dyn Lock,
     emitter: &Emitter,
 ) -> Result<Verdict, BackendError> {
+    let pins = Pins::default();
     let drive = Drive {
         backend,
         mission,
@@ -177,8 +179,9 @@ async fn under_lock<B: Backend>(
         emitter,
         started: Instant::now(),
         fence: &OnceLock::new(),
+        pins: &pins,
     };
-    let mut ledger = Ledger::new(backend, mission, emitter);
+    let mut ledger = Ledger::new(backend, mission, &pins, emitter);
     let end = drive.to(mission.query, mission.plan, &mut ledger).await?;
     // The records are those of the run that holds the lock now.
     if !lock.held() {
@@ -243,6 +246,7 @@ pub(super) struct Drive<'a, B> {
     pub(super) started: Instant,
     /// What the gateways know this run by, from its first look on.
     pub(super) fence: &'a OnceLock<u64>,
+    pub(super) pins: &'a Pins,
 }
 
 /// How a drive ended.
@@ -296,6 +300,7 @@ impl<B: Backend> Drive<'_, B> {
             {
                 return Ok(End::Stale(Box::new(plan)));
             }
+            self.pins.saw(&observed, &plan);
             if plan.steps.is_empty() || (round > 0 && !mission.converge) {
                 let proved = revisions(&observed, &learned);
                 let observed = Box::new(observed);
@@ -319,6 +324,7 @@ impl<B: Backend> Drive<'_, B> {
                 context: mission.context,
                 lock: self.lock,
                 fence,
+                pins: self.pins,
                 builds: mission.builds,
                 secrets: mission.secrets,
                 timeout: mission

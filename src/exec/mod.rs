@@ -9,6 +9,7 @@ mod dispatch;
 mod gates;
 mod ledger;
 mod mission;
+mod pins;
 mod prune;
 mod queue;
 mod recover;
@@ -24,6 +25,7 @@ pub use mission::Mission;
 pub use mission::ProvideHelper;
 pub use mission::Verdict;
 pub use mission::carry_out;
+pub use pins::Pins;
 pub use rollback::missing;
 
 use std::collections::BTreeSet;
@@ -55,6 +57,8 @@ pub struct Job<'a> {
     pub lock: &'a dyn Lock,
     /// What the gateways know this holder by; see [`crate::gateway::fence`].
     pub fence: u64,
+    /// What references of images mean in this run.
+    pub pins: &'a Pins,
     /// Builds images.
     pub builds: &'a dyn BuildImages,
     /// Values that must not appear in any event.

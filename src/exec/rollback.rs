@@ -30,7 +30,6 @@ use crate::plan::action::Refusal;
 use crate::release;
 use crate::state::desired::DesiredState;
 use crate::state::desired::OnFailure;
-use crate::state::history;
 use crate::state::history::Outcome;
 use crate::state::history::Release;
 use crate::state::hooks::Moment;
@@ -111,7 +110,7 @@ async fn target<B: Backend>(
     // Without a store there is nothing to go back to.
     let stack = &mission.context.stack;
     let stable = release::serving(drive.backend, stack).await.ok()??;
-    let same = stable.summary.spec == history::spec_digest(&failed.desired);
+    let same = stable.summary.spec == ledger.spec()?;
     (!same).then_some(stable)
 }
 
@@ -173,7 +172,7 @@ async fn back<B: Backend>(
 }
 
 /// What a plan for a recorded release needs and nobody can make any more: images that
-/// were built, and files whose volume is gone.
+/// were built or never had a digest to be pulled by, and files whose volume is gone.
 pub fn missing(plan: &Plan, desired: &DesiredState) -> Vec<String> {
     plan.steps
         .iter()
@@ -181,6 +180,11 @@ pub fn missing(plan: &Plan, desired: &DesiredState) -> Vec<String> {
             Action::BuildImage { service, tag } => {
                 let name = tag.clone().unwrap_or_else(|| service.clone());
                 Some(format!("image {name}"))
+            }
+            Action::PullImage { reference, .. } => {
+                let pinned = desired.services.get(&step.service)?.pinned.as_ref()?;
+                let lost = pinned.repo_digest.is_none();
+                lost.then(|| format!("image {reference} ({})", pinned.short()))
             }
             Action::SeedFiles { set, volume } => {
                 let known = desired

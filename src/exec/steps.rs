@@ -23,6 +23,7 @@ use crate::event::EventKind;
 use crate::gateway::Fleet;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
+use crate::plan::action::InstanceSpec;
 use crate::plan::action::Step;
 use crate::plan::action::StepId;
 use crate::release;
@@ -211,6 +212,16 @@ impl<'a, B: Backend> Runner<'a, B> {
         Ok(())
     }
 
+    /// The container with the image that this run has pulled for it: its reference may
+    /// mean another by now.
+    pub(super) fn settled(&self, instance: &InstanceSpec) -> InstanceSpec {
+        let mut instance = instance.clone();
+        if instance.image_id.is_none() {
+            instance.image_id = self.job.pins.id_of(&instance.spec.image);
+        }
+        instance
+    }
+
     async fn act(&self, step: &Step) -> Result<(), StepError> {
         let _turn = match &step.action {
             Action::CreateInstance { .. } => Some(self.creations.acquire().await),
@@ -237,7 +248,13 @@ impl<'a, B: Backend> Runner<'a, B> {
                 platform,
             } => {
                 let pull = |lines| self.backend.pull(reference, platform.as_deref(), lines);
-                self.with_progress(step, pull).await.map(drop)?;
+                let info = self.with_progress(step, pull).await?;
+                self.job.pins.pulled(reference, info);
+            }
+            Action::CreateInstance { instance } => {
+                let instance = self.settled(instance);
+                let action = Action::CreateInstance { instance };
+                self.backend.apply(self.job.context, &action).await?;
             }
             Action::SetListeners { listeners } => self.fleet.set_listeners(listeners).await?,
             Action::AddTarget {

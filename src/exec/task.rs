@@ -45,7 +45,7 @@ pub(super) async fn run<B: Backend>(
     let changes = runner.changes.subscribe();
     let limit = Duration::from_millis(task.timeout_ms);
     let action = Action::CreateInstance {
-        instance: task.instance.clone(),
+        instance: runner.settled(&task.instance),
     };
     runner.backend.apply(runner.job.context, &action).await?;
     let ended = tokio::time::timeout(limit, follow(runner, task, changes, &mut output)).await;

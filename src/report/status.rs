@@ -97,6 +97,9 @@ fn one(
         u32::try_from(instances.iter().filter(|it| test(it)).count()).unwrap_or(u32::MAX)
     };
     let image = observed.images.get(&service.container.image);
+    let meant = image.map(|image| &image.id);
+    let mut runs = instances.iter().map(|it| &it.image_id);
+    let id = runs.find(|id| !id.is_empty()).or(meant);
     let store = observed.store.as_ref();
     let targets = store
         .and_then(|store| store.routes.as_ref())
@@ -118,8 +121,10 @@ fn one(
         name: service.name.clone(),
         image: ImageStatus {
             r#ref: service.container.image.clone(),
-            id: image.map(|image| image.id.clone()),
-            repo_digest: image.and_then(|image| image.repo_digests.first().cloned()),
+            id: id.cloned(),
+            repo_digest: image
+                .filter(|_| id == meant)
+                .and_then(|image| image.repo_digests.first().cloned()),
         },
         replicas: Replicas {
             desired: facts

@@ -399,7 +399,15 @@ impl Images for Memory {
             world.faults.wrap()?;
             let used = |one: &super::Container| one.instance.image == tag;
             if !world.containers.values().any(used) {
-                world.images.remove(tag);
+                let gone = world.images.remove(tag);
+                let named = |(name, info): (&String, &ImageInfo)| {
+                    gone.as_ref().is_some_and(|gone| gone.id == info.id) && *name != info.id
+                };
+                if let Some(gone) = &gone
+                    && !world.images.iter().any(named)
+                {
+                    world.images.remove(&gone.id);
+                }
                 world.built.remove(tag);
             }
             Ok(())
@@ -421,7 +429,7 @@ impl Images for Memory {
             }
             let info = super::world::image(&request.tag, "");
             for tag in request.extra_tags {
-                world.images.insert(tag, info.clone());
+                world.put_image(&tag, info.clone());
             }
             Ok(info)
         })

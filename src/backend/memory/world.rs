@@ -75,7 +75,7 @@ pub struct World {
     pub volumes: BTreeMap<String, ObservedVolume>,
     /// Volumes whose files were seeded.
     pub seeded: BTreeSet<String>,
-    /// Images on the engine by reference.
+    /// Images on the engine by reference and by id.
     pub images: BTreeMap<String, ImageInfo>,
     /// Tags of images that were built, with the stack they were built for.
     pub built: BTreeMap<String, String>,
@@ -87,8 +87,8 @@ pub struct World {
     pub releases: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
     /// Configuration of each stack's gateways.
     pub routes: BTreeMap<String, Config>,
-    /// What containers of a service do, [`Behaviour::Ready`] by default; hooks end well
-    /// unless what their names begin with stands here.
+    /// What containers of an image id or of a service do, [`Behaviour::Ready`] by
+    /// default; hooks end well unless what their names begin with stands here.
     pub behaviours: BTreeMap<String, Behaviour>,
     /// Faults of mutating calls.
     pub faults: Faults,
@@ -298,6 +298,12 @@ impl World {
     /// Puts an image on the engine; the id follows from the reference and `content`.
     pub fn add_image(&mut self, reference: &str, content: &str) {
         let info = image(reference, content);
+        self.put_image(reference, info);
+    }
+
+    /// Lets a reference mean this image; what it meant before stays under its id.
+    pub fn put_image(&mut self, reference: &str, info: ImageInfo) {
+        self.images.insert(info.id.clone(), info.clone());
         self.images.insert(reference.to_owned(), info);
     }
 
