@@ -147,6 +147,13 @@ pub trait Store: Send + Sync {
     /// Changes records, all or none; the store must exist. Only for the holder of the
     /// lock: what it read or wrote last is taken for what is there.
     fn edit<'a>(&'a self, stack: &'a str, edit: Edit<'a>) -> Pending<'a, ()>;
+    /// The files of a seeded volume by path; empty where it is gone. Only for the holder
+    /// of the lock.
+    fn seeded<'a>(
+        &'a self,
+        context: &'a Context,
+        volume: &'a str,
+    ) -> Pending<'a, BTreeMap<String, Vec<u8>>>;
     /// The release documents that are kept, by number; empty without a store.
     fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>>;
 }

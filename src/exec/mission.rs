@@ -19,6 +19,7 @@ use super::pins::Pins;
 use super::prune;
 use super::rollback;
 use super::run;
+use super::secrets::Secrets;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::BuildImages;
@@ -171,6 +172,7 @@ async fn under_lock<B: Backend>(
     lock: &dyn Lock,
     emitter: &Emitter,
 ) -> Result<Verdict, BackendError> {
+    let secrets = Secrets::of(backend, mission).await?;
     let pins = Pins::default();
     let drive = Drive {
         backend,
@@ -180,6 +182,7 @@ async fn under_lock<B: Backend>(
         started: Instant::now(),
         fence: &OnceLock::new(),
         pins: &pins,
+        secrets: &secrets,
     };
     let mut ledger = Ledger::new(backend, mission, &pins, emitter);
     let end = drive.to(mission.query, mission.plan, &mut ledger).await?;
@@ -247,6 +250,8 @@ pub(super) struct Drive<'a, B> {
     /// What the gateways know this run by, from its first look on.
     pub(super) fence: &'a OnceLock<u64>,
     pub(super) pins: &'a Pins,
+    /// What must not be said.
+    pub(super) secrets: &'a Secrets,
 }
 
 /// How a drive ended.
@@ -326,7 +331,7 @@ impl<B: Backend> Drive<'_, B> {
                 fence,
                 pins: self.pins,
                 builds: mission.builds,
-                secrets: mission.secrets,
+                secrets: self.secrets,
                 timeout: mission
                     .timeout
                     .map(|timeout| timeout.saturating_sub(self.started.elapsed())),

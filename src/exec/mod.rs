@@ -14,6 +14,7 @@ mod prune;
 mod queue;
 mod recover;
 mod rollback;
+mod secrets;
 mod steps;
 mod task;
 mod verdict;
@@ -27,6 +28,7 @@ pub use mission::Verdict;
 pub use mission::carry_out;
 pub use pins::Pins;
 pub use rollback::missing;
+pub use secrets::Secrets;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -62,7 +64,7 @@ pub struct Job<'a> {
     /// Builds images.
     pub builds: &'a dyn BuildImages,
     /// Values that must not appear in any event.
-    pub secrets: &'a [String],
+    pub secrets: &'a Secrets,
     /// Time limit of the whole run.
     pub timeout: Option<Duration>,
     /// Becomes true when the run should stop at the next safe point.
@@ -203,14 +205,4 @@ impl Emitter {
             kind,
         });
     }
-}
-
-/// Replaces secret values in a line by asterisks.
-fn redact(line: &str, secrets: &[String]) -> String {
-    secrets
-        .iter()
-        .filter(|secret| secret.len() >= 4)
-        .fold(line.to_owned(), |line, secret| {
-            line.replace(secret.as_str(), "****")
-        })
 }

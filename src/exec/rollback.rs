@@ -155,8 +155,13 @@ async fn back<B: Backend>(
         }
     }
     // The way back has its own time.
+    let secrets = drive
+        .secrets
+        .and(drive.backend, drive.mission, desired)
+        .await;
     let drive = Drive {
         started: Instant::now(),
+        secrets: &secrets,
         ..*drive
     };
     match drive.to(&query, &plan_of, ledger).await {

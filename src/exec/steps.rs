@@ -13,7 +13,6 @@ use super::Emitter;
 use super::Job;
 use super::StepError;
 use super::gates::Gatekeeper;
-use super::redact;
 use super::task;
 use super::verdict::Watch;
 use crate::backend::Backend;
@@ -341,7 +340,7 @@ impl<'a, B: Backend> Runner<'a, B> {
                 self.emitter.emit(EventKind::StepProgress {
                     step: step.id,
                     service: step.service.clone(),
-                    text: redact(&line, self.job.secrets),
+                    text: self.job.secrets.redact(&line),
                 });
             }
         };

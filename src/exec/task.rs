@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use super::Job;
 use super::StepError;
 use super::gates::Gatekeeper;
-use super::redact;
 use super::steps::Runner;
 use crate::backend::Backend;
 use crate::backend::BackendError;
@@ -178,7 +177,7 @@ impl<'a, B: Backend> Output<'a, B> {
             return;
         };
         while let Some(line) = lines.recv().await {
-            let text = redact(&line.text, self.runner.job.secrets);
+            let text = self.runner.job.secrets.redact_output(&line.text);
             if self.lines.len() == KEPT_LINES {
                 self.lines.pop_front();
             }

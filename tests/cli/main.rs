@@ -7,5 +7,6 @@ mod errors;
 mod help;
 mod pins;
 mod releases;
+mod secrets;
 mod support;
 mod templates;

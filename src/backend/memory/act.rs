@@ -60,10 +60,11 @@ impl World {
                 Ok(())
             }
             Action::RemoveVolume { name } => self.remove_volume(name),
-            Action::SeedFiles { volume, .. } => {
+            Action::SeedFiles { set, volume } => {
                 self.volumes
                     .insert(volume.clone(), ObservedVolume { of_stack: true });
-                self.seeded.insert(volume.clone());
+                let files = context.files.get(set).cloned().unwrap_or_default();
+                self.seeded.insert(volume.clone(), files);
                 Ok(())
             }
             Action::CreateInstance { instance } => self.create(context, instance),
@@ -193,7 +194,7 @@ impl World {
             }
         }
         for name in spec.files.values() {
-            if !self.seeded.contains(name) {
+            if !self.seeded.contains_key(name) {
                 return Err(missing("seeded volume", name));
             }
         }

@@ -195,6 +195,21 @@ impl Store for Memory {
         })
     }
 
+    fn seeded<'a>(
+        &'a self,
+        _context: &'a Context,
+        volume: &'a str,
+    ) -> Pending<'a, BTreeMap<String, Vec<u8>>> {
+        Box::pin(async move {
+            let world = self.world();
+            let files = world.seeded.get(volume).map(|set| &set.files);
+            let content = files.into_iter().flatten();
+            Ok(content
+                .map(|(path, file)| (path.clone(), file.content.clone()))
+                .collect())
+        })
+    }
+
     fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>> {
         Box::pin(async move {
             let world = self.world();

@@ -12,6 +12,7 @@ use crate::backend::Holder;
 use crate::backend::Query;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
+use crate::state::desired::FileSet;
 use crate::state::desired::ReadyGate;
 use crate::state::names;
 use crate::state::observed::Engine;
@@ -73,8 +74,8 @@ pub struct World {
     pub stuck: BTreeSet<String>,
     /// Volumes by engine name.
     pub volumes: BTreeMap<String, ObservedVolume>,
-    /// Volumes whose files were seeded.
-    pub seeded: BTreeSet<String>,
+    /// Volumes whose files were seeded, with the files.
+    pub seeded: BTreeMap<String, FileSet>,
     /// Images on the engine by reference and by id.
     pub images: BTreeMap<String, ImageInfo>,
     /// Tags of images that were built, with the stack they were built for.
@@ -125,7 +126,7 @@ impl Default for World {
             networks: BTreeMap::new(),
             stuck: BTreeSet::new(),
             volumes: BTreeMap::new(),
-            seeded: BTreeSet::new(),
+            seeded: BTreeMap::new(),
             images: BTreeMap::new(),
             built: BTreeMap::new(),
             registry: BTreeMap::new(),
