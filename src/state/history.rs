@@ -117,6 +117,13 @@ pub struct Head {
     pub proved: BTreeMap<String, String>,
 }
 
+impl ReleaseSummary {
+    /// Whether the next deploy goes on with it: it was interrupted, or its run was killed.
+    pub fn goes_on(&self) -> bool {
+        matches!(self.outcome, Outcome::Running | Outcome::Interrupted)
+    }
+}
+
 impl Release {
     /// Whether everything once was as it asks for.
     pub fn is_stable(&self) -> bool {

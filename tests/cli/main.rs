@@ -5,6 +5,7 @@ mod commands;
 mod docs;
 mod errors;
 mod help;
+mod interrupted;
 mod pins;
 mod releases;
 mod secrets;
