@@ -5,6 +5,7 @@
 
 use super::mission::Mission;
 use crate::backend::BackendError;
+use crate::backend::Lock;
 use crate::backend::Store;
 use crate::release;
 use crate::state::desired::DesiredState;
@@ -27,11 +28,14 @@ impl Secrets {
     pub(super) async fn of<S: Store>(
         store: &S,
         mission: &Mission<'_>,
+        lock: &dyn Lock,
     ) -> Result<Self, BackendError> {
         let mut values = mission.secrets.to_vec();
         if let Some(release) = &mission.release
             && release.summary.back_to.is_some()
         {
+            // They are read through a container that is made for it.
+            lock.confirm().await?;
             values.extend(release::secrets(store, mission.context, &release.desired).await?);
         }
         Ok(Self::new(values))

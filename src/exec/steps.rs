@@ -98,6 +98,7 @@ impl<'a, B: Backend> Runner<'a, B> {
         let routes = store.and_then(|store| store.routes.as_ref());
         let known = routes.is_some_and(|routes| routes.lock == self.job.fence);
         if self.job.fence > self.job.lock.id() && !known {
+            self.job.lock.confirm().await?;
             self.fleet.claim().await?;
         }
         Ok(())
@@ -233,9 +234,7 @@ impl<'a, B: Backend> Runner<'a, B> {
             }
             _ => self.calls.acquire().await,
         };
-        if !self.job.lock.held() {
-            return Err(BackendError::LockLost.into());
-        }
+        self.job.lock.confirm().await?;
         let stack = self.job.context.stack.as_str();
         match &step.action {
             Action::BuildImage { service, .. } => {
