@@ -3,6 +3,7 @@
 
 mod commands;
 mod docs;
+mod drift;
 mod errors;
 mod help;
 mod interrupted;
