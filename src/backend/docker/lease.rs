@@ -153,15 +153,13 @@ impl Docker {
         found: &ContainerInspectResponse,
     ) -> Result<bool, BackendError> {
         let now = u64::try_from(self.engine_time().await? / 1_000_000).unwrap_or_default();
-        match age(now, created_ms(found)) {
-            Some(age) => Ok(age > STALE),
-            None => {
-                tokio::time::sleep(STALE).await;
-                let found = self.inspect(id).await?;
-                let state = found.and_then(|found| found.state).unwrap_or_default();
-                Ok(instance::state(&state) == InstanceState::Created)
-            }
+        if let Some(age) = age(now, created_ms(found)) {
+            return Ok(age > STALE);
         }
+        tokio::time::sleep(STALE).await;
+        let found = self.inspect(id).await?;
+        let state = found.and_then(|found| found.state).unwrap_or_default();
+        Ok(instance::state(&state) == InstanceState::Created)
     }
 }
 
