@@ -62,15 +62,18 @@ fn fitting(report: &CapacityReport, load: &Load) -> Option<u32> {
 fn cut(report: &CapacityReport, loads: &[Load]) -> Option<String> {
     let declared = |load: &&Load| load.one.cpu_source == DemandSource::Reservation;
     let rest = report.cpu.demand - report.cpu.declared;
-    let room = u128::from(report.cpu.capacity.checked_sub(rest)?);
+    // Nothing is left where what nobody declared is too much already.
+    let room = u128::from(report.cpu.capacity.saturating_sub(rest));
     let all = u128::from(report.cpu.declared).max(1);
     let shares: Vec<String> = loads
         .iter()
         .filter(declared)
         .map(|load| {
             let milli = u128::from(load.one.cpu_milli) * room / all;
-            format!("{} {}.{:03}", load.service, milli / 1000, milli % 1000)
+            (load, milli)
         })
+        .filter(|(_, milli)| *milli > 0)
+        .map(|(load, milli)| format!("{} {}.{:03}", load.service, milli / 1000, milli % 1000))
         .collect();
     Some(
         if let Some(first) = loads.first().filter(|_| shares.is_empty()) {
