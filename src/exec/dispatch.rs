@@ -18,7 +18,6 @@ use super::Job;
 use super::StepError;
 use super::queue::Queue;
 use super::recover;
-use super::redact;
 use super::steps::Runner;
 use super::task;
 use crate::backend::Backend;
@@ -57,20 +56,14 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     let changes = broadcast::Sender::new(EVENTS);
     let watched = match backend.watch(&job.context.stack).await {
         Ok(watched) => watched,
-        Err(error) => {
-            return Ended::Failed(Box::new(Failure {
-                step: 0,
-                service: String::new(),
-                message: error.to_string(),
-                error: error.into(),
-                output: Vec::new(),
-                changed: false,
-                begun: BTreeSet::new(),
-            }));
-        }
+        Err(error) => return not_begun(error.into()),
     };
     let (acted, acting) = mpsc::unbounded_channel();
     let runner = Runner::new(backend, job, emitter, changes.clone(), acted);
+    if let Err(error) = runner.claim().await {
+        runner.fleet.close().await;
+        return not_begun(error);
+    }
     let progress = drive(&runner, emitter, job, watched, &changes, acting).await;
     let left = job.plan.steps.len() - progress.succeeded.len();
     let failed = match progress.failed {
@@ -99,6 +92,18 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
             stuck: runner.into_stuck(),
         }
     }
+}
+
+fn not_begun(error: StepError) -> Ended {
+    Ended::Failed(Box::new(Failure {
+        step: 0,
+        service: String::new(),
+        message: chain(&error),
+        error,
+        output: Vec::new(),
+        changed: false,
+        begun: BTreeSet::new(),
+    }))
 }
 
 /// Releases steps and waits for them until nothing is in flight.
@@ -201,14 +206,14 @@ async fn report_failure<B: Backend>(
     id: StepId,
     error: StepError,
 ) -> Failure {
-    let message = redact(&chain(&error), job.secrets);
+    let message = job.secrets.redact(&chain(&error));
     let mut output = Vec::new();
     if let Some(step) = job.plan.steps.iter().find(|step| step.id == id) {
         output = last_words(backend, job, step, &error).await;
         emitter.emit(EventKind::StepFailed {
             step: id,
             service: step.service.clone(),
-            what: report::what(step),
+            what: job.secrets.redact(&report::what(step)),
             error: message.clone(),
             output: output.clone(),
         });
@@ -232,7 +237,7 @@ async fn one<B: Backend>(
     step: &Step,
 ) -> (StepId, Result<(), StepError>) {
     let started = Instant::now();
-    let what = report::what(step);
+    let what = job.secrets.redact(&report::what(step));
     emitter.emit(EventKind::StepStarted {
         step: step.id,
         service: step.service.clone(),
@@ -243,7 +248,6 @@ async fn one<B: Backend>(
     if result.is_ok() {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let service = step.service.clone();
-        let what = redact(&what, job.secrets);
         emitter.emit(EventKind::StepFinished {
             step: step.id,
             service,
@@ -279,7 +283,7 @@ async fn last_words<B: Backend>(
     if let StepError::Backend(BackendError::Build { output, .. }) = error {
         return output
             .iter()
-            .map(|line| redact(line, job.secrets))
+            .map(|line| job.secrets.redact_output(line))
             .collect();
     }
     if let StepError::Hook { output, .. } = error {
@@ -299,7 +303,7 @@ async fn last_words<B: Backend>(
     };
     let mut output = Vec::new();
     while let Some(line) = lines.recv().await {
-        output.push(redact(&line.text, job.secrets));
+        output.push(job.secrets.redact_output(&line.text));
     }
     output
 }

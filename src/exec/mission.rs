@@ -4,6 +4,7 @@
 //! it is made again under the lock; making it is cheap and pure.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,9 +15,11 @@ use super::Ended;
 use super::Failure;
 use super::Job;
 use super::ledger::Ledger;
+use super::pins::Pins;
 use super::prune;
 use super::rollback;
 use super::run;
+use super::secrets::Secrets;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::BuildImages;
@@ -26,6 +29,7 @@ use crate::backend::Lock;
 use crate::backend::Pending;
 use crate::backend::Query;
 use crate::event::EventKind;
+use crate::gateway;
 use crate::plan::Learned;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
@@ -52,12 +56,18 @@ pub trait ProvideHelper: Send + Sync {
 /// Makes the plan from a look and what the run has learned so far; pure.
 pub type MakePlan<'a> = dyn Fn(&ObservedState, &Learned) -> Result<Plan, Refusal> + Sync + 'a;
 
+/// Whether the first plan of a run, made from this look, is the one that was agreed to.
+pub type Agreed<'a> = dyn Fn(&ObservedState, &Plan) -> bool + Sync + 'a;
+
 /// A change to make.
 pub struct Mission<'a> {
     /// What a look must cover.
     pub query: &'a Query,
     /// Makes the plan from a look and what this run has learned; pure.
     pub plan: &'a MakePlan<'a>,
+    /// Holds the first plan made under the lock against one that was reviewed; `None`
+    /// where none was.
+    pub agreed: Option<&'a Agreed<'a>>,
     /// Run id, helper image, files to seed.
     pub context: &'a Context,
     /// Who we are, for the lock.
@@ -95,6 +105,8 @@ pub enum Verdict {
     },
     /// No plan could be made.
     Refused(Refusal),
+    /// The first plan is not the one that was agreed to; nothing was changed.
+    Stale(Box<Plan>),
     /// A step failed, and nothing went back.
     Failed(Box<Failure>),
     /// A step failed, and this stable release serves again.
@@ -165,14 +177,19 @@ async fn under_lock<B: Backend>(
     lock: &dyn Lock,
     emitter: &Emitter,
 ) -> Result<Verdict, BackendError> {
+    let secrets = Secrets::of(backend, mission, lock).await?;
+    let pins = Pins::default();
     let drive = Drive {
         backend,
         mission,
         lock,
         emitter,
         started: Instant::now(),
+        fence: &OnceLock::new(),
+        pins: &pins,
+        secrets: &secrets,
     };
-    let mut ledger = Ledger::new(backend, mission, emitter);
+    let mut ledger = Ledger::new(backend, mission, &pins, emitter);
     let end = drive.to(mission.query, mission.plan, &mut ledger).await?;
     // The records are those of the run that holds the lock now.
     if !lock.held() {
@@ -207,6 +224,7 @@ async fn under_lock<B: Backend>(
             }
             Verdict::Refused(refusal)
         }
+        End::Stale(plan) => Verdict::Stale(plan),
         End::NotConverged(plan) => {
             ledger
                 .close(Outcome::Failed, "plans do not become empty")
@@ -234,6 +252,11 @@ pub(super) struct Drive<'a, B> {
     pub(super) lock: &'a dyn Lock,
     pub(super) emitter: &'a Emitter,
     pub(super) started: Instant,
+    /// What the gateways know this run by, from its first look on.
+    pub(super) fence: &'a OnceLock<u64>,
+    pub(super) pins: &'a Pins,
+    /// What must not be said.
+    pub(super) secrets: &'a Secrets,
 }
 
 /// How a drive ended.
@@ -246,6 +269,7 @@ pub(super) enum End {
         proved: BTreeMap<String, String>,
     },
     Refused(Refusal),
+    Stale(Box<Plan>),
     Failed(Box<Failure>),
     Stopped {
         left: usize,
@@ -270,10 +294,23 @@ impl<B: Backend> Drive<'_, B> {
         let mut learned = Learned::default();
         loop {
             let observed = self.backend.observe(query).await?;
+            let fence = *self
+                .fence
+                .get_or_init(|| gateway::fence(self.lock.id(), &observed));
             let plan = match plan_of(&observed, &learned) {
                 Ok(plan) => plan,
                 Err(refusal) => return Ok(End::Refused(refusal)),
             };
+            // Rounds after the first mend what the plan that was agreed to has left.
+            let first = round == 0 && !ledger.is_open();
+            if first
+                && mission
+                    .agreed
+                    .is_some_and(|agreed| !agreed(&observed, &plan))
+            {
+                return Ok(End::Stale(Box::new(plan)));
+            }
+            self.pins.saw(&observed, &plan);
             if plan.steps.is_empty() || (round > 0 && !mission.converge) {
                 let proved = revisions(&observed, &learned);
                 let observed = Box::new(observed);
@@ -296,8 +333,10 @@ impl<B: Backend> Drive<'_, B> {
                 observed: &observed,
                 context: mission.context,
                 lock: self.lock,
+                fence,
+                pins: self.pins,
                 builds: mission.builds,
-                secrets: mission.secrets,
+                secrets: self.secrets,
                 timeout: mission
                     .timeout
                     .map(|timeout| timeout.saturating_sub(self.started.elapsed())),
