@@ -27,7 +27,7 @@ pub fn list(report: &CapacityReport, loads: &[Load]) -> Vec<String> {
         ));
     }
     if cpu_over {
-        remedies.extend(cut(report, loads));
+        remedies.push(cut(report, loads));
     }
     if memory_over {
         remedies.extend(smaller(report));
@@ -59,7 +59,7 @@ fn fitting(report: &CapacityReport, load: &Load) -> Option<u32> {
 
 /// CPU reservations that fit: all cut by the same share, since CPU can be stretched.
 /// Progressive filling with equal weights: the largest t with Σ n·t·M ≤ C.
-fn cut(report: &CapacityReport, loads: &[Load]) -> Option<String> {
+fn cut(report: &CapacityReport, loads: &[Load]) -> String {
     let declared = |load: &&Load| load.one.cpu_source == DemandSource::Reservation;
     let rest = report.cpu.demand - report.cpu.declared;
     // Nothing is left where what nobody declared is too much already.
@@ -75,16 +75,14 @@ fn cut(report: &CapacityReport, loads: &[Load]) -> Option<String> {
         .filter(|(_, milli)| *milli > 0)
         .map(|(load, milli)| format!("{} {}.{:03}", load.service, milli / 1000, milli % 1000))
         .collect();
-    Some(
-        if let Some(first) = loads.first().filter(|_| shares.is_empty()) {
-            // Counted though nobody declared it, as `x-shop.capacity: strict` asks.
-            let service = &first.service;
-            format!("in the stack file: declare deploy.resources.reservations.cpus of {service}")
-        } else {
-            let shares = shares.join(", ");
-            format!("in the stack file: deploy.resources.reservations.cpus: {shares}")
-        },
-    )
+    if let Some(first) = loads.first().filter(|_| shares.is_empty()) {
+        // Counted though nobody declared it, as `x-shop.capacity: strict` asks.
+        let service = &first.service;
+        format!("in the stack file: declare deploy.resources.reservations.cpus of {service}")
+    } else {
+        let shares = shares.join(", ");
+        format!("in the stack file: deploy.resources.reservations.cpus: {shares}")
+    }
 }
 
 /// Memory cannot be stretched: by how much it is short, and who asks for most.
