@@ -11,6 +11,7 @@ use shopctl::state::desired::Condition;
 use shopctl::state::desired::DemandSource;
 use shopctl::state::desired::DesiredState;
 use shopctl::state::desired::ImageSource;
+use shopctl::state::desired::OnFailure;
 use shopctl::state::desired::ReadyGate;
 use shopctl::state::desired::RolloutOrder;
 use shopctl::state::resolve;
@@ -291,6 +292,25 @@ services:
     assert_eq!(
         (b.order, b.parallelism, b.delay_ms, b.monitor_ms),
         (RolloutOrder::StopFirst, 0, 3000, 1000)
+    );
+}
+
+#[test]
+fn what_a_rollout_bears_and_what_follows_reach_the_plan() {
+    let of = |words: &str| {
+        let text = format!(
+            "services: {{ a: {{ image: 'a:1', deploy: {{ update_config: {{ {words} }} }} }} }}"
+        );
+        desired(&text).services["a"].rollout.clone()
+    };
+    let tolerant = of("max_failure_ratio: 0.25, failure_action: continue");
+    assert_eq!(tolerant.on_failure, OnFailure::Continue);
+    let borne = [1, 3, 4, 7, 8].map(|replicas| tolerant.borne_of(replicas));
+    assert_eq!(borne, [0, 0, 1, 1, 2]);
+    let plain = of("failure_action: pause");
+    assert_eq!(
+        (plain.on_failure, plain.borne_of(100)),
+        (OnFailure::Pause, 0)
     );
 }
 

@@ -11,11 +11,13 @@ use tokio::sync::broadcast;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::Borne;
 use super::Emitter;
 use super::Ended;
 use super::Failure;
 use super::Job;
 use super::StepError;
+use super::bear;
 use super::queue::Queue;
 use super::recover;
 use super::redact;
@@ -38,12 +40,22 @@ const EVENTS: usize = 4096;
 const LOG_LINES: u64 = 20;
 
 type Running<'a> =
-    FuturesUnordered<Pin<Box<dyn Future<Output = (StepId, Result<(), StepError>)> + Send + 'a>>>;
+    FuturesUnordered<Pin<Box<dyn Future<Output = (StepId, Result<Went, StepError>)> + Send + 'a>>>;
+
+/// How a step went that did not fail the run.
+enum Went {
+    Well,
+    /// Its replica failed, and the rollout goes on without it.
+    Borne(Box<Borne>),
+}
 
 /// How far a run came.
 #[derive(Default)]
 struct Progress {
     succeeded: BTreeSet<StepId>,
+    /// Steps of slots that the rollout went on without.
+    given_up: BTreeSet<StepId>,
+    borne: Vec<Borne>,
     failed: Option<(StepId, StepError)>,
     /// The user asked to stop.
     halted: bool,
@@ -72,7 +84,12 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     let (acted, acting) = mpsc::unbounded_channel();
     let runner = Runner::new(backend, job, emitter, changes.clone(), acted);
     let progress = drive(&runner, emitter, job, watched, &changes, acting).await;
-    let left = job.plan.steps.len() - progress.succeeded.len();
+    let settled: BTreeSet<StepId> = progress
+        .succeeded
+        .union(&progress.given_up)
+        .copied()
+        .collect();
+    let left = job.plan.steps.len() - settled.len();
     let failed = match progress.failed {
         Some((id, error)) => Some(report_failure(backend, job, emitter, id, error).await),
         None => None,
@@ -81,9 +98,9 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     // finished what this one began, and be serving with it.
     if left > 0 && job.lock.held() {
         if progress.expired {
-            task::sweep(backend, job, &progress.succeeded).await;
+            task::sweep(backend, job, &settled).await;
         }
-        recover::take_back(backend, job, &runner.fleet, emitter, &progress.succeeded).await;
+        recover::take_back(backend, job, &runner.fleet, emitter, &settled).await;
     }
     runner.fleet.close().await;
     if let Some(mut failure) = failed {
@@ -92,11 +109,22 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         Ended::Failed(Box::new(failure))
     } else if progress.expired {
         Ended::TimedOut { left }
+    } else if left > 0 && progress.halted {
+        Ended::Stopped { left }
+    } else if progress.borne.iter().any(|one| one.beyond) {
+        match bear::sum(job.plan, progress.borne) {
+            Some(mut failure) => {
+                failure.begun = begun(job, &progress.succeeded, failure.step);
+                Ended::Failed(Box::new(failure))
+            }
+            None => Ended::Stopped { left },
+        }
     } else if left > 0 {
         Ended::Stopped { left }
     } else {
         Ended::Done {
             stuck: runner.into_stuck(),
+            borne: progress.borne,
         }
     }
 }
@@ -136,9 +164,20 @@ async fn drive<B: Backend>(
         }
         tokio::select! {
             Some((id, result)) = running.next() => match result {
-                Ok(()) => {
+                Ok(Went::Well) => {
                     progress.succeeded.insert(id);
                     queue.succeeded(id);
+                }
+                Ok(Went::Borne(borne)) => {
+                    let given_up = bear::slot_after(job.plan, id);
+                    let goes_on = |id| {
+                        let step = steps.get(&id);
+                        let own = step.is_some_and(|step| step.service == borne.service && step.slot.is_some());
+                        own || !borne.beyond
+                    };
+                    queue.give_up(&given_up, goes_on);
+                    progress.given_up.extend(given_up);
+                    progress.borne.push(*borne);
                 }
                 // A gate may see the wish to stop before this loop does.
                 Err(StepError::Stopped { .. }) => {
@@ -194,7 +233,7 @@ fn begun(job: &Job<'_>, succeeded: &BTreeSet<StepId>, failed: StepId) -> BTreeSe
 }
 
 /// Tells what failed, with what it said last.
-async fn report_failure<B: Backend>(
+pub(super) async fn report_failure<B: Backend>(
     backend: &B,
     job: &Job<'_>,
     emitter: &Emitter,
@@ -230,7 +269,7 @@ async fn one<B: Backend>(
     emitter: &Emitter,
     job: &Job<'_>,
     step: &Step,
-) -> (StepId, Result<(), StepError>) {
+) -> (StepId, Result<Went, StepError>) {
     let started = Instant::now();
     let what = report::what(step);
     emitter.emit(EventKind::StepStarted {
@@ -239,8 +278,14 @@ async fn one<B: Backend>(
         what: what.clone(),
         cause: step.cause.clone(),
     });
-    let result = Box::pin(runner.perform(step)).await;
-    if result.is_ok() {
+    let result = match Box::pin(runner.perform(step)).await {
+        Ok(()) => Ok(Went::Well),
+        Err(error) => match Box::pin(runner.bear(step, error)).await {
+            Ok(borne) => Ok(Went::Borne(Box::new(borne))),
+            Err(error) => Err(error),
+        },
+    };
+    if let Ok(Went::Well) = result {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let service = step.service.clone();
         let what = redact(&what, job.secrets);

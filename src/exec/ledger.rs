@@ -74,15 +74,17 @@ impl<'a, B: Backend> Ledger<'a, B> {
     }
 
     /// Everything is as the release asks for; its number, where the run makes one.
-    /// `proved` are the revisions whose gate has opened, by service.
+    /// `proved` are the revisions whose gate has opened, by service; `remark` is what else
+    /// there is to know.
     pub(super) async fn done(
         &mut self,
         observed: &ObservedState,
         proved: BTreeMap<String, String>,
+        remark: &str,
     ) -> Option<u64> {
         let release = self.release.as_mut()?;
         release.summary.images = images(&release.desired, observed);
-        self.end(Outcome::Deployed, "", proved).await
+        self.end(Outcome::Deployed, remark, proved).await
     }
 
     /// The run has ended in another way.

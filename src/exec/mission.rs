@@ -186,8 +186,13 @@ async fn under_lock<B: Backend>(
             steps,
             observed,
             proved,
+            failed,
         } => {
-            let release = ledger.done(&observed, proved).await;
+            let borne = borne(&failed);
+            let release = ledger.done(&observed, proved, &borne).await;
+            if !failed.is_empty() {
+                emitter.emit(EventKind::Warning { message: borne });
+            }
             if release.is_some() {
                 prune::old(backend, mission, &observed, emitter).await;
             }
@@ -239,6 +244,8 @@ pub(super) enum End {
         observed: Box<ObservedState>,
         /// Of each service the revision whose gate has opened.
         proved: BTreeMap<String, String>,
+        /// Of each replica that failed and was borne, why.
+        failed: Vec<String>,
     },
     Refused(Refusal),
     Failed(Box<Failure>),
@@ -263,6 +270,7 @@ impl<B: Backend> Drive<'_, B> {
         let mut steps = 0;
         let mut round = 0;
         let mut learned = Learned::default();
+        let mut failed = Vec::new();
         loop {
             let observed = self.backend.observe(query).await?;
             let plan = match plan_of(&observed, &learned) {
@@ -276,6 +284,7 @@ impl<B: Backend> Drive<'_, B> {
                     steps,
                     observed,
                     proved,
+                    failed,
                 });
             }
             if round == ROUNDS {
@@ -299,7 +308,11 @@ impl<B: Backend> Drive<'_, B> {
                 stop: mission.stop.clone(),
             };
             match run(self.backend, &job, self.emitter).await {
-                Ended::Done { stuck } => {
+                Ended::Done { stuck, borne } => {
+                    for one in borne {
+                        learned.borne.insert((one.service, one.slot));
+                        failed.push(one.failure.message);
+                    }
                     steps += plan.steps.len();
                     learned.stuck.extend(stuck);
                     learned.pulled.extend(plan.steps.iter().filter_map(pulls));
@@ -335,11 +348,31 @@ impl<B: Backend> Drive<'_, B> {
     }
 }
 
+/// What is said of replicas that failed in a run that ended well.
+fn borne(failed: &[String]) -> String {
+    match failed {
+        [] => String::new(),
+        [one] => format!(
+            "1 replica failed, which the file allows: {one}; its old one serves, and the next deploy tries again"
+        ),
+        all => format!(
+            "{} replicas failed, which the file allows: {}; their old ones serve, and the next deploy tries again",
+            all.len(),
+            all.join(", ")
+        ),
+    }
+}
+
 /// The revisions of containers whose gate has opened, by service; of all services where
 /// hooks ran, because those are done with them.
 fn revisions(observed: &ObservedState, learned: &Learned) -> BTreeMap<String, String> {
     if !learned.tasks.is_empty() {
-        return all_revisions(observed);
+        // An old one that was left in its place proves nothing.
+        let mut observed = observed.clone();
+        observed
+            .instances
+            .retain(|one| !learned.borne.contains(&(one.service.clone(), one.slot)));
+        return all_revisions(&observed);
     }
     let proved = observed
         .instances

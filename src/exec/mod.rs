@@ -5,6 +5,7 @@
 //! three promises: a failed step never releases its dependents, nothing is
 //! changed without holding the lock, and every wait has a deadline.
 
+mod bear;
 mod dispatch;
 mod gates;
 mod ledger;
@@ -17,6 +18,7 @@ mod steps;
 mod task;
 mod verdict;
 
+pub use bear::Borne;
 pub use dispatch::run;
 pub use mission::MakePlan;
 pub use mission::Mission;
@@ -69,6 +71,8 @@ pub enum Ended {
     Done {
         /// Networks that the engine would not remove though nothing is in them.
         stuck: BTreeSet<String>,
+        /// Replicas that failed and were borne.
+        borne: Vec<Borne>,
     },
     /// A step failed; nothing that depends on it ran.
     Failed(Box<Failure>),
@@ -139,6 +143,12 @@ pub enum StepError {
         seconds: u64,
         /// Last observation.
         last: String,
+    },
+    /// More replicas failed than are borne.
+    #[error("{what}")]
+    Replicas {
+        /// Of which services how many, each with its reason.
+        what: String,
     },
     /// A new revision did worse than is borne.
     #[error("the new revision of {service} failed its verdict: {why}")]

@@ -301,7 +301,9 @@ impl World {
         }
         let wanted = one.instance.host_ports.clone();
         self.need_ports(name, &wanted)?;
-        let behaviour = self.behaviours.get(&service).copied().unwrap_or_default();
+        let one_alone = || self.arranged(name);
+        let behaviour = self.behaviours.get(&service).copied();
+        let behaviour = behaviour.or_else(one_alone).unwrap_or_default();
         let task = self.task_behaviour(name);
         self.created += 1;
         let at = self.created;

@@ -87,8 +87,8 @@ pub struct World {
     pub releases: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
     /// Configuration of each stack's gateways.
     pub routes: BTreeMap<String, Config>,
-    /// What containers of a service do, [`Behaviour::Ready`] by default; hooks end well
-    /// unless what their names begin with stands here.
+    /// What containers do, by their service or by what their names begin with: those of
+    /// services [`Behaviour::Ready`] by default, hooks end well.
     pub behaviours: BTreeMap<String, Behaviour>,
     /// Faults of mutating calls.
     pub faults: Faults,

@@ -43,6 +43,11 @@ pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
         ("deploy.endpoint_mode", deploy.endpoint_mode.is_some()),
         ("deploy.rollback_config", deploy.rollback_config.is_some()),
         (
+            // A stage is judged as a whole, by its verdict.
+            "deploy.update_config.max_failure_ratio (with x-shop.rollout)",
+            bears_failures(service) && is_staged(service),
+        ),
+        (
             "deploy.resources.reservations.devices",
             !deploy.resources.reservations.devices.is_empty(),
         ),
@@ -81,6 +86,17 @@ pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
         ));
     }
     warnings
+}
+
+fn bears_failures(service: &model::Service) -> bool {
+    let declared = service.deploy.update_config.as_ref();
+    let ratio = declared.and_then(|declared| declared.max_failure_ratio);
+    ratio.is_some_and(|ratio| ratio.0 > 0)
+}
+
+fn is_staged(service: &model::Service) -> bool {
+    let rollout = service.shop.as_ref().and_then(|shop| shop.rollout.as_ref());
+    rollout.is_some_and(|rollout| rollout.strategy != model::Strategy::Rolling)
 }
 
 fn warning(service: &model::Service, key: &str) -> Problem {
