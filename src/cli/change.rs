@@ -40,6 +40,9 @@ use crate::state::history::Release;
 use crate::state::history::ReleaseSummary;
 use crate::state::observed::ObservedState;
 
+/// How long an engine or a gateway that went away in the middle of a run is waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Who changes the stack, with what.
 pub(super) struct Session<'a, B> {
     /// Where it happens.
@@ -208,6 +211,7 @@ pub(super) async fn execute<B: Backend>(
         builds: &builder,
         secrets: goals.secrets,
         timeout: terms.timeout,
+        patience: PATIENCE,
         stop: session.stop.clone(),
         release: release(session, desired, terms.release),
         goes_back: matches!(terms.release, Recorded::Deploy { goes_back: true }),

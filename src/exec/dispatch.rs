@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -18,6 +19,7 @@ use super::Failure;
 use super::Job;
 use super::StepError;
 use super::bear;
+use super::outage;
 use super::queue::Queue;
 use super::recover;
 use super::redact;
@@ -36,6 +38,8 @@ use crate::plan::report;
 
 /// Events of the engine that may be waiting for a slow gate.
 const EVENTS: usize = 4096;
+/// How often the lock is looked at while nothing else happens.
+const LOCK_LOOK: Duration = Duration::from_millis(250);
 /// Lines of a failed container's log that a report shows.
 const LOG_LINES: u64 = 20;
 
@@ -78,6 +82,8 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
                 output: Vec::new(),
                 changed: false,
                 begun: BTreeSet::new(),
+                succeeded: BTreeSet::new(),
+                borne: Vec::new(),
             }));
         }
     };
@@ -96,7 +102,11 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     };
     // Who lost the lock changes nothing any more, not even back: another run may have
     // finished what this one began, and be serving with it.
-    if left > 0 && job.lock.held() {
+    // What may pass by itself leaves what was begun to the next round.
+    let passes = failed
+        .as_ref()
+        .is_some_and(|failed| outage::may_pass(&failed.error));
+    if left > 0 && job.lock.held() && !passes {
         if progress.expired {
             task::sweep(backend, job, &settled).await;
         }
@@ -106,6 +116,8 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     if let Some(mut failure) = failed {
         failure.changed = changed(job, &progress.succeeded, failure.step);
         failure.begun = begun(job, &progress.succeeded, failure.step);
+        failure.succeeded = progress.succeeded;
+        failure.borne = progress.borne;
         Ended::Failed(Box::new(failure))
     } else if progress.expired {
         Ended::TimedOut { left }
@@ -153,6 +165,7 @@ async fn drive<B: Backend>(
         }
     };
     tokio::pin!(expired);
+    let mut looks = tokio::time::interval(LOCK_LOOK);
     loop {
         while let Some(id) = queue.take() {
             if let Some(step) = steps.get(&id) {
@@ -198,6 +211,12 @@ async fn drive<B: Backend>(
                 progress.halted = true;
                 queue.close();
             }
+            _ = looks.tick(), if progress.failed.is_none() && !job.lock.held() => {
+                // Nothing may be changed any more, so nothing is worth waiting for.
+                progress.failed = Some((0, BackendError::LockLost.into()));
+                queue.close();
+                running.clear();
+            }
             () = &mut expired, if !progress.expired => {
                 progress.expired = true;
                 queue.close();
@@ -242,7 +261,9 @@ pub(super) async fn report_failure<B: Backend>(
 ) -> Failure {
     let message = redact(&chain(&error), job.secrets);
     let mut output = Vec::new();
-    if let Some(step) = job.plan.steps.iter().find(|step| step.id == id) {
+    let step = job.plan.steps.iter().find(|step| step.id == id);
+    // What may pass by itself is told as that, if it does not.
+    if let Some(step) = step.filter(|_| !outage::may_pass(&error)) {
         output = last_words(backend, job, step, &error).await;
         emitter.emit(EventKind::StepFailed {
             step: id,
@@ -252,7 +273,6 @@ pub(super) async fn report_failure<B: Backend>(
             output: output.clone(),
         });
     }
-    let step = job.plan.steps.iter().find(|step| step.id == id);
     Failure {
         step: id,
         service: step.map_or_else(String::new, |step| step.service.clone()),
@@ -261,6 +281,8 @@ pub(super) async fn report_failure<B: Backend>(
         output,
         changed: false,
         begun: BTreeSet::new(),
+        succeeded: BTreeSet::new(),
+        borne: Vec::new(),
     }
 }
 

@@ -13,7 +13,10 @@ use super::Emitter;
 use super::Ended;
 use super::Failure;
 use super::Job;
+use super::hold::Hold;
 use super::ledger::Ledger;
+use super::outage::Next;
+use super::outage::Outage;
 use super::prune;
 use super::rollback;
 use super::run;
@@ -72,6 +75,8 @@ pub struct Mission<'a> {
     pub secrets: &'a [String],
     /// Time limit of all rounds together.
     pub timeout: Option<Duration>,
+    /// How long an engine or a gateway that went away is waited for.
+    pub patience: Duration,
     /// Becomes true when the run should stop at the next safe point.
     pub stop: watch::Receiver<bool>,
     /// What is recorded of the change; `None` where it makes no release.
@@ -142,7 +147,8 @@ pub async fn carry_out<B: Backend>(
         Ok(lock) => lock,
         Err(error) => return Verdict::Backend(error),
     };
-    let verdict = match under_lock(backend, mission, lock.as_ref(), emitter).await {
+    let lock = Box::new(Hold::new(lock));
+    let verdict = match under_lock(backend, mission, &lock, emitter).await {
         Ok(verdict) => verdict,
         Err(error) => Verdict::Backend(error),
     };
@@ -162,7 +168,7 @@ pub async fn carry_out<B: Backend>(
 async fn under_lock<B: Backend>(
     backend: &B,
     mission: &Mission<'_>,
-    lock: &dyn Lock,
+    lock: &Hold,
     emitter: &Emitter,
 ) -> Result<Verdict, BackendError> {
     let drive = Drive {
@@ -236,7 +242,7 @@ async fn under_lock<B: Backend>(
 pub(super) struct Drive<'a, B> {
     pub(super) backend: &'a B,
     pub(super) mission: &'a Mission<'a>,
-    pub(super) lock: &'a dyn Lock,
+    pub(super) lock: &'a Hold,
     pub(super) emitter: &'a Emitter,
     pub(super) started: Instant,
 }
@@ -276,8 +282,22 @@ impl<B: Backend> Drive<'_, B> {
         let mut round = 0;
         let mut learned = Learned::default();
         let mut failed = Vec::new();
+        let mut outage = Outage::new();
         loop {
-            let observed = self.backend.observe(query).await?;
+            let observed = match self.backend.observe(query).await {
+                Ok(observed) => observed,
+                Err(error @ BackendError::Unreachable { .. }) => {
+                    match self.outlast(&mut outage, &error.to_string()).await? {
+                        Next::GoOn => continue,
+                        Next::Stop => return Ok(End::Stopped { left: 1 }),
+                        Next::GiveUp => return Err(error),
+                    }
+                }
+                Err(error) => return Err(error),
+            };
+            if outage.was_overtaken(&observed, self.lock.id()) {
+                return Err(BackendError::LockLost);
+            }
             let plan = match plan_of(&observed, &learned) {
                 Ok(plan) => plan,
                 Err(refusal) => return Ok(End::Refused(refusal)),
@@ -296,6 +316,7 @@ impl<B: Backend> Drive<'_, B> {
                 return Ok(End::NotConverged(Box::new(plan)));
             }
             round += 1;
+            // The record of one that was interrupted at its beginning may be missing.
             if round == 1 {
                 ledger.open(&plan, &observed).await;
             }
@@ -320,9 +341,30 @@ impl<B: Backend> Drive<'_, B> {
                     }
                     steps += plan.steps.len();
                     learned.stuck.extend(stuck);
-                    learned.pulled.extend(plan.steps.iter().filter_map(pulls));
-                    learned.proved.extend(plan.steps.iter().filter_map(proves));
-                    learned.tasks.extend(plan.steps.iter().filter_map(hooks));
+                    learn(&mut learned, plan.steps.iter());
+                    outage.is_over();
+                }
+                Ended::Failed(mut failure) if self.is_outage(&failure).await => {
+                    let left = plan.steps.len() - failure.succeeded.len();
+                    match self.outlast(&mut outage, &failure.message).await? {
+                        Next::GoOn => {}
+                        Next::Stop => return Ok(End::Stopped { left }),
+                        Next::GiveUp => {
+                            return match self.backend.observe(query).await {
+                                Err(error @ BackendError::Unreachable { .. }) => Err(error),
+                                _ => Ok(End::Failed(failure)),
+                            };
+                        }
+                    }
+                    // What it came to is known; the rest is looked at and planned again.
+                    for one in std::mem::take(&mut failure.borne) {
+                        learned.borne.insert((one.service, one.slot));
+                        failed.push(one.failure.message);
+                    }
+                    let done = |step: &&Step| failure.succeeded.contains(&step.id);
+                    learn(&mut learned, plan.steps.iter().filter(done));
+                    steps += failure.succeeded.len();
+                    round -= 1;
                 }
                 Ended::Failed(failure) => return Ok(End::Failed(failure)),
                 Ended::Stopped { left } => return Ok(End::Stopped { left }),
@@ -397,6 +439,13 @@ pub(super) fn all_revisions(observed: &ObservedState) -> BTreeMap<String, String
     replicas
         .map(|one| (one.service.clone(), one.revision.clone()))
         .collect()
+}
+
+/// What these steps, which have succeeded, tell that no look does.
+fn learn<'a>(learned: &mut Learned, steps: impl Iterator<Item = &'a Step> + Clone) {
+    learned.pulled.extend(steps.clone().filter_map(pulls));
+    learned.proved.extend(steps.clone().filter_map(proves));
+    learned.tasks.extend(steps.filter_map(hooks));
 }
 
 /// The container whose gate a step opens.

@@ -8,8 +8,10 @@
 mod bear;
 mod dispatch;
 mod gates;
+mod hold;
 mod ledger;
 mod mission;
+mod outage;
 mod prune;
 mod queue;
 mod recover;
@@ -105,6 +107,10 @@ pub struct Failure {
     pub changed: bool,
     /// Services of which a hook or a replica was among it.
     pub begun: BTreeSet<String>,
+    /// Steps that had succeeded.
+    pub succeeded: BTreeSet<StepId>,
+    /// Replicas that had failed before and were borne.
+    pub borne: Vec<Borne>,
 }
 
 /// Why a step failed.

@@ -17,6 +17,7 @@ use super::mission::Verdict;
 use super::mission::all_revisions;
 use crate::backend::Backend;
 use crate::backend::BackendError;
+use crate::backend::Lock as _;
 use crate::backend::Query;
 use crate::event::EventKind;
 use crate::plan;

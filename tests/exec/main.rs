@@ -2,6 +2,7 @@
 //! and no failure of any single call leaves a stack that a second run cannot mend.
 
 mod bear;
+mod outage;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -215,6 +216,7 @@ async fn watched(
             builds: &NoBuilds,
             secrets: &[],
             timeout: None,
+            patience: Duration::from_mins(1),
             stop,
             release: Some(Release {
                 desired: desired.clone(),

@@ -48,7 +48,10 @@ const CHANGES: usize = 4096;
 
 impl Observe for Memory {
     fn observe<'a>(&'a self, query: &'a Query) -> Pending<'a, ObservedState> {
-        Box::pin(async move { Ok(self.world().observe(query)) })
+        Box::pin(async move {
+            self.world().is_there()?;
+            Ok(self.world().observe(query))
+        })
     }
 }
 
@@ -120,6 +123,7 @@ fn change(instance: &Instance) -> Change {
 impl Watch for Memory {
     fn watch<'a>(&'a self, _stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {
         Box::pin(async move {
+            self.world().is_there()?;
             let (sender, receiver) = mpsc::channel(CHANGES);
             self.watchers
                 .lock()
@@ -251,6 +255,7 @@ impl Lease for Memory {
     ) -> Pending<'a, Box<dyn Lock>> {
         Box::pin(async move {
             let mut world = self.world();
+            world.is_there()?;
             if let Some(other) = world.locks.get(&context.stack) {
                 return Err(BackendError::Locked(other.clone()));
             }
@@ -270,6 +275,7 @@ impl Lease for Memory {
 impl Exec for Memory {
     fn session<'a>(&'a self, container: &'a str, _command: &'a [String]) -> Pending<'a, Session> {
         Box::pin(async move {
+            self.world().is_there()?;
             if !self.world().get(container)?.runs() {
                 return Err(BackendError::NotFound {
                     what: format!("running container {container}"),

@@ -211,8 +211,18 @@ impl World {
         all
     }
 
+    /// An engine that is away takes its locks along.
+    pub(super) fn is_there(&mut self) -> Result<(), BackendError> {
+        if self.faults.is_away() {
+            self.locks.clear();
+            return Err(super::faults::unreachable());
+        }
+        Ok(())
+    }
+
     /// Carries out one action under the faults.
     pub fn apply(&mut self, context: &Context, action: &Action) -> Result<(), BackendError> {
+        self.is_there()?;
         let fault = self.faults.wrap()?;
         self.act(context, action)?;
         self.journal.push(action.clone());
