@@ -426,6 +426,48 @@ services:
 }
 
 #[test]
+fn secrets_that_should_be_in_memory_and_are_not_are_named() {
+    let of = |store: &str| {
+        let text = format!(
+            "
+services: {{ web: {{ image: 'web:1', secrets: [token] }} }}
+secrets: {{ token: {{ environment: TOKEN }} }}
+x-shop: {{ secrets: {store} }}
+"
+        );
+        let resolved = resolve::resolve(&stack(&text), &Inputs::default()).expect("resolves");
+        resolved.warnings
+    };
+    let warnings = of("memory");
+    assert_eq!(warnings.len(), 1);
+    let message = &warnings[0].message;
+    assert!(message.contains("engine's disk"), "{message}");
+    assert!(warnings[0].place().line > 0);
+    assert!(of("volume").is_empty());
+}
+
+#[test]
+fn a_ratio_that_a_canary_does_not_heed_is_named() {
+    let stack = stack(
+        "
+services:
+  web:
+    image: web:1
+    ports: ['8000:8000']
+    deploy: { update_config: { max_failure_ratio: 0.5 } }
+    x-shop: { rollout: { strategy: canary }, route: { path: / } }
+",
+    );
+    let resolved = resolve::resolve(&stack, &Inputs::default()).expect("resolves");
+    let named = |one: &shopctl::stack::Problem| one.message.contains("max_failure_ratio");
+    assert!(
+        resolved.warnings.iter().any(named),
+        "{:?}",
+        resolved.warnings
+    );
+}
+
+#[test]
 fn the_same_stack_resolves_to_the_same_state() {
     let text = "
 services:
