@@ -305,6 +305,7 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
         }
         Verdict::Failed(failure) => {
             let (exit, hint) = exit_of(&failure);
+            let hint = failure.advice.as_deref().unwrap_or(hint);
             let detail = format!("{}; {}", failure.message, serves(before));
             Ending::new(exit, "failed", detail, hint)
         }
@@ -314,6 +315,7 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
                 failure.message
             );
             let (_, hint) = exit_of(&failure);
+            let hint = failure.advice.as_deref().unwrap_or(hint);
             Ending::new(Exit::RolledBack, "rolled_back", detail, hint)
         }
         Verdict::Stranded { failure, to, why } => {

@@ -84,6 +84,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
                 begun: BTreeSet::new(),
                 succeeded: BTreeSet::new(),
                 borne: Vec::new(),
+                advice: None,
             }));
         }
     };
@@ -260,6 +261,7 @@ pub(super) async fn report_failure<B: Backend>(
     error: StepError,
 ) -> Failure {
     let message = redact(&chain(&error), job.secrets);
+    let advice = advice(job, &error);
     let mut output = Vec::new();
     let step = job.plan.steps.iter().find(|step| step.id == id);
     // What may pass by itself is told as that, if it does not.
@@ -283,6 +285,7 @@ pub(super) async fn report_failure<B: Backend>(
         begun: BTreeSet::new(),
         succeeded: BTreeSet::new(),
         borne: Vec::new(),
+        advice,
     }
 }
 
@@ -361,12 +364,41 @@ async fn last_words<B: Backend>(
         tail: Some(LOG_LINES),
         ..LogQuery::default()
     };
-    let Ok(mut lines) = backend.logs(container, &query).await else {
-        return Vec::new();
-    };
     let mut output = Vec::new();
-    while let Some(line) = lines.recv().await {
-        output.push(redact(&line.text, job.secrets));
+    if let Ok(mut lines) = backend.logs(container, &query).await {
+        while let Some(line) = lines.recv().await {
+            output.push(redact(&line.text, job.secrets));
+        }
+    }
+    // The check runs beside the container's own program, whose log says nothing of it.
+    if let StepError::Unhealthy { .. } | StepError::NotReady { .. } = error {
+        let said = backend.check_log(container).await.unwrap_or_default();
+        output.extend(said.iter().map(|line| redact(line, job.secrets)));
     }
     output
+}
+
+/// What can be done about a container that was killed for lack of memory.
+fn advice(job: &Job<'_>, error: &StepError) -> Option<String> {
+    let StepError::Exited {
+        container,
+        oom: true,
+        ..
+    } = error
+    else {
+        return None;
+    };
+    let made = job.plan.steps.iter().find_map(|step| match &step.action {
+        Action::CreateInstance { instance } if instance.name == *container => {
+            Some((&instance.service, instance.spec.live.memory))
+        }
+        _ => None,
+    });
+    let found = || {
+        let mut instances = job.observed.instances.iter();
+        let found = instances.find(|one| one.name == *container)?;
+        Some((&found.service, found.live.memory))
+    };
+    let (service, limit) = made.or_else(found)?;
+    Some(report::out_of_memory(service, limit))
 }

@@ -107,6 +107,8 @@ pub struct Failure {
     pub changed: bool,
     /// Services of which a hook or a replica was among it.
     pub begun: BTreeSet<String>,
+    /// What can be done about it, where that follows from how it failed.
+    pub advice: Option<String>,
     /// Steps that had succeeded.
     pub succeeded: BTreeSet<StepId>,
     /// Replicas that had failed before and were borne.

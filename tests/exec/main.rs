@@ -3,6 +3,7 @@
 
 mod bear;
 mod outage;
+mod words;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -214,7 +215,7 @@ async fn watched(
             lock_wait: Duration::ZERO,
             helper: &Present,
             builds: &NoBuilds,
-            secrets: &[],
+            secrets: &["s3cret".to_owned()],
             timeout: None,
             patience: Duration::from_mins(1),
             stop,

@@ -140,6 +140,13 @@ impl Watch for Memory {
             Ok(change(&one.instance))
         })
     }
+
+    fn check_log<'a>(&'a self, container: &'a str) -> Pending<'a, Vec<String>> {
+        Box::pin(async move {
+            let world = self.world();
+            Ok(world.checks.get(container).cloned().unwrap_or_default())
+        })
+    }
 }
 
 impl Usage for Memory {

@@ -39,6 +39,8 @@ pub enum Behaviour {
     Unhealthy,
     /// Ends at once with this code.
     Exits(i64),
+    /// Is ended at once for lack of memory.
+    OutOfMemory,
 }
 
 /// A container.
@@ -98,6 +100,8 @@ pub struct World {
     pub lock_id: u64,
     /// Logs by container name.
     pub logs: BTreeMap<String, Vec<String>>,
+    /// What health checks said last, by container name.
+    pub checks: BTreeMap<String, Vec<String>>,
     /// Actions that were carried out.
     pub journal: Vec<Action>,
     /// Engine ids given out.
@@ -135,6 +139,7 @@ impl Default for World {
             locks: BTreeMap::new(),
             lock_id: 0,
             logs: BTreeMap::new(),
+            checks: BTreeMap::new(),
             journal: Vec::new(),
             created: 0,
         }
@@ -361,10 +366,14 @@ impl Container {
         self.ready = behaviour == Behaviour::Ready;
         self.instance.state = match behaviour {
             Behaviour::Exits(code) => InstanceState::Exited { code, oom: false },
+            Behaviour::OutOfMemory => InstanceState::Exited {
+                code: 137,
+                oom: true,
+            },
             _ => InstanceState::Running,
         };
         self.instance.health = match (self.checked, behaviour) {
-            (false, _) | (true, Behaviour::Exits(_)) => None,
+            (false, _) | (true, Behaviour::Exits(_) | Behaviour::OutOfMemory) => None,
             (true, Behaviour::Ready) => Some(Health::Healthy),
             (true, Behaviour::NeverReady) => Some(Health::Starting),
             (true, Behaviour::Unhealthy) => Some(Health::Unhealthy),
