@@ -79,6 +79,7 @@ impl<B: Backend> Gatekeeper<'_, B> {
                     let probe =
                         self.fleet
                             .probe(self.networks, self.alias, *port, http.as_deref(), limit);
+                    let probe = Box::pin(probe);
                     self.guarded(changes, starting, async { Ok(probe.await?) })
                         .await
                 }

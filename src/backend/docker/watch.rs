@@ -293,7 +293,8 @@ mod tests {
         let lines = check_lines(&check(7, "connecting\nrefused\n"));
         let wanted = ["exit code 7", "connecting", "refused"];
         assert_eq!(lines, wanted.map(|line| format!("health check: {line}")));
-        let long: String = (0..100).map(|number| format!("{number}\n")).collect();
+        let long: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let long = long.join("\n");
         let lines = check_lines(&check(1, &long));
         assert_eq!(lines.len(), 1 + CHECK_LINES);
         assert_eq!(lines.last().map(String::as_str), Some("health check: 99"));

@@ -20,7 +20,7 @@ pub(super) fn of_stack(stack: &Stack) -> Option<Problem> {
             "x-shop.secrets: memory has no effect yet: secrets lie in a volume on the engine's disk, which only root can read"
                 .to_owned(),
         );
-        found.path = "x-shop.secrets".to_owned();
+        "x-shop.secrets".clone_into(&mut found.path);
         found.hint = Some("write x-shop.secrets: volume to say that this is what you want".to_owned());
         found
     })

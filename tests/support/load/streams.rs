@@ -70,9 +70,8 @@ async fn events(
         }
     }
     match (last.as_deref(), count) {
-        (Some("bye"), _) => Ok(()),
-        // The gateway ended it at the drain deadline, after a whole event.
-        (None, None) => Ok(()),
+        // Without a word the gateway ended it at the drain deadline, after a whole event.
+        (Some("bye"), _) | (None, None) => Ok(()),
         (Some("end"), Some(count)) if next == count => Ok(()),
         other => Err(format!("ended after {next} events: {other:?}")),
     }

@@ -63,6 +63,7 @@ pub(crate) async fn join(client: OnUpgrade, target: OnUpgrade, speaks: Protocol,
         return;
     }
     let mut frames = Frames::default();
+    let mut buffer = vec![0; BUFFER];
     let cut = {
         let (mut from_client, mut to_client) = tokio::io::split(&mut client);
         let (mut from_target, mut to_target) = tokio::io::split(&mut target);
@@ -71,7 +72,7 @@ pub(crate) async fn join(client: OnUpgrade, target: OnUpgrade, speaks: Protocol,
             to_target.shutdown().await
         };
         let down = async {
-            while pass(&mut from_target, &mut to_client, &mut frames).await? {}
+            while pass(&mut from_target, &mut to_client, &mut frames, &mut buffer).await? {}
             to_client.shutdown().await
         };
         tokio::select! {
@@ -81,7 +82,9 @@ pub(crate) async fn join(client: OnUpgrade, target: OnUpgrade, speaks: Protocol,
     };
     if cut {
         let whole = async {
-            while frames.is_within() && pass(&mut target, &mut client, &mut frames).await? {}
+            while frames.is_within()
+                && pass(&mut target, &mut client, &mut frames, &mut buffer).await?
+            {}
             Ok::<_, io::Error>(())
         };
         let _ = timeout(LAST_FRAME, whole).await;
@@ -100,9 +103,9 @@ async fn pass(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     frames: &mut Frames,
+    buffer: &mut [u8],
 ) -> io::Result<bool> {
-    let mut buffer = [0; BUFFER];
-    let read = from.read(&mut buffer).await?;
+    let read = from.read(buffer).await?;
     let bytes = buffer.get(..read).unwrap_or_default();
     // Dropped from here on, nobody knows how much of it was written.
     frames.torn = true;
