@@ -11,6 +11,8 @@ use tokio::sync::watch;
 
 use super::error::CliError;
 use super::exit::Exit;
+use super::planfile;
+use super::planfile::Reviewed;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::Context;
@@ -71,6 +73,8 @@ pub(super) struct Terms {
     pub(super) release: Recorded,
     /// What the plan is made with.
     pub(super) options: Options,
+    /// The plan that was reviewed, where no other may be carried out.
+    pub(super) reviewed: Option<Reviewed>,
 }
 
 impl Terms {
@@ -81,6 +85,7 @@ impl Terms {
             timeout: None,
             release: Recorded::No,
             options,
+            reviewed: None,
         }
     }
 }
@@ -193,6 +198,23 @@ pub(super) async fn execute<B: Backend>(
             options: &options,
         })
     };
+    let agreed = |observed: &ObservedState, plan: &Plan| {
+        let reviewed = terms.reviewed.as_ref();
+        reviewed.is_none_or(|reviewed| {
+            let again = |desired: &DesiredState| {
+                let options = Options {
+                    data_plane: session.helper_image.clone(),
+                    ..terms.options.clone()
+                };
+                plan::plan(&PlanInput {
+                    desired,
+                    observed,
+                    options: &options,
+                })
+            };
+            reviewed.is(plan, again)
+        })
+    };
     let builder = Builder::new(session.backend, goals.recipes, goals.tags);
     let query = Query::of(desired);
     let context = Context {
@@ -204,6 +226,7 @@ pub(super) async fn execute<B: Backend>(
     let mission = Mission {
         query: &query,
         plan: &make_plan,
+        agreed: terms.reviewed.is_some().then_some(&agreed),
         context: &context,
         holder: &session.holder,
         lock_wait: terms.lock_wait,
@@ -331,6 +354,7 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
             )
         }
         Verdict::Refused(refusal) => return Err(refusal.into()),
+        Verdict::Stale(plan) => return Err(planfile::stale(&plan)),
         Verdict::Backend(error) => return Err(error.into()),
     })
 }

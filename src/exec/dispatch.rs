@@ -22,7 +22,6 @@ use super::bear;
 use super::outage;
 use super::queue::Queue;
 use super::recover;
-use super::redact;
 use super::steps::Runner;
 use super::task;
 use crate::backend::Backend;
@@ -73,23 +72,14 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     let changes = broadcast::Sender::new(EVENTS);
     let watched = match backend.watch(&job.context.stack).await {
         Ok(watched) => watched,
-        Err(error) => {
-            return Ended::Failed(Box::new(Failure {
-                step: 0,
-                service: String::new(),
-                message: error.to_string(),
-                error: error.into(),
-                output: Vec::new(),
-                changed: false,
-                begun: BTreeSet::new(),
-                succeeded: BTreeSet::new(),
-                borne: Vec::new(),
-                advice: None,
-            }));
-        }
+        Err(error) => return not_begun(error.into()),
     };
     let (acted, acting) = mpsc::unbounded_channel();
     let runner = Runner::new(backend, job, emitter, changes.clone(), acted);
+    if let Err(error) = runner.claim().await {
+        runner.fleet.close().await;
+        return not_begun(error);
+    }
     let progress = drive(&runner, emitter, job, watched, &changes, acting).await;
     let settled: BTreeSet<StepId> = progress
         .succeeded
@@ -140,6 +130,21 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
             borne: progress.borne,
         }
     }
+}
+
+fn not_begun(error: StepError) -> Ended {
+    Ended::Failed(Box::new(Failure {
+        step: 0,
+        service: String::new(),
+        message: chain(&error),
+        error,
+        output: Vec::new(),
+        changed: false,
+        begun: BTreeSet::new(),
+        succeeded: BTreeSet::new(),
+        borne: Vec::new(),
+        advice: None,
+    }))
 }
 
 /// Releases steps and waits for them until nothing is in flight.
@@ -260,7 +265,7 @@ pub(super) async fn report_failure<B: Backend>(
     id: StepId,
     error: StepError,
 ) -> Failure {
-    let message = redact(&chain(&error), job.secrets);
+    let message = job.secrets.redact(&chain(&error));
     let advice = advice(job, &error);
     let mut output = Vec::new();
     let step = job.plan.steps.iter().find(|step| step.id == id);
@@ -270,7 +275,7 @@ pub(super) async fn report_failure<B: Backend>(
         emitter.emit(EventKind::StepFailed {
             step: id,
             service: step.service.clone(),
-            what: report::what(step),
+            what: job.secrets.redact(&report::what(step)),
             error: message.clone(),
             output: output.clone(),
         });
@@ -296,7 +301,7 @@ async fn one<B: Backend>(
     step: &Step,
 ) -> (StepId, Result<Went, StepError>) {
     let started = Instant::now();
-    let what = report::what(step);
+    let what = job.secrets.redact(&report::what(step));
     emitter.emit(EventKind::StepStarted {
         step: step.id,
         service: step.service.clone(),
@@ -313,7 +318,6 @@ async fn one<B: Backend>(
     if let Ok(Went::Well) = result {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let service = step.service.clone();
-        let what = redact(&what, job.secrets);
         emitter.emit(EventKind::StepFinished {
             step: step.id,
             service,
@@ -349,7 +353,7 @@ async fn last_words<B: Backend>(
     if let StepError::Backend(BackendError::Build { output, .. }) = error {
         return output
             .iter()
-            .map(|line| redact(line, job.secrets))
+            .map(|line| job.secrets.redact_output(line))
             .collect();
     }
     if let StepError::Hook { output, .. } = error {
@@ -367,13 +371,13 @@ async fn last_words<B: Backend>(
     let mut output = Vec::new();
     if let Ok(mut lines) = backend.logs(container, &query).await {
         while let Some(line) = lines.recv().await {
-            output.push(redact(&line.text, job.secrets));
+            output.push(job.secrets.redact_output(&line.text));
         }
     }
     // The check runs beside the container's own program, whose log says nothing of it.
     if let StepError::Unhealthy { .. } | StepError::NotReady { .. } = error {
         let said = backend.check_log(container).await.unwrap_or_default();
-        output.extend(said.iter().map(|line| redact(line, job.secrets)));
+        output.extend(said.iter().map(|line| job.secrets.redact_output(line)));
     }
     output
 }

@@ -17,9 +17,11 @@ use super::hold::Hold;
 use super::ledger::Ledger;
 use super::outage::Next;
 use super::outage::Outage;
+use super::pins::Pins;
 use super::prune;
 use super::rollback;
 use super::run;
+use super::secrets::Secrets;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::BuildImages;
@@ -55,12 +57,18 @@ pub trait ProvideHelper: Send + Sync {
 /// Makes the plan from a look and what the run has learned so far; pure.
 pub type MakePlan<'a> = dyn Fn(&ObservedState, &Learned) -> Result<Plan, Refusal> + Sync + 'a;
 
+/// Whether the first plan of a run, made from this look, is the one that was agreed to.
+pub type Agreed<'a> = dyn Fn(&ObservedState, &Plan) -> bool + Sync + 'a;
+
 /// A change to make.
 pub struct Mission<'a> {
     /// What a look must cover.
     pub query: &'a Query,
     /// Makes the plan from a look and what this run has learned; pure.
     pub plan: &'a MakePlan<'a>,
+    /// Holds the first plan made under the lock against one that was reviewed; `None`
+    /// where none was.
+    pub agreed: Option<&'a Agreed<'a>>,
     /// Run id, helper image, files to seed.
     pub context: &'a Context,
     /// Who we are, for the lock.
@@ -100,6 +108,8 @@ pub enum Verdict {
     },
     /// No plan could be made.
     Refused(Refusal),
+    /// The first plan is not the one that was agreed to; nothing was changed.
+    Stale(Box<Plan>),
     /// A step failed, and nothing went back.
     Failed(Box<Failure>),
     /// A step failed, and this stable release serves again.
@@ -171,14 +181,18 @@ async fn under_lock<B: Backend>(
     lock: &Hold,
     emitter: &Emitter,
 ) -> Result<Verdict, BackendError> {
+    let secrets = Secrets::of(backend, mission, lock).await?;
+    let pins = Pins::default();
     let drive = Drive {
         backend,
         mission,
         lock,
         emitter,
         started: Instant::now(),
+        pins: &pins,
+        secrets: &secrets,
     };
-    let mut ledger = Ledger::new(backend, mission, emitter);
+    let mut ledger = Ledger::new(backend, mission, &pins, emitter);
     let end = drive.to(mission.query, mission.plan, &mut ledger).await?;
     // The records are those of the run that holds the lock now.
     if !lock.held() {
@@ -218,6 +232,7 @@ async fn under_lock<B: Backend>(
             }
             Verdict::Refused(refusal)
         }
+        End::Stale(plan) => Verdict::Stale(plan),
         End::NotConverged(plan) => {
             ledger
                 .close(Outcome::Failed, "plans do not become empty")
@@ -245,6 +260,9 @@ pub(super) struct Drive<'a, B> {
     pub(super) lock: &'a Hold,
     pub(super) emitter: &'a Emitter,
     pub(super) started: Instant,
+    pub(super) pins: &'a Pins,
+    /// What must not be said.
+    pub(super) secrets: &'a Secrets,
 }
 
 /// How a drive ended.
@@ -259,6 +277,7 @@ pub(super) enum End {
         failed: Vec<String>,
     },
     Refused(Refusal),
+    Stale(Box<Plan>),
     Failed(Box<Failure>),
     Stopped {
         left: usize,
@@ -283,6 +302,7 @@ impl<B: Backend> Drive<'_, B> {
         let mut learned = Learned::default();
         let mut failed = Vec::new();
         let mut outage = Outage::new();
+        let mut begun = false;
         loop {
             let observed = match self.backend.observe(query).await {
                 Ok(observed) => observed,
@@ -295,16 +315,31 @@ impl<B: Backend> Drive<'_, B> {
                 }
                 Err(error) => return Err(error),
             };
-            if outage.was_overtaken(&observed, self.lock.id()) {
+            if outage.was_overtaken(&observed, self.lock.known_by()) {
                 return Err(BackendError::LockLost);
             }
+            let fence = self.lock.fence(&observed);
             let plan = match plan_of(&observed, &learned) {
                 Ok(plan) => plan,
                 Err(refusal) => return Ok(End::Refused(refusal)),
             };
+            // Rounds after the first mend what the plan that was agreed to has left.
+            let first = round == 0 && !begun && !ledger.is_open();
+            if first
+                && mission
+                    .agreed
+                    .is_some_and(|agreed| !agreed(&observed, &plan))
+            {
+                return Ok(End::Stale(Box::new(plan)));
+            }
+            self.pins.saw(&observed, &plan);
             if plan.steps.is_empty() || (round > 0 && !mission.converge) {
+                let mut observed = Box::new(observed);
+                // An old one that was left in its place proves nothing of the new ones.
+                observed
+                    .instances
+                    .retain(|one| !learned.borne.contains(&(one.service.clone(), one.slot)));
                 let proved = revisions(&observed, &learned);
-                let observed = Box::new(observed);
                 return Ok(End::Done {
                     steps,
                     observed,
@@ -316,6 +351,7 @@ impl<B: Backend> Drive<'_, B> {
                 return Ok(End::NotConverged(Box::new(plan)));
             }
             round += 1;
+            begun = true;
             // The record of one that was interrupted at its beginning may be missing.
             if round == 1 {
                 ledger.open(&plan, &observed).await;
@@ -326,8 +362,10 @@ impl<B: Backend> Drive<'_, B> {
                 observed: &observed,
                 context: mission.context,
                 lock: self.lock,
+                fence,
+                pins: self.pins,
                 builds: mission.builds,
-                secrets: mission.secrets,
+                secrets: self.secrets,
                 timeout: mission
                     .timeout
                     .map(|timeout| timeout.saturating_sub(self.started.elapsed())),
@@ -414,12 +452,7 @@ fn borne(failed: &[String]) -> String {
 /// hooks ran, because those are done with them.
 fn revisions(observed: &ObservedState, learned: &Learned) -> BTreeMap<String, String> {
     if !learned.tasks.is_empty() {
-        // An old one that was left in its place proves nothing.
-        let mut observed = observed.clone();
-        observed
-            .instances
-            .retain(|one| !learned.borne.contains(&(one.service.clone(), one.slot)));
-        return all_revisions(&observed);
+        return all_revisions(observed);
     }
     let proved = observed
         .instances

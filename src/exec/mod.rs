@@ -12,22 +12,27 @@ mod hold;
 mod ledger;
 mod mission;
 mod outage;
+mod pins;
 mod prune;
 mod queue;
 mod recover;
 mod rollback;
+mod secrets;
 mod steps;
 mod task;
 mod verdict;
 
 pub use bear::Borne;
 pub use dispatch::run;
+pub use mission::Agreed;
 pub use mission::MakePlan;
 pub use mission::Mission;
 pub use mission::ProvideHelper;
 pub use mission::Verdict;
 pub use mission::carry_out;
+pub use pins::Pins;
 pub use rollback::missing;
+pub use secrets::Secrets;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -56,10 +61,14 @@ pub struct Job<'a> {
     pub context: &'a Context,
     /// The lock, held.
     pub lock: &'a dyn Lock,
+    /// What the gateways know this holder by; see [`crate::gateway::fence`].
+    pub fence: u64,
+    /// What references of images mean in this run.
+    pub pins: &'a Pins,
     /// Builds images.
     pub builds: &'a dyn BuildImages,
     /// Values that must not appear in any event.
-    pub secrets: &'a [String],
+    pub secrets: &'a Secrets,
     /// Time limit of the whole run.
     pub timeout: Option<Duration>,
     /// Becomes true when the run should stop at the next safe point.
@@ -214,14 +223,4 @@ impl Emitter {
             kind,
         });
     }
-}
-
-/// Replaces secret values in a line by asterisks.
-fn redact(line: &str, secrets: &[String]) -> String {
-    secrets
-        .iter()
-        .filter(|secret| secret.len() >= 4)
-        .fold(line.to_owned(), |line, secret| {
-            line.replace(secret.as_str(), "****")
-        })
 }

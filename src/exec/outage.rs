@@ -26,7 +26,7 @@ pub(super) struct Outage {
     /// Since when, and until when it is waited for.
     span: Option<(Instant, Instant)>,
     pause: Duration,
-    /// The lock that was lost.
+    /// What the gateways knew this run by when its lock was lost.
     lost: Option<u64>,
 }
 
@@ -54,11 +54,12 @@ impl Outage {
         *self = Self::new();
     }
 
-    /// Whether somebody else has written since this run lost its lock.
-    pub(super) fn was_overtaken(&self, observed: &ObservedState, lock: u64) -> bool {
+    /// Whether somebody else has written since this run lost its lock; `own` is what the
+    /// gateways know it by now.
+    pub(super) fn was_overtaken(&self, observed: &ObservedState, own: Option<u64>) -> bool {
         let routes = observed.store.as_ref().and_then(|all| all.routes.as_ref());
         match (self.lost, routes) {
-            (Some(lost), Some(routes)) => routes.lock > lost && routes.lock != lock,
+            (Some(lost), Some(routes)) => routes.lock > lost && Some(routes.lock) != own,
             _ => false,
         }
     }
@@ -120,7 +121,7 @@ impl<B: Backend> Drive<'_, B> {
 
     /// Takes the lock anew; false when that has to be tried again.
     async fn retake(&self, outage: &mut Outage) -> Result<bool, BackendError> {
-        outage.lost.get_or_insert_with(|| self.lock.id());
+        outage.lost = Some(self.lock.was_known_by());
         self.lock.put_aside();
         let (context, holder) = (self.mission.context, self.mission.holder);
         match self.backend.acquire(context, holder).await {
@@ -156,10 +157,10 @@ mod tests {
             ..ObservedState::default()
         };
         let mut outage = Outage::new();
-        assert!(!outage.was_overtaken(&seen(6), 5), "nothing was lost");
+        assert!(!outage.was_overtaken(&seen(6), None), "nothing was lost");
         outage.lost = Some(5);
-        let overtaken = [4, 5, 6, 9].map(|lock| outage.was_overtaken(&seen(lock), 9));
+        let overtaken = [4, 5, 6, 9].map(|lock| outage.was_overtaken(&seen(lock), Some(9)));
         assert_eq!(overtaken, [false, false, true, false]);
-        assert!(!outage.was_overtaken(&ObservedState::default(), 9));
+        assert!(!outage.was_overtaken(&ObservedState::default(), None));
     }
 }

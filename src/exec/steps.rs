@@ -14,7 +14,6 @@ use super::Emitter;
 use super::Job;
 use super::StepError;
 use super::gates::Gatekeeper;
-use super::redact;
 use super::task;
 use super::verdict::Watch;
 use crate::backend::Backend;
@@ -24,6 +23,7 @@ use crate::event::EventKind;
 use crate::gateway::Fleet;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
+use crate::plan::action::InstanceSpec;
 use crate::plan::action::Step;
 use crate::plan::action::StepId;
 use crate::release;
@@ -74,7 +74,7 @@ impl<'a, B: Backend> Runner<'a, B> {
         Self {
             backend,
             job,
-            fleet: Fleet::new(backend, job.context, job.lock.id(), job.observed),
+            fleet: Fleet::new(backend, job.context, job.fence, job.observed),
             emitter,
             changes,
             acted,
@@ -101,6 +101,19 @@ impl<'a, B: Backend> Runner<'a, B> {
         self.stuck
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that is not the lock's own is taken before it is used: two holders that
+    /// read the same routes would take the same.
+    pub(super) async fn claim(&self) -> Result<(), StepError> {
+        let store = self.job.observed.store.as_ref();
+        let routes = store.and_then(|store| store.routes.as_ref());
+        let known = routes.is_some_and(|routes| routes.lock == self.job.fence);
+        if self.job.fence > self.job.lock.id() && !known {
+            self.job.lock.confirm().await?;
+            self.fleet.claim().await?;
+        }
+        Ok(())
     }
 
     /// Does the step and waits for its gate.
@@ -211,6 +224,16 @@ impl<'a, B: Backend> Runner<'a, B> {
         Ok(())
     }
 
+    /// The container with the image that this run has pulled for it: its reference may
+    /// mean another by now.
+    pub(super) fn settled(&self, instance: &InstanceSpec) -> InstanceSpec {
+        let mut instance = instance.clone();
+        if instance.image_id.is_none() {
+            instance.image_id = self.job.pins.id_of(&instance.spec.image);
+        }
+        instance
+    }
+
     async fn act(&self, step: &Step) -> Result<(), StepError> {
         let _turn = match &step.action {
             Action::CreateInstance { .. } => Some(self.creations.acquire().await),
@@ -235,7 +258,13 @@ impl<'a, B: Backend> Runner<'a, B> {
                 platform,
             } => {
                 let pull = |lines| self.backend.pull(reference, platform.as_deref(), lines);
-                self.with_progress(step, pull).await.map(drop)?;
+                let info = self.with_progress(step, pull).await?;
+                self.job.pins.pulled(reference, info);
+            }
+            Action::CreateInstance { instance } => {
+                let instance = self.settled(instance);
+                let action = Action::CreateInstance { instance };
+                self.backend.apply(self.job.context, &action).await?;
             }
             Action::SetListeners { listeners } => self.fleet.set_listeners(listeners).await?,
             Action::AddTarget {
@@ -322,7 +351,7 @@ impl<'a, B: Backend> Runner<'a, B> {
                 self.emitter.emit(EventKind::StepProgress {
                     step: step.id,
                     service: step.service.clone(),
-                    text: redact(&line, self.job.secrets),
+                    text: self.job.secrets.redact(&line),
                 });
             }
         };

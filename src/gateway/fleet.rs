@@ -72,8 +72,8 @@ struct Prober {
 }
 
 impl<'a, B: Exec + Apply> Fleet<'a, B> {
-    /// The gateways that run, under the lock with this id. Connections are made
-    /// when they are first needed.
+    /// The gateways that run, under the lock with this number; see [`super::fence`].
+    /// Connections are made when they are first needed.
     pub fn new(backend: &'a B, context: &'a Context, lock: u64, observed: &ObservedState) -> Self {
         let routes = observed
             .store
@@ -132,6 +132,12 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
             prober: Mutex::new(None),
             probes: AtomicBool::new(false),
         }
+    }
+
+    /// Lets the gateways hold this lock's number and changes nothing else; acknowledged
+    /// on return. From then on nobody can take the same number or write with a lower one.
+    pub async fn claim(&self) -> Result<(), GatewayError> {
+        self.publish(&mut *self.state.lock().await).await
     }
 
     /// A gateway was started.

@@ -80,6 +80,10 @@ pub struct ServiceSpec {
     pub container: ContainerSpec,
     /// Where the image comes from.
     pub image: ImageSource,
+    /// The image that its reference meant when it was released: what counts from then
+    /// on, whatever the reference means. Only in releases, and only where it is pulled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<PinnedImage>,
     /// Services that must come first.
     pub needs: Vec<Dependency>,
     /// When a new container counts as ready.
@@ -122,6 +126,24 @@ pub enum ImageSource {
     /// Not set (only while resolving).
     #[default]
     Unset,
+}
+
+/// An image that a reference once meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedImage {
+    /// Its id.
+    pub id: String,
+    /// The name by which its registry gives it, `repository@sha256:…`; none for an image
+    /// that was never pulled.
+    #[serde(default)]
+    pub repo_digest: Option<String>,
+}
+
+impl PinnedImage {
+    /// Its id, short enough for a line of text.
+    pub fn short(&self) -> &str {
+        self.id.get(..19).unwrap_or(&self.id)
+    }
 }
 
 /// When an image is pulled.

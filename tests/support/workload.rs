@@ -20,7 +20,7 @@
 //! off there, so that whoever stops a replica that still works is found out.
 //!
 //! `workload task WORD…` does one thing after another and ends: `say TEXT`, `warn TEXT`
-//! (on stderr), `env NAME`, `cat` (stdin to stdout), `columns N` (until the terminal has so many), `sleep MS`,
+//! (on stderr), `env NAME`, `show FILE`, `cat` (stdin to stdout), `columns N` (until the terminal has so many), `sleep MS`,
 //! `exit CODE`.
 //!
 //! `workload healthcheck` exits 0 when `/readyz` answers 200.
@@ -348,6 +348,7 @@ async fn task(mut words: impl Iterator<Item = String>) -> std::process::ExitCode
             "say" => log(&next()),
             "warn" => warn(&next()),
             "env" => log(&env::var(next()).unwrap_or_else(|_| "unset".to_owned())),
+            "show" => log(&std::fs::read_to_string(next()).expect("the file can be read")),
             "cat" => {
                 let mut output = tokio::io::stdout();
                 let copied = tokio::io::copy(&mut tokio::io::stdin(), &mut output).await;

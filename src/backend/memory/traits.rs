@@ -206,6 +206,21 @@ impl Store for Memory {
         })
     }
 
+    fn seeded<'a>(
+        &'a self,
+        _context: &'a Context,
+        volume: &'a str,
+    ) -> Pending<'a, BTreeMap<String, Vec<u8>>> {
+        Box::pin(async move {
+            let world = self.world();
+            let files = world.seeded.get(volume).map(|set| &set.files);
+            let content = files.into_iter().flatten();
+            Ok(content
+                .map(|(path, file)| (path.clone(), file.content.clone()))
+                .collect())
+        })
+    }
+
     fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>> {
         Box::pin(async move {
             let world = self.world();
@@ -263,6 +278,9 @@ impl Lease for Memory {
         Box::pin(async move {
             let mut world = self.world();
             world.is_there()?;
+            if let Some(happens) = world.before_lock.take() {
+                happens(&mut world);
+            }
             if let Some(other) = world.locks.get(&context.stack) {
                 return Err(BackendError::Locked(other.clone()));
             }
@@ -409,7 +427,15 @@ impl Images for Memory {
             world.faults.wrap()?;
             let used = |one: &super::Container| one.instance.image == tag;
             if !world.containers.values().any(used) {
-                world.images.remove(tag);
+                let gone = world.images.remove(tag);
+                let named = |(name, info): (&String, &ImageInfo)| {
+                    gone.as_ref().is_some_and(|gone| gone.id == info.id) && *name != info.id
+                };
+                if let Some(gone) = &gone
+                    && !world.images.iter().any(named)
+                {
+                    world.images.remove(&gone.id);
+                }
                 world.built.remove(tag);
             }
             Ok(())
@@ -431,7 +457,7 @@ impl Images for Memory {
             }
             let info = super::world::image(&request.tag, "");
             for tag in request.extra_tags {
-                world.images.insert(tag, info.clone());
+                world.put_image(&tag, info.clone());
             }
             Ok(info)
         })

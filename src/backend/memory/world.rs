@@ -12,6 +12,7 @@ use crate::backend::Holder;
 use crate::backend::Query;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
+use crate::state::desired::FileSet;
 use crate::state::desired::ReadyGate;
 use crate::state::names;
 use crate::state::observed::Engine;
@@ -75,9 +76,9 @@ pub struct World {
     pub stuck: BTreeSet<String>,
     /// Volumes by engine name.
     pub volumes: BTreeMap<String, ObservedVolume>,
-    /// Volumes whose files were seeded.
-    pub seeded: BTreeSet<String>,
-    /// Images on the engine by reference.
+    /// Volumes whose files were seeded, with the files.
+    pub seeded: BTreeMap<String, FileSet>,
+    /// Images on the engine by reference and by id.
     pub images: BTreeMap<String, ImageInfo>,
     /// Tags of images that were built, with the stack they were built for.
     pub built: BTreeMap<String, String>,
@@ -89,8 +90,8 @@ pub struct World {
     pub releases: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
     /// Configuration of each stack's gateways.
     pub routes: BTreeMap<String, Config>,
-    /// What containers do, by their service or by what their names begin with: those of
-    /// services [`Behaviour::Ready`] by default, hooks end well.
+    /// What containers do, by their image id, their service or what their names begin
+    /// with: those of services [`Behaviour::Ready`] by default, hooks end well.
     pub behaviours: BTreeMap<String, Behaviour>,
     /// Faults of mutating calls.
     pub faults: Faults,
@@ -98,6 +99,8 @@ pub struct World {
     pub locks: BTreeMap<String, Holder>,
     /// Id of the newest lock.
     pub lock_id: u64,
+    /// What somebody else does just before the next lock is given out.
+    pub before_lock: Option<fn(&mut Self)>,
     /// Logs by container name.
     pub logs: BTreeMap<String, Vec<String>>,
     /// What health checks said last, by container name.
@@ -127,7 +130,7 @@ impl Default for World {
             networks: BTreeMap::new(),
             stuck: BTreeSet::new(),
             volumes: BTreeMap::new(),
-            seeded: BTreeSet::new(),
+            seeded: BTreeMap::new(),
             images: BTreeMap::new(),
             built: BTreeMap::new(),
             registry: BTreeMap::new(),
@@ -138,6 +141,7 @@ impl Default for World {
             faults: Faults::default(),
             locks: BTreeMap::new(),
             lock_id: 0,
+            before_lock: None,
             logs: BTreeMap::new(),
             checks: BTreeMap::new(),
             journal: Vec::new(),
@@ -310,6 +314,12 @@ impl World {
     /// Puts an image on the engine; the id follows from the reference and `content`.
     pub fn add_image(&mut self, reference: &str, content: &str) {
         let info = image(reference, content);
+        self.put_image(reference, info);
+    }
+
+    /// Lets a reference mean this image; what it meant before stays under its id.
+    pub fn put_image(&mut self, reference: &str, info: ImageInfo) {
+        self.images.insert(info.id.clone(), info.clone());
         self.images.insert(reference.to_owned(), info);
     }
 

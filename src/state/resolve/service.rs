@@ -69,6 +69,7 @@ pub(super) fn resolve(
         replicas_declared: service.deploy.replicas.is_some(),
         container: container::resolve(stack, service, reference, granted, one_off),
         image,
+        pinned: None,
         needs: needs(service),
         ready: ready(stack, service, one_off),
         demand: demand(service),
