@@ -1,5 +1,6 @@
 //! One step: its action at the module it belongs to, then its gate.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -58,6 +59,8 @@ pub(super) struct Runner<'a, B> {
     tasks: Semaphore,
     /// Networks that the engine would not remove though nothing is in them.
     stuck: Mutex<BTreeSet<String>>,
+    /// Replicas of each service that failed.
+    losses: Mutex<BTreeMap<String, u32>>,
 }
 
 impl<'a, B: Backend> Runner<'a, B> {
@@ -81,7 +84,16 @@ impl<'a, B: Backend> Runner<'a, B> {
             images: Semaphore::new(IMAGES),
             tasks: Semaphore::new(TASKS),
             stuck: Mutex::default(),
+            losses: Mutex::default(),
         }
+    }
+
+    /// One more replica of a service has failed; how many have.
+    pub(super) fn count_loss(&self, service: &str) -> u32 {
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = losses.entry(service.to_owned()).or_default();
+        *count += 1;
+        *count
     }
 
     /// Networks that the engine would not remove though nothing is in them.

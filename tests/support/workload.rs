@@ -15,8 +15,8 @@
 //! | `FAILS=n` | of `n` requests one is answered with 500 |
 //! | `LEDGER` | folder in which it notes the `X-Id` of every request that it did |
 //!
-//! `/events?n=N` streams N events (for ever without it), `/upgrade` echoes lines after a
-//! switch of protocols. On SIGTERM both say `bye` and end well; a plain request is cut
+//! `/events?n=N` streams N events (for ever without it), `/upgrade` echoes lines, or WebSocket frames
+//! with one, after a switch of protocols. On SIGTERM both say `bye` and end well; a plain request is cut
 //! off there, so that whoever stops a replica that still works is found out.
 //!
 //! `workload task WORD…` does one thing after another and ends: `say TEXT`, `warn TEXT`
@@ -198,6 +198,7 @@ struct Asked {
     path: String,
     id: Option<String>,
     length: usize,
+    upgrade: String,
 }
 
 async fn asked(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
@@ -209,6 +210,7 @@ async fn asked(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
         path: request.split_whitespace().nth(1).unwrap_or("/").to_owned(),
         id: None,
         length: 0,
+        upgrade: String::new(),
     };
     loop {
         let mut header = String::new();
@@ -218,6 +220,7 @@ async fn asked(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
         let header = header.trim().to_ascii_lowercase();
         match header.split_once(':') {
             Some(("content-length", value)) => asked.length = value.trim().parse().ok()?,
+            Some(("upgrade", value)) => value.trim().clone_into(&mut asked.upgrade),
             Some(("x-id", value)) => asked.id = Some(value.trim().to_owned()),
             None => return Some(asked),
             _ => {}
@@ -249,7 +252,7 @@ async fn serve(mut stream: TcpStream, replica: Arc<Replica>) {
         let (status, text) = match request.path.as_str() {
             "/readyz" if !replica.is_ready() => ("503 Service Unavailable", "not ready".to_owned()),
             "/readyz" => ("200 OK", "ready".to_owned()),
-            "/upgrade" => return drop(echo(stream, &replica).await),
+            "/upgrade" => return drop(echo(stream, &replica, &request.upgrade).await),
             path if path.starts_with("/events") => {
                 let count = path.split_once("?n=").and_then(|(_, n)| n.parse().ok());
                 return drop(events(stream, &replica, count.unwrap_or(u64::MAX)).await);
@@ -313,26 +316,28 @@ async fn events(
     stream.shutdown().await
 }
 
-/// Every line comes back.
-async fn echo(mut stream: BufReader<TcpStream>, replica: &Replica) -> std::io::Result<()> {
-    stream
-        .get_mut()
-        .write_all(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
-        )
-        .await?;
+/// Every line comes back, in whatever protocol: a WebSocket frame with a line in it too.
+async fn echo(
+    mut stream: BufReader<TcpStream>,
+    replica: &Replica,
+    protocol: &str,
+) -> std::io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+    );
+    stream.get_mut().write_all(head.as_bytes()).await?;
     loop {
-        let mut line = String::new();
+        let mut line = Vec::new();
         tokio::select! {
-            read = stream.read_line(&mut line) => if read? == 0 {
+            read = stream.read_until(b'\n', &mut line) => if read? == 0 {
                 return Ok(());
             },
             () = ended(replica) => {
-                stream.get_mut().write_all(b"bye\n").await?;
+                stream.get_mut().write_all(b"\x81\x04bye\n").await?;
                 return stream.get_mut().shutdown().await;
             }
         }
-        stream.get_mut().write_all(line.as_bytes()).await?;
+        stream.get_mut().write_all(&line).await?;
     }
 }
 

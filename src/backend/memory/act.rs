@@ -316,7 +316,9 @@ impl World {
         let wanted = one.instance.host_ports.clone();
         self.need_ports(name, &wanted)?;
         let of = |name: &String| self.behaviours.get(name).copied();
-        let behaviour = of(&image).or_else(|| of(&service)).unwrap_or_default();
+        let one_alone = || self.arranged(name);
+        let behaviour = of(&image).or_else(|| of(&service));
+        let behaviour = behaviour.or_else(one_alone).unwrap_or_default();
         let task = self.task_behaviour(name);
         self.created += 1;
         let at = self.created;

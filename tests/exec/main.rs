@@ -1,6 +1,10 @@
 //! The executor over the world in memory: it converges, it keeps what serves,
 //! and no failure of any single call leaves a stack that a second run cannot mend.
 
+mod bear;
+mod outage;
+mod words;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -214,8 +218,9 @@ async fn watched(
             lock_wait: Duration::ZERO,
             helper: &Present,
             builds: &NoBuilds,
-            secrets: &[],
+            secrets: &["s3cret".to_owned()],
             timeout: None,
+            patience: Duration::from_mins(1),
             stop,
             release: Some(Release {
                 desired: desired.clone(),
