@@ -278,6 +278,10 @@ impl<'a, B: Backend> Runner<'a, B> {
                 self.backend.apply(self.job.context, &step.action).await?;
                 self.fleet.attached(container, network).await;
             }
+            Action::DisconnectNetwork { container, network } => {
+                self.fleet.detached(container, network).await;
+                self.backend.apply(self.job.context, &step.action).await?;
+            }
             Action::RemoveNetwork { name } => {
                 match self.backend.apply(self.job.context, &step.action).await {
                     // It can be used again, so a stack is none the worse for it.

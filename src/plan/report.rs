@@ -273,6 +273,7 @@ pub fn what(step: &Step) -> String {
             role,
             listens,
             networks,
+            ..
         } => {
             let kind = match role {
                 Role::Gateway => "gateway",
@@ -290,7 +291,8 @@ pub fn what(step: &Step) -> String {
                 ports.join(" "),
                 networks.join(" "),
             ];
-            words.join(" ").trim_end().to_owned()
+            let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            words.join(" ")
         }
         Action::RunTask { task } => {
             let owner = match step.service.as_str() {
@@ -303,6 +305,13 @@ pub fn what(step: &Step) -> String {
                 command(task.instance.spec.entrypoint.as_deref().unwrap_or_default()),
                 hooks::span(task.timeout_ms)
             )
+        }
+        Action::ConnectNetwork {
+            container,
+            network,
+            aliases,
+        } if !aliases.is_empty() => {
+            format!("connect {container} to {network} as {}", aliases.join(", "))
         }
         Action::ConnectNetwork {
             container, network, ..
@@ -319,11 +328,12 @@ pub fn what(step: &Step) -> String {
             let ports: Vec<String> = listeners
                 .iter()
                 .map(|port| {
-                    let services: Vec<&str> = port
-                        .routes
-                        .iter()
-                        .map(|route| route.service.as_str())
-                        .collect();
+                    let mut services: Vec<&str> = Vec::new();
+                    for route in &port.routes {
+                        if !services.contains(&route.service.as_str()) {
+                            services.push(&route.service);
+                        }
+                    }
                     format!("{} to {}", port.id, services.join(", "))
                 })
                 .collect();

@@ -71,19 +71,30 @@ impl World {
                 role,
                 listens,
                 networks,
-            } => self.helper(context, name, *role, listens, networks),
+                names,
+            } => {
+                self.helper(context, name, *role, listens, networks)?;
+                self.get(name)?.instance.names.clone_from(names);
+                Ok(())
+            }
             Action::ConnectNetwork {
-                container, network, ..
+                container,
+                network,
+                aliases,
             } => {
                 self.need_network(network)?;
-                self.get(container)?
-                    .instance
-                    .networks
-                    .insert(network.clone());
+                let one = &mut self.get(container)?.instance;
+                one.networks.insert(network.clone());
+                if !aliases.is_empty() {
+                    let names = aliases.iter().cloned().collect();
+                    one.names.insert(network.clone(), names);
+                }
                 Ok(())
             }
             Action::DisconnectNetwork { container, network } => {
-                self.get(container)?.instance.networks.remove(network);
+                let one = &mut self.get(container)?.instance;
+                one.networks.remove(network);
+                one.names.remove(network);
                 Ok(())
             }
             Action::StartContainer { container } => self.start(container, false),
@@ -205,6 +216,7 @@ impl World {
             networks,
             live: spec.spec.live.clone(),
             ours: true,
+            nameless: spec.labels.contains_key(names::NAME),
             host_ports: spec
                 .spec
                 .ports
