@@ -100,8 +100,9 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
 
 /// Services whose calls by name could go through the gateway and do not yet.
 fn plain_names(plan: &Plan) -> Vec<String> {
-    let plain = plan.notes.iter().filter(|note| note.message == plan::PLAIN);
-    plain
+    let notes = plan.notes.iter();
+    notes
+        .filter(|note| note.message == plan::PLAIN)
         .map(|note| format!("{}: {}", note.service, note.message))
         .collect()
 }

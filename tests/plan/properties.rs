@@ -113,15 +113,14 @@ fn promises(sketch: &Sketch, observed: &ObservedState, plan: &Plan) -> BTreeMap<
         .unwrap_or_default();
     let mut promises = BTreeMap::new();
     for (name, service) in &desired.services {
+        let mut instances = observed.instances.iter();
+        let led =
+            instances.any(|one| leads(&one.names, name) || (one.nameless && one.service == *name));
         let routed = desired
             .ports
             .iter()
             .any(|port| port.routes.iter().any(|route| route.service == *name))
-            || (!service.inner.is_empty()
-                && observed
-                    .instances
-                    .iter()
-                    .any(|one| leads(&one.names, name) || (one.nameless && one.service == *name)));
+            || (led && !service.inner.is_empty());
         let known = targets.get(name).cloned().unwrap_or_default();
         let mine = || observed.instances.iter().filter(|one| one.service == *name);
         let serving = mine()
@@ -148,7 +147,7 @@ fn promises(sketch: &Sketch, observed: &ObservedState, plan: &Plan) -> BTreeMap<
             .any(|line| line.starts_with(&format!("+ {name}/")) && line.contains("stand in"));
         let batch = match service.rollout.parallelism {
             // As many as a stage may need.
-            _ if service.rollout.staged.is_some() && routed => wanted,
+            _ if service.rollout.staged.is_some() && (routed || led) => wanted,
             0 => wanted,
             some => usize::try_from(some).unwrap(),
         };

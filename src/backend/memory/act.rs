@@ -81,16 +81,7 @@ impl World {
                 container,
                 network,
                 aliases,
-            } => {
-                self.need_network(network)?;
-                let one = &mut self.get(container)?.instance;
-                one.networks.insert(network.clone());
-                if !aliases.is_empty() {
-                    let names = aliases.iter().cloned().collect();
-                    one.names.insert(network.clone(), names);
-                }
-                Ok(())
-            }
+            } => self.connect(container, network, aliases),
             Action::DisconnectNetwork { container, network } => {
                 let one = &mut self.get(container)?.instance;
                 one.networks.remove(network);
@@ -303,6 +294,17 @@ impl World {
         };
         self.containers.insert(name.to_owned(), container);
         self.start(name, false)
+    }
+
+    fn connect(&mut self, name: &str, network: &str, aliases: &[String]) -> Done {
+        self.need_network(network)?;
+        let one = &mut self.get(name)?.instance;
+        one.networks.insert(network.to_owned());
+        if !aliases.is_empty() {
+            let names = aliases.iter().cloned().collect();
+            one.names.insert(network.to_owned(), names);
+        }
+        Ok(())
     }
 
     fn start(&mut self, name: &str, again: bool) -> Done {
