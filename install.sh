@@ -104,7 +104,12 @@ if [ "$builds" = yes ] && ! have cc; then packages="$packages gcc libc6-dev"; fi
 if [ "$builds" = yes ] && [ "$with_rust" = yes ] && ! rust_is_recent && ! have curl; then packages="$packages curl ca-certificates"; fi
 if [ "$command_name" = demo ] && ! have curl; then packages="$packages curl"; fi
 if [ "$command_name" = test-tools ]; then
-    for tool in shellcheck mmdebstrap; do have "$tool" || packages="$packages $tool"; done
+    for tool in shellcheck mmdebstrap fuse-overlayfs; do have "$tool" || packages="$packages $tool"; done
+    have ip || packages="$packages iproute2"
+    # Its client is a package of its own where the engine's does not hold it.
+    if ! have docker; then
+        if apt-cache show docker-cli >/dev/null 2>&1; then packages="$packages docker-cli"; else packages="$packages docker.io"; fi
+    fi
     have cc || packages="$packages gcc libc6-dev"
     have git || packages="$packages git"
     have curl || packages="$packages curl"
@@ -141,6 +146,14 @@ fi
 
 # --- Work ---
 
+if [ "$builds" = yes ] && ! rust_is_recent; then
+    say "rustup will install Rust into $HOME/.rustup and $HOME/.cargo (it downloads from the Rust project)."
+    [ -t 0 ] || die "--with-rust asks first and needs a terminal; install Rust yourself, then run ./install.sh again"
+    printf 'Install it? [y/N] ' >&2
+    read -r answer
+    case $answer in y | Y | yes) ;; *) die "not installed; nothing was changed" ;; esac
+fi
+
 if [ -n "$packages" ]; then
     step "installing packages: $packages"
     export DEBIAN_FRONTEND=noninteractive
@@ -150,11 +163,6 @@ if [ -n "$packages" ]; then
 fi
 
 if [ "$builds" = yes ] && ! rust_is_recent; then
-    say "rustup will install Rust into $HOME/.rustup and $HOME/.cargo (it downloads from the Rust project)."
-    [ -t 0 ] || die "--with-rust asks first and needs a terminal; install Rust yourself, then run ./install.sh again"
-    printf 'Install it? [y/N] ' >&2
-    read -r answer
-    case $answer in y | Y | yes) ;; *) die "not installed; nothing else was changed" ;; esac
     curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs | sh -s -- -y --profile minimal --no-modify-path
     PATH=$HOME/.cargo/bin:$PATH
     export PATH

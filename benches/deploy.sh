@@ -47,5 +47,6 @@ for round in $(seq "$rounds"); do
     clock floor_more shopctl-bench-floor 3 20 >>"$folder/scale-18-floor"
     floor_down shopctl-bench-floor
 done
-summary "$folder/deploy-40-shopctl" "$folder/deploy-40-floor"
-summary "$folder/scale-18-shopctl" "$folder/scale-18-floor"
+LIMIT=1.15 summary "$folder/deploy-40-shopctl" "$folder/deploy-40-floor"
+LIMIT=1.15 summary "$folder/scale-18-shopctl" "$folder/scale-18-floor"
+verdict

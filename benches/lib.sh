@@ -38,8 +38,8 @@ clock() {
 # ratio too: round by round, because what else a machine does changes from one round to
 # the next, and the two runs of a round have most of it in common.
 summary() {
-    python3 - "$@" <<'PY'
-import statistics, sys
+    LIMIT=${LIMIT:-} python3 - "$@" <<'PY' || missed=1
+import os, statistics, sys
 columns = []
 for name in sys.argv[1:]:
     values = [float(line) for line in open(name)]
@@ -47,9 +47,16 @@ for name in sys.argv[1:]:
     print(f"{name.rsplit('/', 1)[-1]:<24} median {statistics.median(values):8.1f} ms   min {min(values):8.1f}   max {max(values):8.1f}   n {len(values)}")
 if len(columns) == 2:
     ratios = [ours / theirs for ours, theirs in zip(*columns)]
-    print(f"ratio {statistics.median(ratios):.3f}   min {min(ratios):.3f}   max {max(ratios):.3f}")
+    ratio, limit = statistics.median(ratios), os.environ["LIMIT"]
+    print(f"ratio {ratio:.3f}   min {min(ratios):.3f}   max {max(ratios):.3f}" + (f"   limit {limit}" if limit else ""))
+    if limit and ratio > float(limit):
+        sys.exit("error: the ratio is above its limit")
 PY
 }
+
+# verdict: ends a bench, with 1 when a ratio was above its limit.
+missed=0
+verdict() { [ "$missed" = 0 ]; }
 
 # make_image FILE: an image FROM scratch that holds this one static binary.
 make_image() {
@@ -71,14 +78,16 @@ floor_up() {
 }
 floor_more() {
     export prefix=$1 image
+    # A number comes as an argument: xargs would replace a placeholder inside the JSON's words too.
     # shellcheck disable=SC2016 # expanded by the inner shell
-    seq "$2" "$3" | xargs -P "$concurrency" -I N bash -c '
+    seq "$2" "$3" | xargs -P "$concurrency" -n 1 bash -c '
         set -e
+        number=$1
         host="{\"NetworkMode\":\"$prefix\",\"RestartPolicy\":{\"Name\":\"unless-stopped\"},\"CpuShares\":2,\"MemoryReservation\":6291456}"
-        names="{\"EndpointsConfig\":{\"$prefix\":{\"Aliases\":[\"trivial\",\"i-N\"]}}}"
+        names="{\"EndpointsConfig\":{\"$prefix\":{\"Aliases\":[\"trivial\",\"i-$number\"]}}}"
         body="{\"Image\":\"$image\",\"Labels\":{\"shopctl-bench\":\"$prefix\"},\"HostConfig\":$host,\"NetworkingConfig\":$names}"
-        engine POST "/containers/create?name=$prefix-N" "$body" >/dev/null
-        engine POST "/containers/$prefix-N/start" >/dev/null'
+        engine POST "/containers/create?name=$prefix-$number" "$body" >/dev/null
+        engine POST "/containers/$prefix-$number/start" >/dev/null' floor
 }
 
 # floor_down PREFIX: removes what floor_up made, by label.

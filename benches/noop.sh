@@ -40,4 +40,5 @@ for _ in $(seq "$rounds"); do
     clock "$shopctl" -f "$shop" --progress none deploy >>"$folder/noop-shopctl"
     clock compose up -d >>"$folder/noop-compose"
 done
-summary "$folder/noop-shopctl" "$folder/noop-compose"
+LIMIT=0.3 summary "$folder/noop-shopctl" "$folder/noop-compose"
+verdict

@@ -84,7 +84,7 @@ for round in $(seq "$rounds"); do
         xargs -P "$concurrency" -I N bash -c 'engine DELETE "/containers/$0-N?force=1" >/dev/null' "$floor"
 done
 printf 'all new replicas ready, parallelism %d, delay 0, monitor 0s\n' "$replicas"
-summary "$folder/ready-shopctl" "$folder/ready-floor"
+LIMIT=1.3 summary "$folder/ready-shopctl" "$folder/ready-floor"
 printf 'the whole command, old replicas drained, stopped and removed\n'
 summary "$folder/all-shopctl" "$folder/all-floor"
 
@@ -96,3 +96,4 @@ if [ "$defaults" -gt 0 ]; then
     printf 'the whole command with the defaults (one at a time, monitor 5s)\n'
     summary "$folder/defaults-shopctl" "$folder/all-floor"
 fi
+verdict

@@ -1,5 +1,7 @@
 //! The stack file of the article that the project started from deploys as it
 //! stands: no version of the tool may ask its author to change a line.
+//!
+//! On an engine with a network of its own, since the file's ports are those of the demo.
 
 mod support;
 
@@ -7,9 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use support::TestStack;
-use support::block_on;
-use support::docker;
-use support::get;
+use support::engine::Engine;
 
 const ARTICLE: &str = "\
 version: '3'
@@ -48,11 +48,7 @@ serve("goods", 8001)
 const BASE: &str = "shopctl-test-python:1";
 
 /// A Debian base image with Python, made on this machine: no registry is needed.
-fn base_image() {
-    let present = block_on(async { docker().inspect_image(BASE).await.is_ok() });
-    if present {
-        return;
-    }
+fn base_image(engine: &Engine) {
     let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-base.tar");
     if !archive.exists() {
         let made = archive.with_extension("part");
@@ -74,13 +70,13 @@ fn base_image() {
         .args([
             "-sS",
             "--fail",
-            "--unix-socket",
-            "/var/run/docker.sock",
             "-X",
             "POST",
             "-o",
             "/dev/null",
+            "--unix-socket",
         ])
+        .arg(engine.path("socket"))
         .args(["-H", "Content-Type: application/x-tar", "-T"])
         .arg(&archive)
         .arg("http://engine/v1.41/images/create?fromSrc=-&repo=shopctl-test-python&tag=1")
@@ -92,7 +88,9 @@ fn base_image() {
 #[test]
 #[ignore = "engine"]
 fn the_article_deploys_as_it_stands() {
-    base_image();
+    let mut engine = Engine::new(false);
+    engine.start();
+    base_image(&engine);
     let stack = TestStack::new(ARTICLE);
     std::fs::rename(
         stack.path().join("stack.yaml"),
@@ -107,19 +105,25 @@ fn the_article_deploys_as_it_stands() {
         ),
     );
     stack.write(".dockerignore", "app\n");
-    let deployed = stack.ok(&["deploy", "--progress", "plain"]);
+    let host = engine.host();
+    let run = |arguments: &[&str]| {
+        let ran = stack.run_with(arguments, &[("DOCKER_HOST", &host)]);
+        assert_eq!(ran.code, 0, "{ran}");
+        ran
+    };
+    let deployed = run(&["deploy", "--progress", "plain"]);
     assert!(
         deployed.stderr.contains("version"),
         "the obsolete key is named: {deployed}"
     );
     support::eventually(std::time::Duration::from_secs(20), "both answer", || {
-        let order = get(8000, "/").ok()?;
-        let goods = get(8001, "/").ok()?;
-        (order == (200, "order".into()) && goods == (200, "goods".into())).then_some(())
+        let answers = [8000, 8001].map(|port| engine.ask_at(&format!("127.0.0.1:{port}")));
+        (answers == ["order", "goods"]).then_some(())
     });
-    stack.ok(&["plan", "--check"]);
-    stack.ok(&["scale", "order_service=2"]);
-    assert_eq!(get(8000, "/").expect("it serves").0, 200);
-    stack.ok(&["down", "--volumes", "--yes"]);
-    assert_eq!(stack.leftovers(), Vec::<String>::new());
+    run(&["plan", "--check"]);
+    run(&["scale", "order_service=2"]);
+    assert_eq!(engine.ask_at("127.0.0.1:8000"), "order");
+    run(&["down", "--volumes", "--yes"]);
+    let left = engine.docker(&["containers/json?all=1"]);
+    assert_eq!(String::from_utf8_lossy(&left.stdout).trim(), "[]");
 }

@@ -27,7 +27,15 @@ fn a_failing_build_shows_its_output_and_changes_nothing() {
     let stack = TestStack::new(&service(""));
     stack.write("app/Dockerfile", "FROM scratch\nCOPY absent /absent\n");
     let ran = stack.code(21, &["deploy", "--progress", "plain"]);
-    says(&ran, &["app", "absent"]);
+    says(
+        &ran,
+        &[
+            "app:   [1/1] COPY absent /absent",
+            "the build of",
+            "\"/absent\" not found",
+            "hint: mend the build, then: shopctl deploy",
+        ],
+    );
     assert_eq!(stack.replicas("app"), Vec::<String>::new());
 }
 
@@ -38,7 +46,27 @@ fn a_failing_prepare_command_is_shown_and_changes_nothing() {
         "    x-shop: { build: { prepare: [[sh, -c, \"echo from-prepare; exit 7\"]] } }\n",
     ));
     let ran = stack.code(21, &["deploy", "--progress", "plain"]);
-    says(&ran, &["app", "7"]);
+    let command = "sh -c 'echo from-prepare; exit 7'";
+    says(
+        &ran,
+        &[
+            &format!(
+                "the prepare command of app failed: {command} (exit code 7)\n  from-prepare\n"
+            ),
+            &format!("hint: run it by hand: {command}"),
+        ],
+    );
+    assert_eq!(stack.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "engine"]
+fn a_context_that_cannot_be_read_whole_is_named_and_nothing_is_sent() {
+    let stack = TestStack::new(&service(""));
+    std::fs::remove_file(stack.path().join("app/Dockerfile")).expect("removed");
+    std::os::unix::fs::symlink("nowhere", stack.path().join("app/Dockerfile")).expect("a link");
+    let ran = stack.code(21, &["deploy", "--progress", "plain"]);
+    says(&ran, &["Dockerfile", "hint"]);
     assert_eq!(stack.leftovers(), Vec::<String>::new());
 }
 

@@ -6,6 +6,10 @@ use support::TestStack;
 use support::block_on;
 use support::docker;
 
+use std::collections::HashMap;
+
+use bollard::query_parameters::EventsOptionsBuilder;
+use bollard::query_parameters::InspectContainerOptions;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::TryStreamExt as _;
 
@@ -28,8 +32,41 @@ fn ready_at(container: &str) -> u64 {
     })
 }
 
-/// Starts 20 times 5 replicas and returns the lateness of each gate, ordered.
-fn lateness(service_lines: &str) -> Vec<u64> {
+/// Milliseconds since the epoch at which the engine first called a container healthy.
+fn healthy_at(container: &str) -> u64 {
+    block_on(async {
+        let docker = docker();
+        let found = docker
+            .inspect_container(container, None::<InspectContainerOptions>)
+            .await
+            .expect("a container");
+        let created = found.created.expect("a time").unix_timestamp();
+        let filters = HashMap::from([
+            ("container", vec![container]),
+            ("event", vec!["health_status"]),
+        ]);
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("a time");
+        let options = EventsOptionsBuilder::default()
+            .since(&created.to_string())
+            .until(&format!("{}.{:09}", now.as_secs(), now.subsec_nanos()))
+            .filters(&filters)
+            .build();
+        let events: Vec<_> = docker
+            .events(Some(options))
+            .try_collect()
+            .await
+            .expect("events");
+        let nanos = events.first().and_then(|event| event.time_nano);
+        let nanos = nanos.unwrap_or_else(|| panic!("{container} was never healthy"));
+        u64::try_from(nanos / 1_000_000).expect("after 1970")
+    })
+}
+
+/// Starts 20 times 5 replicas and returns the lateness of each gate against what
+/// `truth` says of its container, ordered.
+fn lateness(service_lines: &str, truth: fn(&str) -> u64) -> Vec<u64> {
     let file = |version: u32| {
         format!(
             "services:\n  app:\n    build: app\n    stop_signal: SIGKILL\n    environment: {{ READY_AFTER_MS: \"300\", VERSION: \"{version}\" }}\n    deploy: {{ replicas: 5, update_config: {{ parallelism: 0, monitor: 0s }} }}\n{service_lines}"
@@ -48,7 +85,7 @@ fn lateness(service_lines: &str) -> Vec<u64> {
                 (started, event["event"].as_str().unwrap_or_default())
             {
                 let opened = event["at"].as_u64().expect("a time");
-                late.push(opened.saturating_sub(ready_at(container)));
+                late.push(opened.saturating_sub(truth(container)));
             }
         }
     }
@@ -59,9 +96,25 @@ fn lateness(service_lines: &str) -> Vec<u64> {
 
 #[test]
 #[ignore = "engine"]
-#[expect(clippy::print_stdout, reason = "the figure is the point")]
 fn a_probed_gate_opens_within_50_ms_of_the_truth() {
-    let late = lateness("    x-shop: { ready: { http: /readyz, port: 8000 } }\n");
+    opens_in_time(
+        "    x-shop: { ready: { http: /readyz, port: 8000 } }\n",
+        ready_at,
+    );
+}
+
+#[test]
+#[ignore = "engine"]
+fn a_checked_gate_opens_within_50_ms_of_the_engines_event() {
+    opens_in_time(
+        "    healthcheck: { test: [CMD, /workload, healthcheck], interval: 1s, retries: 100 }\n",
+        healthy_at,
+    );
+}
+
+#[expect(clippy::print_stdout, reason = "the figure is the point")]
+fn opens_in_time(service_lines: &str, truth: fn(&str) -> u64) {
+    let late = lateness(service_lines, truth);
     println!(
         "gate lateness in ms: p50 {} p95 {} max {}",
         late[49], late[94], late[99]

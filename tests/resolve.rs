@@ -499,3 +499,34 @@ networks: {{ back: {{}} }}
         assert!(inner(web, rest).is_empty(), "{why}");
     }
 }
+
+/// The addresses that a file of `stacks/` publishes on.
+fn published_on(files: &[&str]) -> Vec<Option<String>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("stacks");
+    let request = LoadRequest {
+        files: files.iter().map(|file| folder.join(file)).collect(),
+        working_dir: folder,
+        ..LoadRequest::default()
+    };
+    let stack = match load(&request) {
+        Ok(loaded) => loaded.stack,
+        Err(problems) => panic!("{problems}"),
+    };
+    let ports = stack.services.values().flat_map(|service| &service.ports);
+    ports
+        .map(|port| port.host_ip.map(|address| address.to_string()))
+        .collect()
+}
+
+#[test]
+fn the_demo_is_closed_until_the_override_opens_it() {
+    let closed = published_on(&["shop.yaml"]);
+    assert_eq!(
+        closed,
+        [Some("127.0.0.1".to_owned()), Some("127.0.0.1".to_owned())]
+    );
+    assert_eq!(
+        published_on(&["shop.yaml", "shop.public.yaml"]),
+        [None, None]
+    );
+}

@@ -176,7 +176,19 @@ pub trait Lock: Send + Sync {
     fn id(&self) -> u64;
     /// Whether the lock is still ours.
     fn held(&self) -> bool;
-    /// Frees it and waits until it is free.
+    /// Succeeds while something may be changed under it; waits where that is not known
+    /// yet. [`BackendError::LockLost`] when it is lost.
+    fn confirm(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if self.held() {
+                Ok(())
+            } else {
+                Err(BackendError::LockLost)
+            }
+        })
+    }
+    /// Frees it and waits until it is free. Where it was lost because it could never be
+    /// held, the error says why.
     fn release(self: Box<Self>) -> Pending<'static, ()>;
 }
 

@@ -58,7 +58,7 @@ pub fn check(
         remedies: Vec::new(),
         refused,
     };
-    report.remedies = remedy::list(&report, loads, policy);
+    report.remedies = remedy::list(&report, loads);
     report
 }
 

@@ -1,11 +1,11 @@
 //! What can be typed when demand does not fit, best first.
 
 use super::demand::Load;
-use super::ratio::Policy;
 use super::report::CapacityReport;
+use crate::state::desired::DemandSource;
 
 /// Remedies for a ratio above 1; empty when everything fits.
-pub fn list(report: &CapacityReport, loads: &[Load], policy: Policy) -> Vec<String> {
+pub fn list(report: &CapacityReport, loads: &[Load]) -> Vec<String> {
     let cpu_over = report.cpu.demand > report.cpu.capacity;
     let memory_over = report.memory.demand > report.memory.capacity;
     if !cpu_over && !memory_over {
@@ -26,17 +26,15 @@ pub fn list(report: &CapacityReport, loads: &[Load], policy: Policy) -> Vec<Stri
             factor(report)
         ));
     }
-    for row in report.services.iter().take(1) {
-        let key = if memory_over { "memory" } else { "cpus" };
-        remedies.push(format!(
-            "in the stack file: lower deploy.resources.reservations.{key} of {}",
-            row.service
-        ));
+    if cpu_over {
+        remedies.push(cut(report, loads));
+    }
+    if memory_over {
+        remedies.extend(smaller(report));
     }
     if report.cpu.foreign > 0 || report.memory.foreign > 0 {
         remedies.push("docker ps: stop containers outside the stack".to_owned());
     }
-    let _ = policy;
     remedies
 }
 
@@ -57,6 +55,54 @@ fn fitting(report: &CapacityReport, load: &Load) -> Option<u32> {
         load.one.memory,
     )?;
     Some(cpu.min(memory))
+}
+
+/// CPU reservations that fit: all cut by the same share, since CPU can be stretched.
+/// Progressive filling with equal weights: the largest t with Σ n·t·M ≤ C.
+fn cut(report: &CapacityReport, loads: &[Load]) -> String {
+    let declared = |load: &&Load| load.one.cpu_source == DemandSource::Reservation;
+    let rest = report.cpu.demand - report.cpu.declared;
+    // Nothing is left where what nobody declared is too much already.
+    let room = u128::from(report.cpu.capacity.saturating_sub(rest));
+    let all = u128::from(report.cpu.declared).max(1);
+    let shares: Vec<String> = loads
+        .iter()
+        .filter(declared)
+        .map(|load| {
+            let milli = u128::from(load.one.cpu_milli) * room / all;
+            (load, milli)
+        })
+        .filter(|(_, milli)| *milli > 0)
+        .map(|(load, milli)| format!("{} {}.{:03}", load.service, milli / 1000, milli % 1000))
+        .collect();
+    if let Some(first) = loads.first().filter(|_| shares.is_empty()) {
+        // Counted though nobody declared it, as `x-shop.capacity: strict` asks.
+        let service = &first.service;
+        format!("in the stack file: declare deploy.resources.reservations.cpus of {service}")
+    } else {
+        let shares = shares.join(", ");
+        format!("in the stack file: deploy.resources.reservations.cpus: {shares}")
+    }
+}
+
+/// Memory cannot be stretched: by how much it is short, and who asks for most.
+fn smaller(report: &CapacityReport) -> Option<String> {
+    let short = report.memory.demand - report.memory.capacity;
+    let row = report
+        .services
+        .iter()
+        .max_by_key(|row| row.memory_ratio_milli)?;
+    let each = short.div_ceil(u64::from(row.replicas.max(1)));
+    let service = &row.service;
+    Some(if each < row.memory {
+        let mebibytes = each.div_ceil(1 << 20);
+        format!(
+            "in the stack file: lower deploy.resources.reservations.memory of {service} by {mebibytes} MiB"
+        )
+    } else {
+        let mebibytes = short.div_ceil(1 << 20);
+        format!("memory is short by {mebibytes} MiB: move {service} and others to another machine")
+    })
 }
 
 /// The smallest factor with one decimal that lets the CPU demand pass.

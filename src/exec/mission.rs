@@ -146,12 +146,17 @@ pub async fn carry_out<B: Backend>(
         Ok(verdict) => verdict,
         Err(error) => Verdict::Backend(error),
     };
-    if let Err(error) = lock.release().await {
-        emitter.emit(EventKind::Warning {
-            message: format!("the lock could not be freed: {error}"),
-        });
+    match (verdict, lock.release().await) {
+        // It was lost because it could never be held.
+        (Verdict::Backend(BackendError::LockLost), Err(why)) => Verdict::Backend(why),
+        (verdict, Err(error)) => {
+            emitter.emit(EventKind::Warning {
+                message: format!("the lock could not be freed: {error}"),
+            });
+            verdict
+        }
+        (verdict, Ok(())) => verdict,
     }
-    verdict
 }
 
 async fn under_lock<B: Backend>(

@@ -211,9 +211,7 @@ impl<'a, B: Backend> Runner<'a, B> {
             }
             _ => self.calls.acquire().await,
         };
-        if !self.job.lock.held() {
-            return Err(BackendError::LockLost.into());
-        }
+        self.job.lock.confirm().await?;
         let stack = self.job.context.stack.as_str();
         match &step.action {
             Action::BuildImage { service, .. } => {

@@ -38,9 +38,7 @@ pub(super) async fn run<B: Backend>(
     step: &Step,
     task: &TaskSpec,
 ) -> Result<(), StepError> {
-    if !runner.job.lock.held() {
-        return Err(BackendError::LockLost.into());
-    }
+    runner.job.lock.confirm().await?;
     let mut output = Output::new(runner, step);
     let changes = runner.changes.subscribe();
     let limit = Duration::from_millis(task.timeout_ms);
@@ -50,9 +48,7 @@ pub(super) async fn run<B: Backend>(
     runner.backend.apply(runner.job.context, &action).await?;
     let ended = tokio::time::timeout(limit, follow(runner, task, changes, &mut output)).await;
     // Who lost the lock leaves it to the next run, which finds it.
-    if !runner.job.lock.held() {
-        return Err(BackendError::LockLost.into());
-    }
+    runner.job.lock.confirm().await?;
     remove(runner, &task.instance.name).await;
     let how = match ended {
         Ok(Ok(())) => return Ok(()),

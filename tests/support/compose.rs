@@ -1,10 +1,15 @@
-//! Docker Compose as a user has it: `COMPOSE=FILE`, else `docker compose`, else
-//! `docker-compose`. An absent one is a failure, not a skip.
+//! Docker Compose as a user has it: `COMPOSE=FILE`, else the one that lies beside the
+//! checkout, else `docker compose`, else `docker-compose`. An absent one is a failure, not
+//! a skip.
 
+use std::path::Path;
 use std::process::Command;
 use std::process::Output;
 
 use tempfile::TempDir;
+
+/// Where continuous integration keeps a Docker Compose 2.
+const BESIDE: &str = "../shared/peer/docker-compose";
 
 /// Docker Compose on one project, in a folder that holds none of its files.
 pub(crate) struct Compose {
@@ -20,6 +25,9 @@ impl Compose {
     /// names the services; Compose 2 gets none.
     pub(crate) fn find(project: &str, services: &[&str]) -> Self {
         let named = std::env::var("COMPOSE").ok().filter(|it| !it.is_empty());
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join(BESIDE);
+        let beside = beside.is_file().then(|| beside.display().to_string());
+        let named = named.or(beside);
         let candidates = match named {
             Some(program) => vec![vec![program]],
             None => vec![

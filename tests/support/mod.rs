@@ -11,6 +11,7 @@
 pub mod client;
 pub mod compose;
 pub mod customer;
+pub mod engine;
 pub mod http;
 pub mod probe;
 pub mod shim;

@@ -2,6 +2,10 @@
 //! as its standard input is held open. The engine removes it when its holder dies;
 //! it ends by itself when the holder falls silent.
 //!
+//! It is taken as soon as its container is made: the name is what only one can have.
+//! Its process starts while the run goes on, since that takes the engine longer than
+//! all else before the first step; a run outlives no lock that did not start.
+//!
 //! It carries no labels of Docker Compose, so it is no part of the project.
 
 use std::sync::Arc;
@@ -16,6 +20,7 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use super::Docker;
@@ -37,6 +42,9 @@ const BEAT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(12);
 /// A lock that was made and never held is left over after this time.
 const STALE: Duration = Duration::from_secs(10);
+/// A lock that is still being started counts as ours for so long: well before others
+/// may take it for left over. Who changes something later waits for the start.
+const STARTING: Duration = Duration::from_secs(5);
 /// How long a lock that is being removed may take.
 const TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -113,14 +121,24 @@ impl Docker {
             .await
             .map_err(|error| self.fault("attach to", &subject, error))?;
         let found = self.inspect(&id).await?.ok_or(BackendError::LockLost)?;
-        self.start_container(&id).await?;
         let alive = Arc::new(Mutex::new(Some(Instant::now())));
-        let task = tokio::spawn(beat(stream, Arc::clone(&alive)));
+        let (phase, phases) = watch::channel(Phase::Starting);
+        let why = Why::default();
+        let start = Start {
+            docker: self.clone(),
+            container: id.clone(),
+            phase,
+            why: Why::clone(&why),
+        };
+        let task = tokio::spawn(start.run(stream, Arc::clone(&alive)));
         Ok(ContainerLock {
             docker: self.clone(),
             container: id,
             id: created_ms(&found),
+            since: Instant::now(),
             alive,
+            phases,
+            why,
             task: task.abort_handle(),
         })
     }
@@ -190,6 +208,60 @@ fn holder_of(found: &ContainerInspectResponse) -> Holder {
 /// When the lock was last known to be ours; `None` when it is lost.
 type Alive = Arc<Mutex<Option<Instant>>>;
 
+/// How far a lock is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Started,
+    Failed,
+}
+
+/// Why a lock never started.
+type Why = Arc<Mutex<Option<BackendError>>>;
+
+/// Starts the lock's process, then says that the holder lives.
+struct Start {
+    docker: Docker,
+    container: String,
+    phase: watch::Sender<Phase>,
+    why: Why,
+}
+
+impl Start {
+    async fn run(self, stream: Hijacked, alive: Alive) {
+        let begun = Instant::now();
+        if let Err(error) = self.start(begun).await {
+            set(&alive, None);
+            // Nobody else could take it for some seconds.
+            let _ = self.docker.remove_container(&self.container).await;
+            *self
+                .why
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+            self.phase.send_replace(Phase::Failed);
+            return;
+        }
+        set(&alive, Some(Instant::now()));
+        self.phase.send_replace(Phase::Started);
+        drop(self);
+        beat(stream, alive).await;
+    }
+
+    async fn start(&self, begun: Instant) -> Result<(), BackendError> {
+        self.docker.start_container(&self.container).await?;
+        if begun.elapsed() < STARTING {
+            return Ok(());
+        }
+        // It may have given up on a holder that was stopped meanwhile.
+        let found = self.docker.inspect(&self.container).await?;
+        let state = found.and_then(|found| found.state).unwrap_or_default();
+        match instance::state(&state) {
+            InstanceState::Running => Ok(()),
+            _ => Err(BackendError::LockLost),
+        }
+    }
+}
+
 /// Says each second that the holder lives, until the lock ends.
 async fn beat(stream: Hijacked, alive: Alive) {
     let (mut output, mut input) = tokio::io::split(stream);
@@ -229,7 +301,10 @@ struct ContainerLock {
     docker: Docker,
     container: String,
     id: u64,
+    since: Instant,
     alive: Alive,
+    phases: watch::Receiver<Phase>,
+    why: Why,
     task: AbortHandle,
 }
 
@@ -252,13 +327,47 @@ impl Lock for ContainerLock {
             .alive
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        alive.is_some_and(|last| last.elapsed() < SILENCE)
+        match *self.phases.borrow() {
+            Phase::Starting => true,
+            Phase::Started => alive.is_some_and(|last| last.elapsed() < SILENCE),
+            Phase::Failed => false,
+        }
     }
 
-    fn release(self: Box<Self>) -> Pending<'static, ()> {
-        let (docker, container) = (self.docker.clone(), self.container.clone());
-        drop(self);
-        Box::pin(async move { docker.wait_removed(&container).await })
+    fn confirm(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            if self.since.elapsed() > STARTING {
+                let mut phases = self.phases.clone();
+                // A task that is gone has told its end before.
+                let _ = phases.wait_for(|phase| *phase != Phase::Starting).await;
+            }
+            if self.held() {
+                Ok(())
+            } else {
+                Err(BackendError::LockLost)
+            }
+        })
+    }
+
+    fn release(mut self: Box<Self>) -> Pending<'static, ()> {
+        Box::pin(async move {
+            // The engine removes it by itself only once it has run.
+            let _ = self
+                .phases
+                .wait_for(|phase| *phase != Phase::Starting)
+                .await;
+            if let Some(error) = self
+                .why
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .take()
+            {
+                return Err(error);
+            }
+            let (docker, container) = (self.docker.clone(), self.container.clone());
+            drop(self);
+            docker.wait_removed(&container).await
+        })
     }
 }
 

@@ -12,17 +12,21 @@ use std::path::PathBuf;
 
 use super::Docker;
 use super::ports;
-use super::store::LIVE;
 use crate::state::names;
 
 impl Docker {
-    /// What every look reads, by path; none where it cannot be read from here.
-    pub(super) async fn nearby_files(&self, stack: &str) -> Option<BTreeMap<String, Vec<u8>>> {
+    /// The files below a folder of the store, by path; none where they cannot be read
+    /// from here.
+    pub(super) async fn nearby_files(
+        &self,
+        stack: &str,
+        folder: &str,
+    ) -> Option<BTreeMap<String, Vec<u8>>> {
         if !self.inner.local || !ports::is_this_host(&self.engine().await.ok()?.name) {
             return None;
         }
         let volume = self.api().inspect_volume(&names::store(stack)).await.ok()?;
-        let folder = PathBuf::from(volume.mountpoint).join(LIVE);
+        let folder = PathBuf::from(volume.mountpoint).join(folder);
         let read = tokio::task::spawn_blocking(move || {
             let mut files = BTreeMap::new();
             read(&folder, "", &mut files).map(|()| files)

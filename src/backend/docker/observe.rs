@@ -24,6 +24,7 @@ use super::instance::Labels;
 use super::instance::plain_name;
 use super::ports;
 use super::store::Bundle;
+use super::store::LIVE;
 use super::store::likely_holders;
 use crate::backend::BackendError;
 use crate::backend::Observe;
@@ -302,7 +303,7 @@ impl Docker {
         stack: &str,
         likely: &[String],
     ) -> Result<Option<(Option<String>, Files)>, BackendError> {
-        if let Some(files) = self.nearby_files(stack).await {
+        if let Some(files) = self.nearby_files(stack, LIVE).await {
             return Ok(Some((None, files)));
         }
         let found = self.store_files(likely).await?;

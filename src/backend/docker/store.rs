@@ -28,8 +28,8 @@ pub(super) const MOUNT: &str = "/run/shopctl";
 pub(super) const FOLDER: &str = "/run/shopctl/live";
 /// The same in the volume.
 pub(super) const LIVE: &str = "live";
-/// The release documents.
-const RELEASES: &str = "/run/shopctl/releases";
+/// The release documents, in the volume.
+const RELEASES: &str = "releases";
 /// Owner of everything in it.
 pub(super) const OWNER: (u32, u32) = (65532, 65532);
 const BUNDLES: [&str; 2] = ["state/records.0", "state/records.1"];
@@ -218,9 +218,14 @@ impl Store for Docker {
 
     fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>> {
         Box::pin(async move {
-            let holders = self.holders(stack).await?;
-            let found = self.files_below(RELEASES, &holders).await?;
-            let files = found.map(|(_, files)| files).unwrap_or_default();
+            let files = if let Some(files) = self.nearby_files(stack, RELEASES).await {
+                files
+            } else {
+                let holders = self.holders(stack).await?;
+                let folder = format!("{MOUNT}/{RELEASES}");
+                let found = self.files_below(&folder, &holders).await?;
+                found.map(|(_, files)| files).unwrap_or_default()
+            };
             Ok(files
                 .into_values()
                 .filter_map(|bytes| unsealed(&bytes))
