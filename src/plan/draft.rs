@@ -10,7 +10,6 @@ use super::action::Gate;
 use super::action::Note;
 use super::action::Step;
 use super::action::StepId;
-use super::action::Tolerance;
 
 /// Steps and notes collected so far.
 #[derive(Debug, Default)]
@@ -18,7 +17,6 @@ pub(super) struct Draft {
     steps: Vec<Step>,
     notes: Vec<Note>,
     images: Vec<StepId>,
-    tolerances: BTreeMap<String, Tolerance>,
 }
 
 impl Draft {
@@ -39,16 +37,6 @@ impl Draft {
         let id = self.push(service, action, cause);
         self.need(id, needs);
         id
-    }
-
-    /// Lets replicas of a service fail.
-    pub(super) fn tolerate(&mut self, service: &str, tolerance: Tolerance) {
-        self.tolerances.insert(service.to_owned(), tolerance);
-    }
-
-    /// How many replicas of each service may fail.
-    pub(super) fn take_tolerances(&mut self) -> BTreeMap<String, Tolerance> {
-        std::mem::take(&mut self.tolerances)
     }
 
     /// Adds a step about one replica.
@@ -145,15 +133,6 @@ impl Draft {
         }
     }
 
-    /// The aliases that the plan makes targets of a service.
-    pub(super) fn routed(&self, service: &str) -> BTreeSet<String> {
-        let added = |step: &Step| match &step.action {
-            Action::AddTarget { alias, .. } if step.service == service => Some(alias.clone()),
-            _ => None,
-        };
-        self.steps.iter().filter_map(added).collect()
-    }
-
     /// The step that removes a container, if one does.
     pub(super) fn removal_of(&self, name: &str) -> Option<StepId> {
         self.steps
@@ -189,7 +168,6 @@ impl Draft {
             steps,
             notes,
             images,
-            tolerances: _,
         } = self;
         let mut waiting: BTreeMap<StepId, Step> =
             steps.into_iter().map(|step| (step.id, step)).collect();

@@ -65,6 +65,5 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Plan {
         steps,
         capacity,
         notes,
-        ..Plan::default()
     }
 }

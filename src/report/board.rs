@@ -117,7 +117,6 @@ impl Board {
             EventKind::Planned { .. }
             | EventKind::LockWaiting { .. }
             | EventKind::RollbackStarted { .. }
-            | EventKind::Retrying { .. }
             | EventKind::Warning { .. } => {}
         }
     }

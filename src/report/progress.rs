@@ -121,9 +121,7 @@ impl Screen {
                 let label = console.paint(Paint::Yellow, "warning:");
                 self.say(&format!("{label} {}", plain::clean(message)));
             }
-            EventKind::LockWaiting { .. }
-            | EventKind::PrepareStarted { .. }
-            | EventKind::Retrying { .. } => {
+            EventKind::LockWaiting { .. } | EventKind::PrepareStarted { .. } => {
                 self.say_plain(event);
             }
             EventKind::StepFailed { .. } | EventKind::RollbackStarted { .. } => {

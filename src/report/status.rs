@@ -127,8 +127,7 @@ fn one(
                 ReadyGate::Healthy { .. } => it.health == Some(Health::Healthy),
                 _ => it.health != Some(Health::Unhealthy),
             }
-            && (!(routed || it.nameless)
-                || targets.is_some_and(|targets| targets.contains(&it.alias)))
+            && (!routed || targets.is_some_and(|targets| targets.contains(&it.alias)))
     };
     ServiceStatus {
         name: service.name.clone(),

@@ -11,7 +11,7 @@ use shop_gateway::LockOptions;
 use shop_gateway::RunOptions;
 
 const USAGE: &str = "\
-usage: shop-gateway run --name NAME --dir DIR --listen ID=PORT ... [--doors]
+usage: shop-gateway run --name NAME --dir DIR --listen ID=PORT ...
        shop-gateway control --name NAME [--prober]
        shop-gateway keep
        shop-gateway lock";
@@ -56,7 +56,6 @@ struct Options {
     dir: Option<String>,
     listens: Vec<String>,
     prober: bool,
-    doors: bool,
 }
 
 impl Options {
@@ -72,7 +71,6 @@ impl Options {
                 "--name" => options.name = Some(value()?),
                 "--dir" => options.dir = Some(value()?),
                 "--listen" => options.listens.push(value()?),
-                "--doors" => options.doors = true,
                 "--prober" => options.prober = true,
                 other => return Err(Error::Usage(format!("no option `{other}`"))),
             }
@@ -83,7 +81,6 @@ impl Options {
     fn run(self) -> Result<RunOptions, Error> {
         let mut options =
             RunOptions::new(required(self.name, "--name")?, required(self.dir, "--dir")?);
-        options.doors = self.doors;
         for listen in &self.listens {
             options.listens.push(listen.parse()?);
         }

@@ -3,10 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
-use tokio::io::BufReader;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::Ledger;
@@ -70,8 +67,7 @@ async fn events(
         }
     }
     match (last.as_deref(), count) {
-        // Without a word the gateway ended it at the drain deadline, after a whole event.
-        (Some("bye"), _) | (None, None) => Ok(()),
+        (Some("bye"), _) => Ok(()),
         (Some("end"), Some(count)) if next == count => Ok(()),
         other => Err(format!("ended after {next} events: {other:?}")),
     }
@@ -84,7 +80,7 @@ async fn echo(
 ) -> Result<(), String> {
     let mut stream = ask::connect(port).await?;
     let head =
-        "GET /upgrade HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        "GET /upgrade HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
     let sent = stream.get_mut().write_all(head.as_bytes()).await;
     sent.map_err(|error| format!("send: {error}"))?;
     let answer = ask::head_of(&mut stream).await?;
@@ -92,15 +88,12 @@ async fn echo(
         return Err(format!("status {}", answer.status));
     }
     for number in 0..count.unwrap_or(u32::MAX) {
-        // Long enough that no length is a line feed.
-        let said = format!("the number {number}");
+        let said = format!("line {number}");
         let sent = stream.get_mut();
-        let length = u8::try_from(said.len() + 1).unwrap_or(u8::MAX);
-        let frame = [&[0x81, length], said.as_bytes(), b"\n"].concat();
-        let sent = sent.write_all(&frame).await;
+        let sent = sent.write_all(format!("{said}\n").as_bytes()).await;
         // Where the server has just ended, its last word tells.
-        let back = frame_of(&mut stream).await?;
-        if back == "bye" || back == GOING_AWAY {
+        let back = ask::line(&mut stream).await?;
+        if back == "bye" {
             return Ok(());
         }
         sent.map_err(|error| format!("send: {error}"))?;
@@ -113,21 +106,4 @@ async fn echo(
         }
     }
     Ok(())
-}
-
-/// What a close frame of a server that goes away says.
-const GOING_AWAY: &str = "close 1001";
-
-/// What the next WebSocket frame says.
-async fn frame_of(stream: &mut BufReader<TcpStream>) -> Result<String, String> {
-    let mut head = [0; 2];
-    let read = stream.read_exact(&mut head).await;
-    read.map_err(|error| format!("read: {error}"))?;
-    let mut said = vec![0; usize::from(head[1])];
-    let read = stream.read_exact(&mut said).await;
-    read.map_err(|error| format!("read: {error}"))?;
-    Ok(match (head[0], said.as_slice()) {
-        (0x88, [high, low, ..]) => format!("close {}", u16::from_be_bytes([*high, *low])),
-        _ => String::from_utf8_lossy(&said).trim_end().to_owned(),
-    })
 }

@@ -63,8 +63,6 @@ enum Attempt {
         /// The client's body ended too early, which is not the target's fault.
         by_client: bool,
     },
-    /// The target had to go first.
-    Cut,
 }
 
 /// A response, and by which connection under which lease it came.
@@ -75,16 +73,6 @@ struct Exchange {
 }
 
 impl Front {
-    /// The same for another listener.
-    pub(crate) fn of(&self, listener: &str) -> Self {
-        Self {
-            table: Arc::clone(&self.table),
-            pool: Rc::clone(&self.pool),
-            listener: Rc::from(listener),
-            stopping: self.stopping.clone(),
-        }
-    }
-
     /// Answers a request, whatever happens.
     pub(crate) async fn answer(
         self: Rc<Self>,
@@ -141,13 +129,7 @@ impl Front {
         let mut may_change_target = true;
         let mut may_reuse = true;
         loop {
-            let attempt = tokio::select! {
-                biased;
-                attempt = self.attempt(request, &lease, may_reuse) => attempt,
-                () = lease.target.was_cut() => Attempt::Cut,
-            };
-            match attempt {
-                Attempt::Cut => return Err(Problem::Drained),
+            match self.attempt(request, &lease, may_reuse).await {
                 Attempt::Answered(response, connection) => {
                     return Ok(Exchange {
                         response,
@@ -230,10 +212,9 @@ impl Front {
                 return Problem::BadUpstream.response(id);
             };
             let from_target = hyper::upgrade::on(&mut response);
-            let speaks = upgrade::Protocol::of(response.headers());
             tokio::task::spawn_local(async move {
-                upgrade::join(from_client, from_target, speaks, lease).await;
-                drop(self);
+                upgrade::join(from_client, from_target).await;
+                drop((lease, self));
             });
             let (mut head, _) = response.into_parts();
             headers::prepare_response(head.status, &mut head.headers, id);
@@ -244,8 +225,7 @@ impl Front {
         if let Some((name, value)) = &lease.cookie {
             headers::set_cookie(&mut head.headers, name, value);
         }
-        let may_end = headers::is_event_stream(&head.headers);
-        let relay = Relay::new(body, connection, Rc::clone(&self.pool), lease, may_end);
+        let relay = Relay::new(body, connection, Rc::clone(&self.pool), lease);
         Response::from_parts(head, Reply::Stream(relay))
     }
 }

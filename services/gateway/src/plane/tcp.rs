@@ -1,9 +1,8 @@
 //! One TCP connection: take a target, connect, pass bytes both ways. When one
-//! side has said all, the other may go on. At the drain deadline it is closed.
+//! side has said all, the other may go on.
 //!
 //! Test: `tests/gateway/tcp.rs`.
 
-use tokio::io::AsyncWriteExt as _;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
@@ -20,10 +19,7 @@ pub(crate) async fn serve(front: &Front, mut client: TcpStream) {
         return;
     };
     // Either side may break off at any time; there is nobody to tell.
-    tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut target) => {}
-        () = lease.target.was_cut() => { let _ = client.shutdown().await; }
-    }
+    let _ = copy_bidirectional(&mut client, &mut target).await;
     drop(lease);
 }
 

@@ -4,8 +4,6 @@
 //! clients and the rig; every other module is one subject.
 
 mod control;
-mod cut;
-mod doors;
 mod health;
 mod http;
 mod lock;

@@ -11,8 +11,6 @@ mod volumes;
 
 use tokio::sync::mpsc;
 
-use helpers::Helper;
-
 use super::Docker;
 use crate::backend::Apply;
 use crate::backend::BackendError;
@@ -49,16 +47,9 @@ impl Docker {
                 role,
                 listens,
                 networks,
-                names,
             } => {
-                let helper = Helper {
-                    name,
-                    role: *role,
-                    listens,
-                    networks,
-                    names,
-                };
-                self.create_helper(context, &helper).await
+                self.create_helper(context, name, *role, listens, networks)
+                    .await
             }
             Action::ConnectNetwork {
                 container,

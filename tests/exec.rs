@@ -1,10 +1,6 @@
 //! The executor over the world in memory: it converges, it keeps what serves,
 //! and no failure of any single call leaves a stack that a second run cannot mend.
 
-mod bear;
-mod outage;
-mod words;
-
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -218,9 +214,8 @@ async fn watched(
             lock_wait: Duration::ZERO,
             helper: &Present,
             builds: &NoBuilds,
-            secrets: &["s3cret".to_owned()],
+            secrets: &[],
             timeout: None,
-            patience: Duration::from_mins(1),
             stop,
             release: Some(Release {
                 desired: desired.clone(),
