@@ -86,8 +86,11 @@ pub fn observed(state: &ObservedState) -> String {
     if let Some(store) = &mut state.store {
         store.performance.clear();
     }
-    // What a user runs beside the stack is no part of it.
+    // What a user runs beside the stack is no part of it, and what others run on the
+    // engine comes and goes: where it matters, the steps differ, or the plan is refused.
     state.instances.retain(|one| one.role != Role::Run);
+    state.foreign.clear();
+    state.busy_ports.clear();
     for instance in &mut state.instances {
         instance.memory_in_use = None;
     }
@@ -234,6 +237,7 @@ mod tests {
 
     #[test]
     fn numbers_that_move_by_themselves_are_no_basis_of_a_plan() {
+        use crate::state::observed::Foreign;
         use crate::state::observed::Instance;
         use crate::state::observed::Performance;
         use crate::state::observed::StoreSnapshot;
@@ -250,6 +254,9 @@ mod tests {
                 .insert("order".to_owned(), Performance::default());
         }
         assert_eq!(observed(&state), before);
+        state.foreign.push(Foreign::default());
+        state.busy_ports.insert("*:8000/tcp".to_owned());
+        assert_eq!(observed(&state), before, "what others do");
         state.instances[0].restarts = 1;
         assert_ne!(observed(&state), before);
     }
