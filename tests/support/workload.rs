@@ -169,18 +169,15 @@ struct Calls {
 
 impl Calls {
     fn count(&mut self, answer: &str) {
-        match answer.strip_prefix("200 ") {
-            Some(page) => {
-                let version = page.split_whitespace().next().unwrap_or_default();
-                *self.answered.entry(version.to_owned()).or_default() += 1;
-            }
-            None => {
-                if self.lost == 0 {
-                    answer.clone_into(&mut self.first);
-                }
-                self.lost += 1;
-            }
+        if let Some(page) = answer.strip_prefix("200 ") {
+            let version = page.split_whitespace().next().unwrap_or_default();
+            *self.answered.entry(version.to_owned()).or_default() += 1;
+            return;
         }
+        if self.lost == 0 {
+            answer.clone_into(&mut self.first);
+        }
+        self.lost += 1;
     }
 
     /// `lost 0; 1 answered 20; 2 answered 30`.
