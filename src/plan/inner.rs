@@ -78,8 +78,9 @@ pub(super) fn leads(
         found().collect()
     };
     let wanted = !service.inner.is_empty();
-    // What Docker Compose made has no name of its own that the gateway could lead to.
-    let adopted = found().any(|one| !one.ours);
+    // What Docker Compose made has no name of its own that the gateway could lead to, so
+    // who takes its place takes the name too.
+    let adopted = !slots.is_empty() && found().any(|one| !one.ours);
     let nameless = wanted && !adopted && stay.iter().all(|one| one.nameless);
     let here = stay.iter().any(|one| one.nameless) || (acts && nameless);
     let has = input.observed.instances.iter().any(|one| {
