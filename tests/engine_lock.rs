@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use support::TestStack;
 use support::eventually;
+use support::free_port;
+use support::get;
 
 const SLOW: &str = "\
 services:
@@ -75,4 +77,47 @@ fn ctrl_c_stops_at_a_safe_point_and_frees_the_lock() {
     });
     stack.ok(&["down", "--volumes", "--yes"]);
     assert_eq!(stack.leftovers(), Vec::<String>::new());
+}
+
+/// The engine's clock was set back by an hour: what the gateway has was written by a lock
+/// of the future.
+#[test]
+#[ignore = "engine"]
+fn routes_that_a_lock_of_the_future_wrote_are_written_on() {
+    let port = free_port();
+    let file = format!(
+        r#"
+services:
+  app:
+    build: app
+    environment: {{ VERSION: "${{VERSION:-1}}" }}
+    stop_grace_period: 1s
+    ports: [{{ target: 8000, published: "{port}", host_ip: 127.0.0.1, app_protocol: http }}]
+    deploy: {{ update_config: {{ monitor: 0s }} }}
+    x-shop: {{ ready: {{ http: /readyz, port: 8000 }} }}
+"#
+    );
+    let stack = TestStack::new(&file);
+    stack.ok(&["deploy"]);
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis();
+    let future = now + 3_600_000;
+    let config =
+        format!(r#"{{"version":1,"lock":{future},"generation":1,"listeners":[],"services":{{}}}}"#);
+    let line = format!(r#"{{"id":1,"op":"apply","config":{config}}}"#);
+    let gateway = format!("{}-gateway-1", stack.name);
+    let talk = "printf '%s\n' \"$1\" | timeout 10 docker exec -i \"$0\" /shopctl gateway control --name \"$0\"";
+    let said = std::process::Command::new("sh")
+        .args(["-c", talk, &gateway, &line])
+        .output()
+        .expect("docker runs");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("\"generation\":1"), "{said}");
+    let ran = stack.run_with(&["deploy"], &[("VERSION", "2")]);
+    assert_eq!(ran.code, 0, "{ran}");
+    let (_, body) = get(port, "/").expect("the gateway answers");
+    assert!(body.starts_with("2 "), "{body}");
+    stack.run_with(&["status", "--check"], &[("VERSION", "2")]);
 }

@@ -11,6 +11,7 @@ use shopctl::state::desired::Condition;
 use shopctl::state::desired::DemandSource;
 use shopctl::state::desired::DesiredState;
 use shopctl::state::desired::ImageSource;
+use shopctl::state::desired::OnFailure;
 use shopctl::state::desired::ReadyGate;
 use shopctl::state::desired::RolloutOrder;
 use shopctl::state::resolve;
@@ -295,6 +296,25 @@ services:
 }
 
 #[test]
+fn what_a_rollout_bears_and_what_follows_reach_the_plan() {
+    let of = |words: &str| {
+        let text = format!(
+            "services: {{ a: {{ image: 'a:1', deploy: {{ update_config: {{ {words} }} }} }} }}"
+        );
+        desired(&text).services["a"].rollout.clone()
+    };
+    let tolerant = of("max_failure_ratio: 0.25, failure_action: continue");
+    assert_eq!(tolerant.on_failure, OnFailure::Continue);
+    let borne = [1, 3, 4, 7, 8].map(|replicas| tolerant.borne_of(replicas));
+    assert_eq!(borne, [0, 0, 1, 1, 2]);
+    let plain = of("failure_action: pause");
+    assert_eq!(
+        (plain.on_failure, plain.borne_of(100)),
+        (OnFailure::Pause, 0)
+    );
+}
+
+#[test]
 fn volumes_bear_one_writer_unless_the_file_says_they_are_shared() {
     let desired = desired(
         "
@@ -402,6 +422,48 @@ services:
             .warnings
             .iter()
             .all(|warning| warning.place().line > 0)
+    );
+}
+
+#[test]
+fn secrets_that_should_be_in_memory_and_are_not_are_named() {
+    let of = |store: &str| {
+        let text = format!(
+            "
+services: {{ web: {{ image: 'web:1', secrets: [token] }} }}
+secrets: {{ token: {{ environment: TOKEN }} }}
+x-shop: {{ secrets: {store} }}
+"
+        );
+        let resolved = resolve::resolve(&stack(&text), &Inputs::default()).expect("resolves");
+        resolved.warnings
+    };
+    let warnings = of("memory");
+    assert_eq!(warnings.len(), 1);
+    let message = &warnings[0].message;
+    assert!(message.contains("engine's disk"), "{message}");
+    assert!(warnings[0].place().line > 0);
+    assert!(of("volume").is_empty());
+}
+
+#[test]
+fn a_ratio_that_a_canary_does_not_heed_is_named() {
+    let stack = stack(
+        "
+services:
+  web:
+    image: web:1
+    ports: ['8000:8000']
+    deploy: { update_config: { max_failure_ratio: 0.5 } }
+    x-shop: { rollout: { strategy: canary }, route: { path: / } }
+",
+    );
+    let resolved = resolve::resolve(&stack, &Inputs::default()).expect("resolves");
+    let named = |one: &shopctl::stack::Problem| one.message.contains("max_failure_ratio");
+    assert!(
+        resolved.warnings.iter().any(named),
+        "{:?}",
+        resolved.warnings
     );
 }
 

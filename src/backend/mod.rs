@@ -36,7 +36,7 @@ pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> +
 pub struct Query {
     /// Name of the stack.
     pub stack: String,
-    /// Image references to look up.
+    /// Image references and ids to look up.
     pub images: BTreeSet<String>,
     /// Engine names of external networks and volumes to look up.
     pub networks: BTreeSet<String>,
@@ -59,11 +59,15 @@ impl Query {
                 ImageSource::Build { tag } => tag.clone(),
                 ImageSource::Unset => None,
             });
+        let pinned = desired.services.values().filter_map(|service| {
+            let pinned = service.pinned.as_ref()?;
+            Some(pinned.id.clone())
+        });
         let networks = desired.networks.values().map(|one| one.name.clone());
         let volumes = desired.volumes.values().map(|one| one.name.clone());
         Self {
             stack: desired.stack.clone(),
-            images: images.collect(),
+            images: images.chain(pinned).collect(),
             networks: networks.collect(),
             volumes: volumes.collect(),
             ports: desired.host_ports(),
@@ -116,6 +120,9 @@ pub trait Watch: Send + Sync {
     fn watch<'a>(&'a self, stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>>;
     /// State and health of one container now.
     fn state<'a>(&'a self, container: &'a str) -> Pending<'a, Change>;
+    /// What the engine's health check of a container said last, line by line; empty
+    /// where it has none.
+    fn check_log<'a>(&'a self, container: &'a str) -> Pending<'a, Vec<String>>;
 }
 
 /// Live use of one container.
@@ -143,6 +150,13 @@ pub trait Store: Send + Sync {
     /// Changes records, all or none; the store must exist. Only for the holder of the
     /// lock: what it read or wrote last is taken for what is there.
     fn edit<'a>(&'a self, stack: &'a str, edit: Edit<'a>) -> Pending<'a, ()>;
+    /// The files of a seeded volume by path; empty where it is gone. Only for the holder
+    /// of the lock.
+    fn seeded<'a>(
+        &'a self,
+        context: &'a Context,
+        volume: &'a str,
+    ) -> Pending<'a, BTreeMap<String, Vec<u8>>>;
     /// The release documents that are kept, by number; empty without a store.
     fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>>;
 }
@@ -172,7 +186,8 @@ pub struct Holder {
 /// A lock that is held while this lives, and freed when it is dropped or its
 /// process dies.
 pub trait Lock: Send + Sync {
-    /// Grows with each lock of a stack: the fencing token for the gateway.
+    /// Grows with each lock of a stack as long as the target's clock does: what the
+    /// fencing token for the gateway is made from.
     fn id(&self) -> u64;
     /// Whether the lock is still ours.
     fn held(&self) -> bool;

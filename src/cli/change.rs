@@ -11,6 +11,8 @@ use tokio::sync::watch;
 
 use super::error::CliError;
 use super::exit::Exit;
+use super::planfile;
+use super::planfile::Reviewed;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::Context;
@@ -40,6 +42,9 @@ use crate::state::history::Release;
 use crate::state::history::ReleaseSummary;
 use crate::state::observed::ObservedState;
 
+/// How long an engine or a gateway that went away in the middle of a run is waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Who changes the stack, with what.
 pub(super) struct Session<'a, B> {
     /// Where it happens.
@@ -68,6 +73,8 @@ pub(super) struct Terms {
     pub(super) release: Recorded,
     /// What the plan is made with.
     pub(super) options: Options,
+    /// The plan that was reviewed, where no other may be carried out.
+    pub(super) reviewed: Option<Reviewed>,
 }
 
 impl Terms {
@@ -78,6 +85,7 @@ impl Terms {
             timeout: None,
             release: Recorded::No,
             options,
+            reviewed: None,
         }
     }
 }
@@ -190,6 +198,23 @@ pub(super) async fn execute<B: Backend>(
             options: &options,
         })
     };
+    let agreed = |observed: &ObservedState, plan: &Plan| {
+        let reviewed = terms.reviewed.as_ref();
+        reviewed.is_none_or(|reviewed| {
+            let again = |desired: &DesiredState| {
+                let options = Options {
+                    data_plane: session.helper_image.clone(),
+                    ..terms.options.clone()
+                };
+                plan::plan(&PlanInput {
+                    desired,
+                    observed,
+                    options: &options,
+                })
+            };
+            reviewed.is(plan, again)
+        })
+    };
     let builder = Builder::new(session.backend, goals.recipes, goals.tags);
     let query = Query::of(desired);
     let context = Context {
@@ -201,6 +226,7 @@ pub(super) async fn execute<B: Backend>(
     let mission = Mission {
         query: &query,
         plan: &make_plan,
+        agreed: terms.reviewed.is_some().then_some(&agreed),
         context: &context,
         holder: &session.holder,
         lock_wait: terms.lock_wait,
@@ -208,6 +234,7 @@ pub(super) async fn execute<B: Backend>(
         builds: &builder,
         secrets: goals.secrets,
         timeout: terms.timeout,
+        patience: PATIENCE,
         stop: session.stop.clone(),
         release: release(session, desired, terms.release),
         goes_back: matches!(terms.release, Recorded::Deploy { goes_back: true }),
@@ -301,6 +328,7 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
         }
         Verdict::Failed(failure) => {
             let (exit, hint) = exit_of(&failure);
+            let hint = failure.advice.as_deref().unwrap_or(hint);
             let detail = format!("{}; {}", failure.message, serves(before));
             Ending::new(exit, "failed", detail, hint)
         }
@@ -310,6 +338,7 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
                 failure.message
             );
             let (_, hint) = exit_of(&failure);
+            let hint = failure.advice.as_deref().unwrap_or(hint);
             Ending::new(Exit::RolledBack, "rolled_back", detail, hint)
         }
         Verdict::Stranded { failure, to, why } => {
@@ -325,6 +354,7 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
             )
         }
         Verdict::Refused(refusal) => return Err(refusal.into()),
+        Verdict::Stale(plan) => return Err(planfile::stale(&plan)),
         Verdict::Backend(error) => return Err(error.into()),
     })
 }

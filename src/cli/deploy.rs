@@ -12,6 +12,7 @@ use super::change::Terms;
 use super::error::CliError;
 use super::exit::Exit;
 use super::planfile;
+use super::planfile::Reviewed;
 use super::project::Project;
 use super::world::World;
 use crate::backend::Backend;
@@ -32,13 +33,21 @@ pub(super) async fn run<B: Backend>(
     }
     world
         .act(async |session| {
-            let mut project = match &args.plan {
+            let (mut project, reviewed) = match &args.plan {
                 Some(file) => reviewed(world, file).await?,
-                None => world.load(&args.services)?,
+                None => (world.load(&args.services)?, None),
             };
             prepare(session, &mut project, args).await?;
             let mut options = options(args, world.settings.yes);
-            let (observed, plan) = confirmed(world, session, &project, &mut options).await?;
+            let (observed, plan) = if reviewed.is_some() {
+                // What may go was settled when the plan was made.
+                options = Options::default();
+                let (observed, plan) =
+                    change::look(session.backend, &project.desired, &options).await?;
+                (observed, plan?)
+            } else {
+                confirmed(world, session, &project, &mut options).await?
+            };
             if plan.steps.is_empty() {
                 return Ok(Ending::nothing_to_do());
             }
@@ -50,6 +59,7 @@ pub(super) async fn run<B: Backend>(
                     goes_back: !args.no_rollback,
                 },
                 options,
+                reviewed,
             };
             let verdict = change::execute(session, project.goals(), &terms).await;
             change::ending(verdict, &observed)
@@ -57,13 +67,24 @@ pub(super) async fn run<B: Backend>(
         .await
 }
 
-/// The project of a plan file, whose plan must still be the one made now.
-async fn reviewed<B: Backend>(world: &World<'_, B>, file: &Path) -> Result<Project, CliError> {
+/// The project of a plan file, whose plan must still be the one made now. That is asked
+/// again under the lock; here it spares prepare commands that would be in vain.
+async fn reviewed<B: Backend>(
+    world: &World<'_, B>,
+    file: &Path,
+) -> Result<(Project, Option<Reviewed>), CliError> {
     let filed = planfile::read(&world.settings.load.working_dir.join(file))?;
     let project = world.load(&filed.only)?;
     let (_, plan) = change::look(world.backend, &project.desired, &Options::default()).await?;
-    planfile::compare(&filed, &planfile::document(&plan?, &filed.only))?;
-    Ok(project)
+    let plan = plan?;
+    let reviewed = Reviewed {
+        filed,
+        desired: project.desired.clone(),
+    };
+    if !reviewed.same(&plan) {
+        return Err(planfile::stale(&plan));
+    }
+    Ok((project, Some(reviewed)))
 }
 
 fn options(args: &DeployArgs, yes: bool) -> Options {

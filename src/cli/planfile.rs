@@ -10,11 +10,15 @@ use std::path::Path;
 use super::error::CliError;
 use super::exit::Exit;
 use crate::plan::action::Plan;
+use crate::plan::action::Refusal;
 use crate::plan::action::Step;
 use crate::plan::report;
 use crate::report::documents::PlanDocument;
 use crate::report::documents::VERSION;
 use crate::report::output;
+use crate::state::desired::DesiredState;
+use crate::state::desired::ImageSource;
+use crate::state::desired::ServiceSpec;
 
 /// The document of a plan, with its changes, steps and causes in words.
 pub(super) fn document(plan: &Plan, only: &[String]) -> PlanDocument {
@@ -57,20 +61,49 @@ pub(super) fn read(path: &Path) -> Result<PlanDocument, CliError> {
     }
 }
 
-/// Refuses when a plan made now is not the one of the file.
-pub(super) fn compare(filed: &PlanDocument, now: &PlanDocument) -> Result<(), CliError> {
-    if (&filed.stack, &filed.basis, &filed.steps) == (&now.stack, &now.basis, &now.steps) {
-        return Ok(());
+/// A plan that was reviewed, and what it was made for.
+pub(super) struct Reviewed {
+    /// The plan, as the file has it.
+    pub(super) filed: PlanDocument,
+    /// What should be, before any prepare command has run.
+    pub(super) desired: DesiredState,
+}
+
+impl Reviewed {
+    /// Whether a plan made now is the one of the file. Images that a prepare command has
+    /// yet to make have no name in a plan file; there the plan that `again` makes for the
+    /// state that was reviewed counts.
+    pub(super) fn is(
+        &self,
+        now: &Plan,
+        again: impl FnOnce(&DesiredState) -> Result<Plan, Refusal>,
+    ) -> bool {
+        if self.same(now) {
+            return true;
+        }
+        let unnamed = |service: &ServiceSpec| service.image == ImageSource::Build { tag: None };
+        self.desired.services.values().any(unnamed)
+            && again(&self.desired).is_ok_and(|plan| self.same(&plan))
     }
+
+    /// Whether a plan made now for the same state is the one of the file.
+    pub(super) fn same(&self, now: &Plan) -> bool {
+        let (filed, now) = (&self.filed, document(now, &self.filed.only));
+        (&filed.stack, &filed.basis, &filed.steps) == (&now.stack, &now.basis, &now.steps)
+    }
+}
+
+/// A plan made now is not the one that was reviewed.
+pub(super) fn stale(now: &Plan) -> CliError {
     let mut detail = vec!["a plan made now:".to_owned()];
-    detail.extend(now.changes.iter().cloned());
-    if now.changes.is_empty() {
+    detail.extend(report::changes(now));
+    if now.steps.is_empty() {
         detail.push("nothing to do".to_owned());
     }
-    Err(CliError::new(
+    CliError::new(
         Exit::Stale,
         "the plan is stale: the stack file or what runs has changed since; nothing was changed",
     )
     .detail(detail)
-    .hint("review a new one: shopctl plan --out FILE"))
+    .hint("review a new one: shopctl plan --out FILE")
 }

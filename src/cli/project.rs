@@ -21,6 +21,7 @@ use crate::build::Prepare;
 use crate::build::Recipe;
 use crate::event::EventKind;
 use crate::exec::Emitter;
+use crate::release;
 use crate::stack::Problem;
 use crate::stack::Problems;
 use crate::stack::Stack;
@@ -287,7 +288,7 @@ fn secrets(stack: &Stack, contents: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<String> 
             FileSource::Content(text) => Some(text.trim().to_owned()),
             FileSource::External => None,
         })
-        .filter(|value| !value.is_empty())
+        .flat_map(|value| release::words(&value))
         .collect();
     values.into_iter().collect()
 }

@@ -41,6 +41,7 @@ pub(super) async fn run<B: Backend>(
                     backwards: true,
                     ..Options::default()
                 },
+                reviewed: None,
             };
             let (observed, plan) = change::look(session.backend, desired, &terms.options).await?;
             let plan = plan?;

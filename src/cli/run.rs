@@ -181,7 +181,9 @@ async fn bring_image<B: Backend>(
     let Some(spec) = desired.services.get(service) else {
         return Ok(false);
     };
-    if observed.images.contains_key(&spec.container.image) {
+    let pinned = spec.pinned.as_ref();
+    let image = pinned.map_or(&spec.container.image, |pinned| &pinned.id);
+    if observed.images.contains_key(image) {
         return Ok(false);
     }
     let ImageSource::Pull { reference, .. } = &spec.image else {
@@ -192,6 +194,8 @@ async fn bring_image<B: Backend>(
     };
     let (progress, _) = mpsc::channel(1);
     let platform = spec.container.platform.as_deref();
+    let digest = pinned.and_then(|pinned| pinned.repo_digest.as_ref());
+    let reference = digest.unwrap_or(reference);
     world.backend.pull(reference, platform, progress).await?;
     Ok(true)
 }

@@ -65,6 +65,7 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
     } else {
         None
     };
+    let pending = pending(world.backend, &project.desired, &observed).await?;
     let capacity = match plan {
         Ok(plan) => plan.capacity,
         Err(Refusal::Capacity(report)) => *report,
@@ -84,6 +85,7 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
         capacity: &capacity,
         wanted: &plan::wanted(&input),
         left,
+        pending: pending.as_ref(),
         drift,
         usage: &usage,
         notes,
@@ -118,16 +120,7 @@ async fn drift<B: Backend>(
     };
     let mut desired = release.desired;
     desired.only.clone_from(&file.only);
-    // What the recorded state names and the file does not has to be looked at too.
-    let mut observed = observed.clone();
-    if Query::of(&desired).images != Query::of(file).images {
-        observed = backend.observe(&Query::of(&desired)).await?;
-    }
-    let plan = plan::plan(&PlanInput {
-        desired: &desired,
-        observed: &observed,
-        options: &Options::default(),
-    });
+    let plan = planned(backend, &desired, (file, observed), &Options::default()).await?;
     Ok(match plan {
         Ok(plan) => plan::report::drift(&plan, &desired),
         Err(Refusal::Capacity(_)) => vec!["its demand does not fit the capacity".to_owned()],
@@ -135,6 +128,50 @@ async fn drift<B: Backend>(
             obstacles.into_iter().map(|one| one.message).collect()
         }
     })
+}
+
+/// What the newest release has still to do, where its run was killed or stopped: planned
+/// from what it asked for, since the file may ask for something else by now.
+async fn pending<B: Backend>(
+    backend: &B,
+    file: &DesiredState,
+    observed: &ObservedState,
+) -> Result<Option<Plan>, CliError> {
+    let head = observed.store.as_ref().map(|store| &store.head);
+    let newest = head.and_then(|head| head.newest.as_ref());
+    let Some(newest) = newest.filter(|newest| newest.goes_on()) else {
+        return Ok(None);
+    };
+    let mut releases = release::all(backend, &file.stack).await?;
+    let Some(release) = releases.remove(&newest.number) else {
+        return Ok(None);
+    };
+    let options = Options {
+        backwards: newest.back_to.is_some(),
+        ..Options::default()
+    };
+    let plan = planned(backend, &release.desired, (file, observed), &options).await?;
+    Ok(plan.ok())
+}
+
+/// The plan for a recorded state, from a look that was taken for the file.
+async fn planned<B: Backend>(
+    backend: &B,
+    desired: &DesiredState,
+    (file, observed): (&DesiredState, &ObservedState),
+    options: &Options,
+) -> Result<Result<Plan, Refusal>, CliError> {
+    // What the recorded state names and the file does not has to be looked at too.
+    let again = if Query::of(desired).images == Query::of(file).images {
+        None
+    } else {
+        Some(backend.observe(&Query::of(desired)).await?)
+    };
+    Ok(plan::plan(&PlanInput {
+        desired,
+        observed: again.as_ref().unwrap_or(observed),
+        options,
+    }))
 }
 
 /// Cores and bytes in use by each container that runs.

@@ -8,11 +8,13 @@ use std::time::Instant;
 
 use super::Emitter;
 use super::mission::Mission;
+use super::pins::Pins;
 use crate::backend::Backend;
 use crate::event::EventKind;
 use crate::plan::action::Plan;
 use crate::release;
 use crate::state::desired::DesiredState;
+use crate::state::desired::ServiceSpec;
 use crate::state::history;
 use crate::state::history::Outcome;
 use crate::state::history::Release;
@@ -25,20 +27,31 @@ pub(super) struct Ledger<'a, B> {
     backend: &'a B,
     stack: &'a str,
     emitter: &'a Emitter,
+    /// What references of images mean in the run.
+    pins: &'a Pins,
     /// `None` where the run makes no release.
     release: Option<Release>,
+    /// The images that the services run, once everything is as it should be.
+    running: BTreeMap<String, String>,
     /// There were containers of the stack's services before the run.
     changes_a_stack: bool,
     started: Instant,
 }
 
 impl<'a, B: Backend> Ledger<'a, B> {
-    pub(super) fn new(backend: &'a B, mission: &'a Mission<'_>, emitter: &'a Emitter) -> Self {
+    pub(super) fn new(
+        backend: &'a B,
+        mission: &'a Mission<'_>,
+        pins: &'a Pins,
+        emitter: &'a Emitter,
+    ) -> Self {
         Self {
             backend,
             stack: &mission.context.stack,
             emitter,
+            pins,
             release: mission.release.clone(),
+            running: BTreeMap::new(),
             changes_a_stack: false,
             started: Instant::now(),
         }
@@ -68,21 +81,30 @@ impl<'a, B: Backend> Ledger<'a, B> {
             .is_some_and(|release| release.summary.number > 0)
     }
 
+    /// Digest of what the release asks for, as far as its images are known.
+    pub(super) fn spec(&self) -> Option<String> {
+        let mut desired = self.release.as_ref()?.desired.clone();
+        self.pins.fix(&mut desired, &self.running);
+        Some(history::spec_digest(&desired))
+    }
+
     /// Whether there were containers of the stack's services before the run.
     pub(super) fn changes_a_stack(&self) -> bool {
         self.changes_a_stack
     }
 
     /// Everything is as the release asks for; its number, where the run makes one.
-    /// `proved` are the revisions whose gate has opened, by service.
+    /// `proved` are the revisions whose gate has opened, by service; `remark` is what else
+    /// there is to know.
     pub(super) async fn done(
         &mut self,
         observed: &ObservedState,
         proved: BTreeMap<String, String>,
+        remark: &str,
     ) -> Option<u64> {
-        let release = self.release.as_mut()?;
-        release.summary.images = images(&release.desired, observed);
-        self.end(Outcome::Deployed, "", proved).await
+        self.release.as_ref()?;
+        self.running = running(observed);
+        self.end(Outcome::Deployed, remark, proved).await
     }
 
     /// The run has ended in another way.
@@ -117,10 +139,14 @@ impl<'a, B: Backend> Ledger<'a, B> {
             let last = last.ok().flatten().map(|last| last.desired);
             release.desired = history::merged(&last.unwrap_or_default(), &release.desired);
         }
-        release.summary.spec = history::spec_digest(&release.desired);
-        release.desired = history::recorded(&release.desired);
+        let mut document = release.clone();
+        self.pins.fix(&mut document.desired, &self.running);
+        document.summary.spec = history::spec_digest(&document.desired);
+        document.summary.images = images(&document.desired, &self.running);
+        document.desired = history::recorded(&document.desired);
         let outcome = release.summary.outcome;
-        let written = release::record(self.backend, self.stack, release, proved).await;
+        let written = release::record(self.backend, self.stack, &mut document, proved).await;
+        release.summary.number = document.summary.number;
         // A first deploy that failed early has no store yet.
         if let Err(error) = written
             && outcome != Outcome::Failed
@@ -132,16 +158,29 @@ impl<'a, B: Backend> Ledger<'a, B> {
     }
 }
 
-/// The image of each service, as its containers run it.
-fn images(desired: &DesiredState, observed: &ObservedState) -> BTreeMap<String, ReleasedImage> {
-    let image = |service: &crate::state::desired::ServiceSpec| {
-        let reference = &service.container.image;
-        let mut replicas = observed.instances.iter();
-        let run = replicas.find(|one| one.service == service.name && one.image == *reference);
-        let known = observed.images.get(reference).map(|info| info.id.clone());
+/// The image id that each service runs.
+fn running(observed: &ObservedState) -> BTreeMap<String, String> {
+    let replicas = observed
+        .instances
+        .iter()
+        .filter(|one| one.role == Role::Service && one.ours && !one.image_id.is_empty());
+    replicas
+        .map(|one| (one.service.clone(), one.image_id.clone()))
+        .collect()
+}
+
+/// The image of each service, as far as it is known.
+fn images(
+    desired: &DesiredState,
+    running: &BTreeMap<String, String>,
+) -> BTreeMap<String, ReleasedImage> {
+    let image = |service: &ServiceSpec| {
+        let pinned = service.pinned.as_ref();
+        let id = pinned.map(|pinned| &pinned.id);
         ReleasedImage {
-            reference: reference.clone(),
-            id: run.map(|one| one.image_id.clone()).or(known),
+            reference: service.container.image.clone(),
+            id: id.or(running.get(&service.name)).cloned(),
+            repo_digest: pinned.and_then(|pinned| pinned.repo_digest.clone()),
         }
     };
     desired

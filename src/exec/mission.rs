@@ -13,10 +13,15 @@ use super::Emitter;
 use super::Ended;
 use super::Failure;
 use super::Job;
+use super::hold::Hold;
 use super::ledger::Ledger;
+use super::outage::Next;
+use super::outage::Outage;
+use super::pins::Pins;
 use super::prune;
 use super::rollback;
 use super::run;
+use super::secrets::Secrets;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::BuildImages;
@@ -52,12 +57,18 @@ pub trait ProvideHelper: Send + Sync {
 /// Makes the plan from a look and what the run has learned so far; pure.
 pub type MakePlan<'a> = dyn Fn(&ObservedState, &Learned) -> Result<Plan, Refusal> + Sync + 'a;
 
+/// Whether the first plan of a run, made from this look, is the one that was agreed to.
+pub type Agreed<'a> = dyn Fn(&ObservedState, &Plan) -> bool + Sync + 'a;
+
 /// A change to make.
 pub struct Mission<'a> {
     /// What a look must cover.
     pub query: &'a Query,
     /// Makes the plan from a look and what this run has learned; pure.
     pub plan: &'a MakePlan<'a>,
+    /// Holds the first plan made under the lock against one that was reviewed; `None`
+    /// where none was.
+    pub agreed: Option<&'a Agreed<'a>>,
     /// Run id, helper image, files to seed.
     pub context: &'a Context,
     /// Who we are, for the lock.
@@ -72,6 +83,8 @@ pub struct Mission<'a> {
     pub secrets: &'a [String],
     /// Time limit of all rounds together.
     pub timeout: Option<Duration>,
+    /// How long an engine or a gateway that went away is waited for.
+    pub patience: Duration,
     /// Becomes true when the run should stop at the next safe point.
     pub stop: watch::Receiver<bool>,
     /// What is recorded of the change; `None` where it makes no release.
@@ -95,6 +108,8 @@ pub enum Verdict {
     },
     /// No plan could be made.
     Refused(Refusal),
+    /// The first plan is not the one that was agreed to; nothing was changed.
+    Stale(Box<Plan>),
     /// A step failed, and nothing went back.
     Failed(Box<Failure>),
     /// A step failed, and this stable release serves again.
@@ -142,7 +157,8 @@ pub async fn carry_out<B: Backend>(
         Ok(lock) => lock,
         Err(error) => return Verdict::Backend(error),
     };
-    let verdict = match under_lock(backend, mission, lock.as_ref(), emitter).await {
+    let lock = Box::new(Hold::new(lock));
+    let verdict = match under_lock(backend, mission, &lock, emitter).await {
         Ok(verdict) => verdict,
         Err(error) => Verdict::Backend(error),
     };
@@ -162,17 +178,21 @@ pub async fn carry_out<B: Backend>(
 async fn under_lock<B: Backend>(
     backend: &B,
     mission: &Mission<'_>,
-    lock: &dyn Lock,
+    lock: &Hold,
     emitter: &Emitter,
 ) -> Result<Verdict, BackendError> {
+    let secrets = Secrets::of(backend, mission, lock).await?;
+    let pins = Pins::default();
     let drive = Drive {
         backend,
         mission,
         lock,
         emitter,
         started: Instant::now(),
+        pins: &pins,
+        secrets: &secrets,
     };
-    let mut ledger = Ledger::new(backend, mission, emitter);
+    let mut ledger = Ledger::new(backend, mission, &pins, emitter);
     let end = drive.to(mission.query, mission.plan, &mut ledger).await?;
     // The records are those of the run that holds the lock now.
     if !lock.held() {
@@ -191,8 +211,13 @@ async fn under_lock<B: Backend>(
             steps,
             observed,
             proved,
+            failed,
         } => {
-            let release = ledger.done(&observed, proved).await;
+            let borne = borne(&failed);
+            let release = ledger.done(&observed, proved, &borne).await;
+            if !failed.is_empty() {
+                emitter.emit(EventKind::Warning { message: borne });
+            }
             if release.is_some() {
                 prune::old(backend, mission, &observed, emitter).await;
             }
@@ -207,6 +232,7 @@ async fn under_lock<B: Backend>(
             }
             Verdict::Refused(refusal)
         }
+        End::Stale(plan) => Verdict::Stale(plan),
         End::NotConverged(plan) => {
             ledger
                 .close(Outcome::Failed, "plans do not become empty")
@@ -231,9 +257,12 @@ async fn under_lock<B: Backend>(
 pub(super) struct Drive<'a, B> {
     pub(super) backend: &'a B,
     pub(super) mission: &'a Mission<'a>,
-    pub(super) lock: &'a dyn Lock,
+    pub(super) lock: &'a Hold,
     pub(super) emitter: &'a Emitter,
     pub(super) started: Instant,
+    pub(super) pins: &'a Pins,
+    /// What must not be said.
+    pub(super) secrets: &'a Secrets,
 }
 
 /// How a drive ended.
@@ -244,8 +273,11 @@ pub(super) enum End {
         observed: Box<ObservedState>,
         /// Of each service the revision whose gate has opened.
         proved: BTreeMap<String, String>,
+        /// Of each replica that failed and was borne, why.
+        failed: Vec<String>,
     },
     Refused(Refusal),
+    Stale(Box<Plan>),
     Failed(Box<Failure>),
     Stopped {
         left: usize,
@@ -268,25 +300,48 @@ impl<B: Backend> Drive<'_, B> {
         let mut steps = 0;
         let mut round = 0;
         let mut learned = Learned::default();
+        let mut failed = Vec::new();
+        let mut outage = Outage::new();
+        let mut begun = false;
         loop {
-            let observed = self.backend.observe(query).await?;
+            let Some(observed) = self.look(query, &mut outage).await? else {
+                return Ok(End::Stopped { left: 1 });
+            };
+            let fence = self.lock.fence(&observed);
             let plan = match plan_of(&observed, &learned) {
                 Ok(plan) => plan,
                 Err(refusal) => return Ok(End::Refused(refusal)),
             };
+            // Rounds after the first mend what the plan that was agreed to has left.
+            let first = round == 0 && !begun && !ledger.is_open();
+            if first
+                && mission
+                    .agreed
+                    .is_some_and(|agreed| !agreed(&observed, &plan))
+            {
+                return Ok(End::Stale(Box::new(plan)));
+            }
+            self.pins.saw(&observed, &plan);
             if plan.steps.is_empty() || (round > 0 && !mission.converge) {
+                let mut observed = Box::new(observed);
+                // An old one that was left in its place proves nothing of the new ones.
+                observed
+                    .instances
+                    .retain(|one| !learned.borne.contains(&(one.service.clone(), one.slot)));
                 let proved = revisions(&observed, &learned);
-                let observed = Box::new(observed);
                 return Ok(End::Done {
                     steps,
                     observed,
                     proved,
+                    failed,
                 });
             }
             if round == ROUNDS {
                 return Ok(End::NotConverged(Box::new(plan)));
             }
             round += 1;
+            begun = true;
+            // The record of one that was interrupted at its beginning may be missing.
             if round == 1 {
                 ledger.open(&plan, &observed).await;
             }
@@ -296,20 +351,47 @@ impl<B: Backend> Drive<'_, B> {
                 observed: &observed,
                 context: mission.context,
                 lock: self.lock,
+                fence,
+                pins: self.pins,
                 builds: mission.builds,
-                secrets: mission.secrets,
+                secrets: self.secrets,
                 timeout: mission
                     .timeout
                     .map(|timeout| timeout.saturating_sub(self.started.elapsed())),
                 stop: mission.stop.clone(),
             };
             match run(self.backend, &job, self.emitter).await {
-                Ended::Done { stuck } => {
+                Ended::Done { stuck, borne } => {
+                    for one in borne {
+                        learned.borne.insert((one.service, one.slot));
+                        failed.push(one.failure.message);
+                    }
                     steps += plan.steps.len();
                     learned.stuck.extend(stuck);
-                    learned.pulled.extend(plan.steps.iter().filter_map(pulls));
-                    learned.proved.extend(plan.steps.iter().filter_map(proves));
-                    learned.tasks.extend(plan.steps.iter().filter_map(hooks));
+                    learn(&mut learned, plan.steps.iter());
+                    outage.is_over();
+                }
+                Ended::Failed(mut failure) if self.is_outage(&failure).await => {
+                    let left = plan.steps.len() - failure.succeeded.len();
+                    match self.outlast(&mut outage, &failure.message).await? {
+                        Next::GoOn => {}
+                        Next::Stop => return Ok(End::Stopped { left }),
+                        Next::GiveUp => {
+                            return match self.backend.observe(query).await {
+                                Err(error @ BackendError::Unreachable { .. }) => Err(error),
+                                _ => Ok(End::Failed(failure)),
+                            };
+                        }
+                    }
+                    // What it came to is known; the rest is looked at and planned again.
+                    for one in std::mem::take(&mut failure.borne) {
+                        learned.borne.insert((one.service, one.slot));
+                        failed.push(one.failure.message);
+                    }
+                    let done = |step: &&Step| failure.succeeded.contains(&step.id);
+                    learn(&mut learned, plan.steps.iter().filter(done));
+                    steps += failure.succeeded.len();
+                    round -= 1;
                 }
                 Ended::Failed(failure) => return Ok(End::Failed(failure)),
                 Ended::Stopped { left } => return Ok(End::Stopped { left }),
@@ -340,6 +422,21 @@ impl<B: Backend> Drive<'_, B> {
     }
 }
 
+/// What is said of replicas that failed in a run that ended well.
+fn borne(failed: &[String]) -> String {
+    match failed {
+        [] => String::new(),
+        [one] => format!(
+            "1 replica failed, which the file allows: {one}; its old one serves, and the next deploy tries again"
+        ),
+        all => format!(
+            "{} replicas failed, which the file allows: {}; their old ones serve, and the next deploy tries again",
+            all.len(),
+            all.join(", ")
+        ),
+    }
+}
+
 /// The revisions of containers whose gate has opened, by service; of all services where
 /// hooks ran, because those are done with them.
 fn revisions(observed: &ObservedState, learned: &Learned) -> BTreeMap<String, String> {
@@ -364,6 +461,13 @@ pub(super) fn all_revisions(observed: &ObservedState) -> BTreeMap<String, String
     replicas
         .map(|one| (one.service.clone(), one.revision.clone()))
         .collect()
+}
+
+/// What these steps, which have succeeded, tell that no look does.
+fn learn<'a>(learned: &mut Learned, steps: impl Iterator<Item = &'a Step> + Clone) {
+    learned.pulled.extend(steps.clone().filter_map(pulls));
+    learned.proved.extend(steps.clone().filter_map(proves));
+    learned.tasks.extend(steps.filter_map(hooks));
 }
 
 /// The container whose gate a step opens.

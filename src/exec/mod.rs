@@ -5,25 +5,34 @@
 //! three promises: a failed step never releases its dependents, nothing is
 //! changed without holding the lock, and every wait has a deadline.
 
+mod bear;
 mod dispatch;
 mod gates;
+mod hold;
 mod ledger;
 mod mission;
+mod outage;
+mod pins;
 mod prune;
 mod queue;
 mod recover;
 mod rollback;
+mod secrets;
 mod steps;
 mod task;
 mod verdict;
 
+pub use bear::Borne;
 pub use dispatch::run;
+pub use mission::Agreed;
 pub use mission::MakePlan;
 pub use mission::Mission;
 pub use mission::ProvideHelper;
 pub use mission::Verdict;
 pub use mission::carry_out;
+pub use pins::Pins;
 pub use rollback::missing;
+pub use secrets::Secrets;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -52,10 +61,14 @@ pub struct Job<'a> {
     pub context: &'a Context,
     /// The lock, held.
     pub lock: &'a dyn Lock,
+    /// What the gateways know this holder by; see [`crate::gateway::fence`].
+    pub fence: u64,
+    /// What references of images mean in this run.
+    pub pins: &'a Pins,
     /// Builds images.
     pub builds: &'a dyn BuildImages,
     /// Values that must not appear in any event.
-    pub secrets: &'a [String],
+    pub secrets: &'a Secrets,
     /// Time limit of the whole run.
     pub timeout: Option<Duration>,
     /// Becomes true when the run should stop at the next safe point.
@@ -69,6 +82,8 @@ pub enum Ended {
     Done {
         /// Networks that the engine would not remove though nothing is in them.
         stuck: BTreeSet<String>,
+        /// Replicas that failed and were borne.
+        borne: Vec<Borne>,
     },
     /// A step failed; nothing that depends on it ran.
     Failed(Box<Failure>),
@@ -101,6 +116,12 @@ pub struct Failure {
     pub changed: bool,
     /// Services of which a hook or a replica was among it.
     pub begun: BTreeSet<String>,
+    /// What can be done about it, where that follows from how it failed.
+    pub advice: Option<String>,
+    /// Steps that had succeeded.
+    pub succeeded: BTreeSet<StepId>,
+    /// Replicas that had failed before and were borne.
+    pub borne: Vec<Borne>,
 }
 
 /// Why a step failed.
@@ -139,6 +160,12 @@ pub enum StepError {
         seconds: u64,
         /// Last observation.
         last: String,
+    },
+    /// More replicas failed than are borne.
+    #[error("{what}")]
+    Replicas {
+        /// Of which services how many, each with its reason.
+        what: String,
     },
     /// A new revision did worse than is borne.
     #[error("the new revision of {service} failed its verdict: {why}")]
@@ -196,14 +223,4 @@ impl Emitter {
             kind,
         });
     }
-}
-
-/// Replaces secret values in a line by asterisks.
-fn redact(line: &str, secrets: &[String]) -> String {
-    secrets
-        .iter()
-        .filter(|secret| secret.len() >= 4)
-        .fold(line.to_owned(), |line, secret| {
-            line.replace(secret.as_str(), "****")
-        })
 }

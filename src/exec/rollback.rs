@@ -17,6 +17,7 @@ use super::mission::Verdict;
 use super::mission::all_revisions;
 use crate::backend::Backend;
 use crate::backend::BackendError;
+use crate::backend::Lock as _;
 use crate::backend::Query;
 use crate::event::EventKind;
 use crate::plan;
@@ -30,7 +31,6 @@ use crate::plan::action::Refusal;
 use crate::release;
 use crate::state::desired::DesiredState;
 use crate::state::desired::OnFailure;
-use crate::state::history;
 use crate::state::history::Outcome;
 use crate::state::history::Release;
 use crate::state::hooks::Moment;
@@ -45,7 +45,7 @@ pub(super) async fn after<B: Backend>(
     if went_back(drive, &failure) {
         // What was asked for serves; only the hook after it failed.
         let observed = drive.backend.observe(drive.mission.query).await?;
-        ledger.done(&observed, all_revisions(&observed)).await;
+        ledger.done(&observed, all_revisions(&observed), "").await;
         return Ok(Verdict::Failed(failure));
     }
     let Some(stable) = target(drive, &failure, ledger).await else {
@@ -102,7 +102,7 @@ async fn target<B: Backend>(
     let failed = mission.release.as_ref()?;
     let lost = matches!(failure.error, StepError::Backend(BackendError::LockLost));
     let service = failed.desired.services.get(&failure.service);
-    let paused = service.is_some_and(|one| one.rollout.on_failure == OnFailure::Pause);
+    let paused = service.is_some_and(|one| one.rollout.on_failure != OnFailure::Rollback);
     // After a `down` there is nothing that anybody would miss.
     let fresh = !ledger.changes_a_stack();
     if !mission.goes_back || lost || paused || fresh || !failure.changed {
@@ -111,7 +111,7 @@ async fn target<B: Backend>(
     // Without a store there is nothing to go back to.
     let stack = &mission.context.stack;
     let stable = release::serving(drive.backend, stack).await.ok()??;
-    let same = stable.summary.spec == history::spec_digest(&failed.desired);
+    let same = stable.summary.spec == ledger.spec()?;
     (!same).then_some(stable)
 }
 
@@ -156,14 +156,20 @@ async fn back<B: Backend>(
         }
     }
     // The way back has its own time.
+    let secrets = drive
+        .secrets
+        .and(drive.backend, drive.mission, desired)
+        .await;
     let drive = Drive {
         started: Instant::now(),
+        secrets: &secrets,
         ..*drive
     };
     match drive.to(&query, &plan_of, ledger).await {
         Ok(End::Done { .. }) => Ok(()),
         Ok(End::Failed(failure)) => Err(failure.message),
         Ok(End::Refused(refusal)) => Err(words(&refusal)),
+        Ok(End::Stale(_)) => Err("the plan is stale".to_owned()),
         Ok(End::NotConverged(_)) => Err("plans do not become empty".to_owned()),
         Ok(End::Stopped { left }) => Err(format!("it was stopped with {left} steps left")),
         Ok(End::TimedOut { left }) => Err(format!("the time limit passed with {left} steps left")),
@@ -172,7 +178,7 @@ async fn back<B: Backend>(
 }
 
 /// What a plan for a recorded release needs and nobody can make any more: images that
-/// were built, and files whose volume is gone.
+/// were built or never had a digest to be pulled by, and files whose volume is gone.
 pub fn missing(plan: &Plan, desired: &DesiredState) -> Vec<String> {
     plan.steps
         .iter()
@@ -180,6 +186,11 @@ pub fn missing(plan: &Plan, desired: &DesiredState) -> Vec<String> {
             Action::BuildImage { service, tag } => {
                 let name = tag.clone().unwrap_or_else(|| service.clone());
                 Some(format!("image {name}"))
+            }
+            Action::PullImage { reference, .. } => {
+                let pinned = desired.services.get(&step.service)?.pinned.as_ref()?;
+                let lost = pinned.repo_digest.is_none();
+                lost.then(|| format!("image {reference} ({})", pinned.short()))
             }
             Action::SeedFiles { set, volume } => {
                 let known = desired

@@ -1,5 +1,6 @@
 //! One step: its action at the module it belongs to, then its gate.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -13,7 +14,6 @@ use super::Emitter;
 use super::Job;
 use super::StepError;
 use super::gates::Gatekeeper;
-use super::redact;
 use super::task;
 use super::verdict::Watch;
 use crate::backend::Backend;
@@ -23,6 +23,7 @@ use crate::event::EventKind;
 use crate::gateway::Fleet;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
+use crate::plan::action::InstanceSpec;
 use crate::plan::action::Step;
 use crate::plan::action::StepId;
 use crate::release;
@@ -58,6 +59,8 @@ pub(super) struct Runner<'a, B> {
     tasks: Semaphore,
     /// Networks that the engine would not remove though nothing is in them.
     stuck: Mutex<BTreeSet<String>>,
+    /// Replicas of each service that failed.
+    losses: Mutex<BTreeMap<String, u32>>,
 }
 
 impl<'a, B: Backend> Runner<'a, B> {
@@ -71,7 +74,7 @@ impl<'a, B: Backend> Runner<'a, B> {
         Self {
             backend,
             job,
-            fleet: Fleet::new(backend, job.context, job.lock.id(), job.observed),
+            fleet: Fleet::new(backend, job.context, job.fence, job.observed),
             emitter,
             changes,
             acted,
@@ -81,7 +84,16 @@ impl<'a, B: Backend> Runner<'a, B> {
             images: Semaphore::new(IMAGES),
             tasks: Semaphore::new(TASKS),
             stuck: Mutex::default(),
+            losses: Mutex::default(),
         }
+    }
+
+    /// One more replica of a service has failed; how many have.
+    pub(super) fn count_loss(&self, service: &str) -> u32 {
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = losses.entry(service.to_owned()).or_default();
+        *count += 1;
+        *count
     }
 
     /// Networks that the engine would not remove though nothing is in them.
@@ -89,6 +101,19 @@ impl<'a, B: Backend> Runner<'a, B> {
         self.stuck
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number that is not the lock's own is taken before it is used: two holders that
+    /// read the same routes would take the same.
+    pub(super) async fn claim(&self) -> Result<(), StepError> {
+        let store = self.job.observed.store.as_ref();
+        let routes = store.and_then(|store| store.routes.as_ref());
+        let known = routes.is_some_and(|routes| routes.lock == self.job.fence);
+        if self.job.fence > self.job.lock.id() && !known {
+            self.job.lock.confirm().await?;
+            self.fleet.claim().await?;
+        }
+        Ok(())
     }
 
     /// Does the step and waits for its gate.
@@ -199,6 +224,16 @@ impl<'a, B: Backend> Runner<'a, B> {
         Ok(())
     }
 
+    /// The container with the image that this run has pulled for it: its reference may
+    /// mean another by now.
+    pub(super) fn settled(&self, instance: &InstanceSpec) -> InstanceSpec {
+        let mut instance = instance.clone();
+        if instance.image_id.is_none() {
+            instance.image_id = self.job.pins.id_of(&instance.spec.image);
+        }
+        instance
+    }
+
     async fn act(&self, step: &Step) -> Result<(), StepError> {
         let _turn = match &step.action {
             Action::CreateInstance { .. } => Some(self.creations.acquire().await),
@@ -223,7 +258,13 @@ impl<'a, B: Backend> Runner<'a, B> {
                 platform,
             } => {
                 let pull = |lines| self.backend.pull(reference, platform.as_deref(), lines);
-                self.with_progress(step, pull).await.map(drop)?;
+                let info = self.with_progress(step, pull).await?;
+                self.job.pins.pulled(reference, info);
+            }
+            Action::CreateInstance { instance } => {
+                let instance = self.settled(instance);
+                let action = Action::CreateInstance { instance };
+                self.backend.apply(self.job.context, &action).await?;
             }
             Action::SetListeners { listeners } => self.fleet.set_listeners(listeners).await?,
             Action::AddTarget {
@@ -280,22 +321,25 @@ impl<'a, B: Backend> Runner<'a, B> {
                 self.fleet.detached(container, network).await;
                 self.backend.apply(self.job.context, &step.action).await?;
             }
-            Action::RemoveNetwork { name } => {
-                match self.backend.apply(self.job.context, &step.action).await {
-                    // It can be used again, so a stack is none the worse for it.
-                    Err(error @ BackendError::StuckNetwork { .. }) => {
-                        let message = error.to_string();
-                        self.emitter.emit(EventKind::Warning { message });
-                        self.stuck
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .insert(name.clone());
-                    }
-                    other => other?,
-                }
-            }
+            Action::RemoveNetwork { name } => self.remove_network(step, name).await?,
             action => self.backend.apply(self.job.context, action).await?,
         }
+        Ok(())
+    }
+
+    /// One that the engine will not let go can be used again, so a stack is none the
+    /// worse for it.
+    async fn remove_network(&self, step: &Step, name: &str) -> Result<(), BackendError> {
+        let removed = self.backend.apply(self.job.context, &step.action).await;
+        let Err(error @ BackendError::StuckNetwork { .. }) = removed else {
+            return removed;
+        };
+        let message = error.to_string();
+        self.emitter.emit(EventKind::Warning { message });
+        self.stuck
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned());
         Ok(())
     }
 
@@ -314,7 +358,7 @@ impl<'a, B: Backend> Runner<'a, B> {
                 self.emitter.emit(EventKind::StepProgress {
                     step: step.id,
                     service: step.service.clone(),
-                    text: redact(&line, self.job.secrets),
+                    text: self.job.secrets.redact(&line),
                 });
             }
         };

@@ -13,7 +13,6 @@ use tokio::sync::mpsc;
 use super::Job;
 use super::StepError;
 use super::gates::Gatekeeper;
-use super::redact;
 use super::steps::Runner;
 use crate::backend::Backend;
 use crate::backend::BackendError;
@@ -43,7 +42,7 @@ pub(super) async fn run<B: Backend>(
     let changes = runner.changes.subscribe();
     let limit = Duration::from_millis(task.timeout_ms);
     let action = Action::CreateInstance {
-        instance: task.instance.clone(),
+        instance: runner.settled(&task.instance),
     };
     runner.backend.apply(runner.job.context, &action).await?;
     let ended = tokio::time::timeout(limit, follow(runner, task, changes, &mut output)).await;
@@ -174,7 +173,7 @@ impl<'a, B: Backend> Output<'a, B> {
             return;
         };
         while let Some(line) = lines.recv().await {
-            let text = redact(&line.text, self.runner.job.secrets);
+            let text = self.runner.job.secrets.redact_output(&line.text);
             if self.lines.len() == KEPT_LINES {
                 self.lines.pop_front();
             }

@@ -5,8 +5,10 @@
 //! connected for the run. What is said stands in `shop_gateway::protocol`.
 
 mod control;
+mod fence;
 mod fleet;
 
 pub use control::Control;
 pub use control::GatewayError;
+pub use fence::fence;
 pub use fleet::Fleet;

@@ -10,6 +10,7 @@ use super::action::Gate;
 use super::action::Note;
 use super::action::Step;
 use super::action::StepId;
+use super::action::Tolerance;
 
 /// Steps and notes collected so far.
 #[derive(Debug, Default)]
@@ -17,6 +18,7 @@ pub(super) struct Draft {
     steps: Vec<Step>,
     notes: Vec<Note>,
     images: Vec<StepId>,
+    tolerances: BTreeMap<String, Tolerance>,
 }
 
 impl Draft {
@@ -37,6 +39,16 @@ impl Draft {
         let id = self.push(service, action, cause);
         self.need(id, needs);
         id
+    }
+
+    /// Lets replicas of a service fail.
+    pub(super) fn tolerate(&mut self, service: &str, tolerance: Tolerance) {
+        self.tolerances.insert(service.to_owned(), tolerance);
+    }
+
+    /// How many replicas of each service may fail.
+    pub(super) fn take_tolerances(&mut self) -> BTreeMap<String, Tolerance> {
+        std::mem::take(&mut self.tolerances)
     }
 
     /// Adds a step about one replica.
@@ -177,6 +189,7 @@ impl Draft {
             steps,
             notes,
             images,
+            tolerances: _,
         } = self;
         let mut waiting: BTreeMap<StepId, Step> =
             steps.into_iter().map(|step| (step.id, step)).collect();

@@ -1,17 +1,21 @@
 //! Image steps: they come before everything else.
 
+use std::collections::BTreeSet;
+
 use super::action::Action;
 use super::action::Cause;
 use super::draft::Draft;
 use super::hooks;
+use super::view::ServiceView;
 use super::view::View;
 use super::view::must_pull;
 use crate::state::change::KnownImage;
 use crate::state::desired::ImageSource;
+use crate::state::desired::PinnedImage;
 
 /// Builds and pulls what the containers to be made need.
 pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
-    let mut pulled = std::collections::BTreeSet::new();
+    let mut pulled = BTreeSet::new();
     for one in &view.services {
         let lends = hooks::lends(view, one);
         if !one.in_scope && !lends {
@@ -19,6 +23,12 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
         }
         let needed = one.creates() || lends;
         let name = &one.service.name;
+        if let Some(pinned) = &one.service.pinned {
+            if needed && !view.input.observed.images.contains_key(&pinned.id) {
+                again(one, pinned, &mut pulled, draft);
+            }
+            continue;
+        }
         match &one.service.image {
             ImageSource::Build { tag: None } => {
                 draft.note(false, name, "image: built at deploy");
@@ -42,7 +52,7 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
                 );
             }
             ImageSource::Pull { reference, .. } => {
-                let asked = must_pull(&view.input, &one.service.image);
+                let asked = must_pull(&view.input, one.service);
                 let missing = needed && is_absent(&one.revision.image);
                 if (asked || missing) && pulled.insert(reference.clone()) {
                     let cause = if missing && !view.input.observed.images.contains_key(reference) {
@@ -62,6 +72,23 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
             }
             ImageSource::Build { .. } | ImageSource::Unset => {}
         }
+    }
+}
+
+/// Pulls an image of a release by its digest: its reference may mean another by now.
+fn again(
+    one: &ServiceView<'_>,
+    pinned: &PinnedImage,
+    pulled: &mut BTreeSet<String>,
+    draft: &mut Draft,
+) {
+    if pulled.insert(pinned.id.clone()) {
+        let reference = pinned.repo_digest.as_ref();
+        let action = Action::PullImage {
+            reference: reference.unwrap_or(&one.service.container.image).clone(),
+            platform: one.revision.spec.platform.clone(),
+        };
+        draft.image(&one.service.name, action, Cause::Missing);
     }
 }
 

@@ -438,3 +438,17 @@ fn gate(ready: &ReadyGate) -> String {
         ReadyGate::Completed { .. } => "completed".to_owned(),
     }
 }
+
+/// What can be done when a container was killed for lack of memory: the demand M of one
+/// replica was above the capacity C that it had.
+pub fn out_of_memory(service: &str, limit: Option<i64>) -> String {
+    match limit {
+        Some(limit) if limit > 0 => format!(
+            "{service} needs more memory than it may have (R = M / C > 1): raise deploy.resources.limits.memory above the {} MiB it had",
+            limit >> 20
+        ),
+        _ => format!(
+            "the machine had no memory left for {service} (R = M / C > 1): shopctl capacity --usage, then declare deploy.resources.reservations.memory or stop something else"
+        ),
+    }
+}

@@ -331,13 +331,16 @@ fn revision(
     Revision {
         digest: digest::revision(&spec, &used),
         fields: digest::fields(&spec, &used),
-        image: known_image(input, &service.image),
+        image: known_image(input, service),
         one_off: service.one_off || matches!(service.ready, ReadyGate::Completed { .. }),
         spec,
     }
 }
 
-fn known_image(input: &PlanInput<'_>, image: &ImageSource) -> KnownImage {
+fn known_image(input: &PlanInput<'_>, service: &ServiceSpec) -> KnownImage {
+    if let Some(pinned) = &service.pinned {
+        return KnownImage::Id(pinned.id.clone());
+    }
     let on_engine = |reference: &str| {
         input
             .observed
@@ -345,19 +348,19 @@ fn known_image(input: &PlanInput<'_>, image: &ImageSource) -> KnownImage {
             .get(reference)
             .map_or(KnownImage::Absent, |info| KnownImage::Id(info.id.clone()))
     };
-    match image {
+    match &service.image {
         ImageSource::Build { tag: None } => KnownImage::Unnamed,
         ImageSource::Build { tag: Some(tag) } => on_engine(tag),
-        ImageSource::Pull { .. } if must_pull(input, image) => KnownImage::Absent,
+        ImageSource::Pull { .. } if must_pull(input, service) => KnownImage::Absent,
         ImageSource::Pull { reference, .. } => on_engine(reference),
         ImageSource::Unset => KnownImage::Absent,
     }
 }
 
 /// Whether a reference is pulled although the engine has it.
-pub(super) fn must_pull(input: &PlanInput<'_>, image: &ImageSource) -> bool {
-    match image {
-        ImageSource::Pull { reference, policy } => {
+pub(super) fn must_pull(input: &PlanInput<'_>, service: &ServiceSpec) -> bool {
+    match &service.image {
+        ImageSource::Pull { reference, policy } if service.pinned.is_none() => {
             (*policy == PullPolicy::Always || input.options.pull)
                 && *policy != PullPolicy::Never
                 && !input.options.learned.pulled.contains(reference)

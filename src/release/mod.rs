@@ -4,6 +4,8 @@
 //! `head.json` and `scale.json` are small and part of every look; the releases
 //! themselves stand apart as documents, the last [`KEPT`] of them.
 
+mod secrets;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -19,6 +21,8 @@ use crate::state::records::HEAD;
 use crate::state::records::SCALE;
 
 pub use crate::backend::KEPT_RELEASES as KEPT;
+pub use secrets::secrets;
+pub use secrets::words;
 
 type Records = BTreeMap<String, Vec<u8>>;
 

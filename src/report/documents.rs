@@ -62,8 +62,22 @@ pub struct DeploymentStatus {
     pub steps: usize,
     /// Steps that a deploy of it would still take; null where it will not go on.
     pub left: Option<usize>,
+    /// The first of them: where it was interrupted. Null where none is left.
+    pub next: Option<PendingStep>,
     /// Why it failed; empty where it did not.
     pub reason: String,
+}
+
+/// A step that a release has still to take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct PendingStep {
+    /// Service, or empty for the stack's own steps.
+    pub service: String,
+    /// What is to be done, in words.
+    pub what: String,
+    /// Why.
+    pub cause: String,
 }
 
 /// M, C and R of the stack.

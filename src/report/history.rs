@@ -64,6 +64,8 @@ pub struct ReleasedService {
     pub image: String,
     /// Image id, where it was seen.
     pub image_id: Option<String>,
+    /// The name by which its registry gives the image; null where it was not pulled.
+    pub repo_digest: Option<String>,
 }
 
 /// The history as data.
@@ -88,6 +90,7 @@ fn one(release: &Release) -> ReleaseStatus {
             replicas: service.replicas,
             image: service.container.image.clone(),
             image_id: image.and_then(|image| image.id.clone()),
+            repo_digest: image.and_then(|image| image.repo_digest.clone()),
         }
     });
     ReleaseStatus {

@@ -7,12 +7,15 @@ use super::documents::DeploymentStatus;
 use super::documents::ImageStatus;
 use super::documents::InstanceStatus;
 use super::documents::Latency;
+use super::documents::PendingStep;
 use super::documents::PerformanceStatus;
 use super::documents::Replicas;
 use super::documents::ServiceStatus;
 use super::documents::StatusDocument;
 use super::documents::VERSION;
 use crate::capacity::report::CapacityReport;
+use crate::plan::action::Plan;
+use crate::plan::report;
 use crate::state::desired::DesiredState;
 use crate::state::desired::ReadyGate;
 use crate::state::desired::ServiceSpec;
@@ -32,6 +35,9 @@ pub struct Facts<'a> {
     pub wanted: &'a BTreeMap<String, u32>,
     /// Steps that a deploy would take; none where it is refused.
     pub left: Option<usize>,
+    /// What the newest release has still to do, where it did not finish; none where that
+    /// is not known.
+    pub pending: Option<&'a Plan>,
     /// What differs from the recorded release, where that was asked for.
     pub drift: Option<Vec<String>>,
     /// Measured cores and bytes by container, where they were asked for.
@@ -57,7 +63,7 @@ pub fn document(
         stack: desired.stack.clone(),
         backend: "docker".to_owned(),
         release: observed.store.as_ref().and_then(|store| store.head.serving),
-        deployment: deployment(observed, facts.left),
+        deployment: deployment(observed, facts.pending),
         drift: facts.drift.clone(),
         converged: facts.left == Some(0),
         capacity: Capacities::new(facts.capacity),
@@ -67,17 +73,23 @@ pub fn document(
 }
 
 /// The newest release, where it is not the one that serves.
-fn deployment(observed: &ObservedState, left: Option<usize>) -> Option<DeploymentStatus> {
+fn deployment(observed: &ObservedState, pending: Option<&Plan>) -> Option<DeploymentStatus> {
     let head = &observed.store.as_ref()?.head;
     let newest = head.newest.as_ref()?;
-    let goes_on = matches!(newest.outcome, Outcome::Running | Outcome::Interrupted);
+    let pending = pending.filter(|_| newest.goes_on());
+    let next = pending.and_then(|plan| plan.steps.first());
     (newest.outcome != Outcome::Deployed).then(|| DeploymentStatus {
         release: newest.number,
         outcome: newest.outcome.word().replace(' ', "_"),
         by: newest.by.clone(),
         at: newest.at * 1000,
         steps: newest.steps,
-        left: left.filter(|_| goes_on),
+        left: pending.map(|plan| plan.steps.len()),
+        next: next.map(|step| PendingStep {
+            service: step.service.clone(),
+            what: report::what(step),
+            cause: report::cause(&step.cause),
+        }),
         reason: newest.reason.clone(),
     })
 }
@@ -97,6 +109,9 @@ fn one(
         u32::try_from(instances.iter().filter(|it| test(it)).count()).unwrap_or(u32::MAX)
     };
     let image = observed.images.get(&service.container.image);
+    let meant = image.map(|image| &image.id);
+    let mut runs = instances.iter().map(|it| &it.image_id);
+    let id = runs.find(|id| !id.is_empty()).or(meant);
     let store = observed.store.as_ref();
     let targets = store
         .and_then(|store| store.routes.as_ref())
@@ -119,8 +134,10 @@ fn one(
         name: service.name.clone(),
         image: ImageStatus {
             r#ref: service.container.image.clone(),
-            id: image.map(|image| image.id.clone()),
-            repo_digest: image.and_then(|image| image.repo_digests.first().cloned()),
+            id: id.cloned(),
+            repo_digest: image
+                .filter(|_| id == meant)
+                .and_then(|image| image.repo_digests.first().cloned()),
         },
         replicas: Replicas {
             desired: facts

@@ -10,6 +10,7 @@ use super::documents::Capacities;
 use super::documents::CapacityDocument;
 use super::documents::DeploymentStatus;
 use super::documents::DoctorDocument;
+use super::documents::PendingStep;
 use super::documents::PlanDocument;
 use super::documents::StatusDocument;
 use crate::capacity::report::CapacityReport;
@@ -211,13 +212,33 @@ fn deployment(deployment: &DeploymentStatus) -> String {
     let DeploymentStatus { release, by, .. } = deployment;
     let end = match (deployment.outcome.as_str(), deployment.left) {
         ("running" | "interrupted", Some(left)) => format!(
-            "is not finished: {left} of {} steps are left; shopctl deploy goes on",
-            deployment.steps.max(left)
+            "is not finished: {left} of {} steps are left; shopctl deploy goes on{}",
+            deployment.steps.max(left),
+            deployment
+                .next
+                .as_ref()
+                .map(interrupted)
+                .unwrap_or_default()
         ),
         ("rolled_back", _) => format!("failed and was rolled back: {}", deployment.reason),
         _ => format!("failed: {}", deployment.reason),
     };
     format!("release {release} (by {by}) {end}")
+}
+
+/// Where a release was interrupted.
+fn interrupted(step: &PendingStep) -> String {
+    let PendingStep {
+        service,
+        what,
+        cause,
+    } = step;
+    let whose = if service.is_empty() {
+        String::new()
+    } else {
+        format!("{service}: ")
+    };
+    format!("\ninterrupted at: {whose}{what} ({cause})")
 }
 
 fn totals(capacity: &Capacities) -> String {

@@ -80,6 +80,10 @@ pub struct ServiceSpec {
     pub container: ContainerSpec,
     /// Where the image comes from.
     pub image: ImageSource,
+    /// The image that its reference meant when it was released: what counts from then
+    /// on, whatever the reference means. Only in releases, and only where it is pulled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<PinnedImage>,
     /// Services that must come first.
     pub needs: Vec<Dependency>,
     /// When a new container counts as ready.
@@ -126,6 +130,24 @@ pub enum ImageSource {
     /// Not set (only while resolving).
     #[default]
     Unset,
+}
+
+/// An image that a reference once meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedImage {
+    /// Its id.
+    pub id: String,
+    /// The name by which its registry gives it, `repository@sha256:…`; none for an image
+    /// that was never pulled.
+    #[serde(default)]
+    pub repo_digest: Option<String>,
+}
+
+impl PinnedImage {
+    /// Its id, short enough for a line of text.
+    pub fn short(&self) -> &str {
+        self.id.get(..19).unwrap_or(&self.id)
+    }
 }
 
 /// When an image is pulled.
@@ -256,9 +278,12 @@ pub struct Rollout {
     pub delay_ms: u64,
     /// Time a new replica is watched after it became ready, in milliseconds.
     pub monitor_ms: u64,
-    /// What follows when a replica fails.
+    /// What follows when more replicas fail than are borne.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// Share of the service's replicas that may fail, in millionths.
+    #[serde(default, skip_serializing_if = "is_none_borne")]
+    pub max_failures: u32,
     /// In stages that are judged; `None`: batch by batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<Staged>,
@@ -273,6 +298,25 @@ pub enum OnFailure {
     Rollback,
     /// What was changed stays, what was not serves on.
     Pause,
+    /// The rest of the service's replicas is changed all the same.
+    Continue,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_none_borne(millionths: &u32) -> bool {
+    *millionths == 0
+}
+
+impl Rollout {
+    /// So many of these replicas may fail.
+    pub fn borne_of(&self, replicas: usize) -> u32 {
+        let replicas = u64::try_from(replicas).unwrap_or(u64::MAX);
+        let borne = replicas.saturating_mul(self.max_failures.into()) / 1_000_000;
+        u32::try_from(borne).unwrap_or(u32::MAX)
+    }
 }
 
 /// New before old, or old before new.
@@ -294,6 +338,7 @@ impl Default for Rollout {
             delay_ms: 0,
             monitor_ms: 0,
             on_failure: OnFailure::default(),
+            max_failures: 0,
             staged: None,
         }
     }

@@ -60,6 +60,8 @@ pub struct ReleasedImage {
     pub reference: String,
     /// Image id, where it was seen.
     pub id: Option<String>,
+    /// The name by which its registry gives it, where it was pulled.
+    pub repo_digest: Option<String>,
 }
 
 /// How a release ended.
@@ -115,6 +117,13 @@ pub struct Head {
     pub proved: BTreeMap<String, String>,
 }
 
+impl ReleaseSummary {
+    /// Whether the next deploy goes on with it: it was interrupted, or its run was killed.
+    pub fn goes_on(&self) -> bool {
+        matches!(self.outcome, Outcome::Running | Outcome::Interrupted)
+    }
+}
+
 impl Release {
     /// Whether everything once was as it asks for.
     pub fn is_stable(&self) -> bool {
@@ -122,7 +131,8 @@ impl Release {
     }
 }
 
-/// Digest of what a state asks for, whoever asks and from which folder.
+/// Digest of what a state asks for, whoever asks and from which folder; images that are
+/// pinned are part of it.
 pub fn spec_digest(desired: &DesiredState) -> String {
     let mut plain = recorded(desired);
     plain.working_dir.clear();
@@ -130,6 +140,10 @@ pub fn spec_digest(desired: &DesiredState) -> String {
     plain.only.clear();
     for service in plain.services.values_mut() {
         service.place.clear();
+        // One image, wherever it can be had.
+        if let Some(pinned) = &mut service.pinned {
+            pinned.repo_digest = None;
+        }
     }
     for port in &mut plain.ports {
         port.place.clear();

@@ -1,6 +1,7 @@
 //! Whole commands on a world in memory.
 
 use shopctl::backend::memory::World;
+use shopctl::state::observed::InstanceState;
 
 use crate::support::Bench;
 use crate::support::valid;
@@ -268,6 +269,66 @@ fn a_plan_file_is_carried_out_or_refused_as_stale() {
     let again = bench.run(&["deploy", "--plan", "plan.json"]);
     assert_eq!(again.code, 42, "the world has moved: {again}");
     assert_eq!(bench.run(&["deploy", "--plan", "absent.json"]).code, 2);
+}
+
+/// [`STACK`] without the time in which a replica is watched.
+fn quick() -> String {
+    let rollout = "deploy: { update_config: { monitor: 0s }, ";
+    STACK.replace("deploy: { ", rollout)
+}
+
+fn prompt() -> Bench {
+    let bench = bench();
+    bench.write("stack.yaml", &quick());
+    bench
+}
+
+#[test]
+fn a_plan_file_is_held_against_the_world_under_the_lock() {
+    let bench = prompt();
+    assert_eq!(bench.run(&["deploy", "--progress", "none"]).code, 0);
+    bench.write("stack.yaml", &quick().replace("hello", "good day"));
+    assert_eq!(bench.run(&["plan", "--out", "plan.json"]).code, 0);
+    let journal = bench.memory.world().journal.len();
+    bench.memory.world().before_lock = Some(|world| {
+        let mut containers = world.containers.values_mut();
+        let replica = containers.find(|one| one.instance.service == "goods");
+        replica.expect("a replica").instance.state = InstanceState::Exited {
+            code: 1,
+            oom: false,
+        };
+    });
+    let stale = bench.run(&["deploy", "--plan", "plan.json"]);
+    assert_eq!(stale.code, 42, "{stale}");
+    assert!(stale.stderr.contains("the plan is stale"), "{stale}");
+    let world = bench.memory.world();
+    assert_eq!(world.journal.len(), journal, "nothing was changed");
+    assert_eq!(world.releases["shop"].len(), 1, "nothing was recorded");
+    assert!(world.locks.is_empty(), "the lock is free");
+}
+
+/// A yes to all questions is no flag that changes a plan.
+#[test]
+fn a_plan_file_removes_no_more_than_it_says() {
+    let bench = prompt();
+    let more = format!("{}  mail: {{ image: goods:1 }}\n", quick());
+    bench.write("stack.yaml", &more);
+    assert_eq!(bench.run(&["deploy", "--progress", "none"]).code, 0);
+    bench.write("stack.yaml", &quick().replace("hello", "good day"));
+    assert_eq!(bench.run(&["plan", "--out", "plan.json"]).code, 0);
+    let done = bench.run(&["deploy", "--plan", "plan.json", "--yes"]);
+    assert_eq!(done.code, 0, "{done}");
+    assert_eq!(bench.memory.world().running("shop", "mail"), 1);
+    for flags in [
+        &["--prune"][..],
+        &["--pull"],
+        &["--overcommit", "cpu=2"],
+        &["--reset-scale"],
+        &["order"],
+    ] {
+        let refused = bench.run(&[&["deploy", "--plan", "plan.json"], flags].concat());
+        assert_eq!(refused.code, 2, "{flags:?}: {refused}");
+    }
 }
 
 #[test]

@@ -3,8 +3,12 @@
 
 mod commands;
 mod docs;
+mod drift;
 mod errors;
 mod help;
+mod interrupted;
+mod pins;
 mod releases;
+mod secrets;
 mod support;
 mod templates;

@@ -192,7 +192,7 @@ async fn an_image_that_is_not_the_planned_one_is_refused_and_leaves_nothing() {
     let name = instance.name.clone();
     let refused = world.try_apply(&Action::CreateInstance { instance }).await;
     let error = refused.unwrap_err().to_string();
-    assert!(error.contains("the plan was made for sha256:0"), "{error}");
+    assert!(error.contains("image sha256:0 is not available"), "{error}");
     assert_eq!(world.find(&name).await, None);
 }
 

@@ -81,6 +81,19 @@ async fn of_many_that_race_one_wins() {
 async fn a_lock_whose_container_was_removed_is_lost() {
     let world = World::new().await;
     let lock = take(&world, "one").await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // One that never runs says so in another way.
+    while world
+        .docker
+        .state(&names::lock(&world.stack))
+        .await
+        .unwrap()
+        .state
+        != InstanceState::Running
+    {
+        assert!(Instant::now() < deadline, "it does not run after 10 s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     world
         .apply(crate::world::remove(&names::lock(&world.stack)))
         .await;

@@ -239,6 +239,7 @@ impl Service {
             replicas: self.replicas.unwrap_or(1),
             replicas_declared: self.replicas.is_some(),
             container: self.container(name, &reference),
+            pinned: None,
             image: match &self.build {
                 Some(tag) => ImageSource::Build {
                     tag: (tag != "?").then(|| tag.clone()),

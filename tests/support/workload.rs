@@ -19,12 +19,12 @@
 //! `/calls` says how its calls went; `/ask/HOST:PORT/NAME` connects there, asks for NAME and says
 //! what came back: nothing is tried twice, and only the first address of a name is.
 //!
-//! `/events?n=N` streams N events (for ever without it), `/upgrade` echoes lines after a
-//! switch of protocols. On SIGTERM both say `bye` and end well; a plain request is cut
+//! `/events?n=N` streams N events (for ever without it), `/upgrade` echoes lines, or WebSocket frames
+//! with one, after a switch of protocols. On SIGTERM both say `bye` and end well; a plain request is cut
 //! off there, so that whoever stops a replica that still works is found out.
 //!
 //! `workload task WORD…` does one thing after another and ends: `say TEXT`, `warn TEXT`
-//! (on stderr), `env NAME`, `cat` (stdin to stdout), `columns N` (until the terminal has so many), `sleep MS`,
+//! (on stderr), `env NAME`, `show FILE`, `cat` (stdin to stdout), `columns N` (until the terminal has so many), `sleep MS`,
 //! `exit CODE`.
 //!
 //! `workload healthcheck` exits 0 when `/readyz` answers 200.
@@ -280,6 +280,7 @@ struct Asked {
     path: String,
     id: Option<String>,
     length: usize,
+    upgrade: String,
     /// The connection ends with the answer.
     last: bool,
 }
@@ -293,6 +294,7 @@ async fn asked(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
         path: request.split_whitespace().nth(1).unwrap_or("/").to_owned(),
         id: None,
         length: 0,
+        upgrade: String::new(),
         last: false,
     };
     loop {
@@ -303,6 +305,7 @@ async fn asked(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
         let header = header.trim().to_ascii_lowercase();
         match header.split_once(':') {
             Some(("content-length", value)) => asked.length = value.trim().parse().ok()?,
+            Some(("upgrade", value)) => value.trim().clone_into(&mut asked.upgrade),
             Some(("connection", value)) => asked.last = value.trim() == "close",
             Some(("x-id", value)) => asked.id = Some(value.trim().to_owned()),
             None => return Some(asked),
@@ -335,7 +338,7 @@ async fn serve(mut stream: TcpStream, replica: Arc<Replica>) {
         let (status, text) = match request.path.as_str() {
             "/readyz" if !replica.is_ready() => ("503 Service Unavailable", "not ready".to_owned()),
             "/readyz" => ("200 OK", "ready".to_owned()),
-            "/upgrade" => return drop(echo(stream, &replica).await),
+            "/upgrade" => return drop(echo(stream, &replica, &request.upgrade).await),
             "/calls" => ("200 OK", replica.calls.lock().expect("whole").words()),
             path if path.starts_with("/ask/") => {
                 let mut words = path.split('/').skip(2);
@@ -406,26 +409,28 @@ async fn events(
     stream.shutdown().await
 }
 
-/// Every line comes back.
-async fn echo(mut stream: BufReader<TcpStream>, replica: &Replica) -> std::io::Result<()> {
-    stream
-        .get_mut()
-        .write_all(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
-        )
-        .await?;
+/// Every line comes back, in whatever protocol: a WebSocket frame with a line in it too.
+async fn echo(
+    mut stream: BufReader<TcpStream>,
+    replica: &Replica,
+    protocol: &str,
+) -> std::io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+    );
+    stream.get_mut().write_all(head.as_bytes()).await?;
     loop {
-        let mut line = String::new();
+        let mut line = Vec::new();
         tokio::select! {
-            read = stream.read_line(&mut line) => if read? == 0 {
+            read = stream.read_until(b'\n', &mut line) => if read? == 0 {
                 return Ok(());
             },
             () = ended(replica) => {
-                stream.get_mut().write_all(b"bye\n").await?;
+                stream.get_mut().write_all(b"\x81\x04bye\n").await?;
                 return stream.get_mut().shutdown().await;
             }
         }
-        stream.get_mut().write_all(line.as_bytes()).await?;
+        stream.get_mut().write_all(&line).await?;
     }
 }
 
@@ -436,6 +441,7 @@ async fn task(mut words: impl Iterator<Item = String>) -> std::process::ExitCode
             "say" => log(&next()),
             "warn" => warn(&next()),
             "env" => log(&env::var(next()).unwrap_or_else(|_| "unset".to_owned())),
+            "show" => log(&std::fs::read_to_string(next()).expect("the file can be read")),
             "cat" => {
                 let mut output = tokio::io::stdout();
                 let copied = tokio::io::copy(&mut tokio::io::stdin(), &mut output).await;

@@ -36,9 +36,14 @@ impl World {
         )
         .expect("copied");
         fs::write(context.path().join("keep"), "").expect("written");
-        let dockerfile = "FROM scratch\nCOPY shopctl /shopctl\n\
-                          COPY --chown=65532:65532 keep /run/shopctl/\n\
-                          USER 65532\nENTRYPOINT [\"/shopctl\"]\n";
+        // A label of its own comes first: layers that tests have in common would go with
+        // the first image that is removed.
+        let label = &world.label;
+        let dockerfile = format!(
+            "FROM scratch\nLABEL {label}\nCOPY shopctl /shopctl\n\
+             COPY --chown=65532:65532 keep /run/shopctl/\n\
+             USER 65532\nENTRYPOINT [\"/shopctl\"]\n"
+        );
         fs::write(context.path().join("Dockerfile"), dockerfile).expect("written");
         let path = context.path().to_str().expect("text");
         docker(&[

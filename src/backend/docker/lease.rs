@@ -42,6 +42,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const SILENCE: Duration = Duration::from_secs(12);
 /// A lock that was made and never held is left over after this time.
 const STALE: Duration = Duration::from_secs(10);
+/// A lock that comes from the future by more than this tells of a clock that was set back.
+const SKEW: Duration = Duration::from_secs(1);
 /// A lock that is still being started counts as ours for so long: well before others
 /// may take it for left over. Who changes something later waits for the start.
 const STARTING: Duration = Duration::from_secs(5);
@@ -96,7 +98,7 @@ impl Docker {
                 InstanceState::Created if theirs.run == holder.run => {
                     return self.hold(name, id).await;
                 }
-                InstanceState::Created if self.age(&found).await? > STALE => {
+                InstanceState::Created if self.is_left_over(&id, &found).await? => {
                     self.remove_container(&id).await?;
                 }
                 InstanceState::Created | InstanceState::Running | InstanceState::Paused => {
@@ -143,11 +145,28 @@ impl Docker {
         })
     }
 
-    async fn age(&self, found: &ContainerInspectResponse) -> Result<Duration, BackendError> {
-        let now = self.engine_time().await? / 1_000_000;
-        let age = u64::try_from(now).unwrap_or_default();
-        Ok(Duration::from_millis(age.saturating_sub(created_ms(found))))
+    /// Whether a lock that was made and never held is left over. Where the engine's clock
+    /// was set back, its age is not known: then it is watched for as long.
+    async fn is_left_over(
+        &self,
+        id: &str,
+        found: &ContainerInspectResponse,
+    ) -> Result<bool, BackendError> {
+        let now = u64::try_from(self.engine_time().await? / 1_000_000).unwrap_or_default();
+        if let Some(age) = age(now, created_ms(found)) {
+            return Ok(age > STALE);
+        }
+        tokio::time::sleep(STALE).await;
+        let found = self.inspect(id).await?;
+        let state = found.and_then(|found| found.state).unwrap_or_default();
+        Ok(instance::state(&state) == InstanceState::Created)
     }
+}
+
+/// How old a container is by the engine's clock; `None` where that was set back since.
+fn age(now_ms: u64, created_ms: u64) -> Option<Duration> {
+    let latest = now_ms.saturating_add(u64::try_from(SKEW.as_millis()).unwrap_or_default());
+    (created_ms <= latest).then(|| Duration::from_millis(now_ms.saturating_sub(created_ms)))
 }
 
 /// When the engine made a container, in milliseconds since the epoch.
@@ -374,6 +393,13 @@ impl Lock for ContainerLock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_of_the_future_has_no_age() {
+        assert_eq!(age(20_000, 5_000), Some(Duration::from_secs(15)));
+        assert_eq!(age(20_000, 20_900), Some(Duration::ZERO));
+        assert_eq!(age(20_000, 3_600_000), None);
+    }
 
     #[test]
     fn a_lock_says_who_holds_it_and_is_no_part_of_the_project() {

@@ -16,6 +16,7 @@ use super::archive::Archive;
 use super::archive::files_in;
 use super::fault;
 use crate::backend::BackendError;
+use crate::backend::Context;
 use crate::backend::Edit;
 use crate::backend::KEPT_RELEASES;
 use crate::backend::Pending;
@@ -214,6 +215,14 @@ impl Store for Docker {
             self.remember(stack, &holder, bundle);
             Ok(())
         })
+    }
+
+    fn seeded<'a>(
+        &'a self,
+        context: &'a Context,
+        volume: &'a str,
+    ) -> Pending<'a, BTreeMap<String, Vec<u8>>> {
+        Box::pin(self.seeded_files(context, volume))
     }
 
     fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>> {

@@ -16,6 +16,7 @@ use crate::plan::action::Listen;
 use crate::state::desired::PublishedPort;
 use crate::state::names;
 use crate::state::observed::Environment;
+use crate::state::observed::ImageInfo;
 use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
 use crate::state::observed::ObservedNetwork;
@@ -59,10 +60,11 @@ impl World {
                 Ok(())
             }
             Action::RemoveVolume { name } => self.remove_volume(name),
-            Action::SeedFiles { volume, .. } => {
+            Action::SeedFiles { set, volume } => {
                 self.volumes
                     .insert(volume.clone(), ObservedVolume { of_stack: true });
-                self.seeded.insert(volume.clone());
+                let files = context.files.get(set).cloned().unwrap_or_default();
+                self.seeded.insert(volume.clone(), files);
                 Ok(())
             }
             Action::CreateInstance { instance } => self.create(context, instance),
@@ -139,8 +141,24 @@ impl World {
                 reason: "the registry does not have it".to_owned(),
             });
         };
-        self.images.insert(reference.to_owned(), found);
+        self.put_image(reference, found);
         Ok(())
+    }
+
+    /// What a container is made from: its reference, or the id that it must have where
+    /// the reference means something else.
+    fn image_of(&self, spec: &InstanceSpec) -> Result<(String, ImageInfo), BackendError> {
+        let named = self.images.get(&spec.spec.image);
+        let is_wanted = |info: &&ImageInfo| spec.image_id.as_ref().is_none_or(|id| *id == info.id);
+        if let Some(info) = named.filter(is_wanted) {
+            return Ok((spec.spec.image.clone(), info.clone()));
+        }
+        let pinned = spec.image_id.as_ref();
+        let found = pinned.and_then(|id| Some((id.clone(), self.images.get(id)?.clone())));
+        found.ok_or_else(|| BackendError::ImageMissing {
+            reference: spec.spec.image.clone(),
+            reason: "no such image".to_owned(),
+        })
     }
 
     fn create(&mut self, context: &Context, spec: &InstanceSpec) -> Done {
@@ -157,12 +175,7 @@ impl World {
             Some("run") => Role::Run,
             _ => Role::Service,
         };
-        let Some(image) = self.images.get(&spec.spec.image).cloned() else {
-            return Err(BackendError::ImageMissing {
-                reference: spec.spec.image.clone(),
-                reason: "no such image".to_owned(),
-            });
-        };
+        let (reference, image) = self.image_of(spec)?;
         let mut networks = BTreeSet::new();
         if let NetworkMode::Networks(endpoints) = &spec.spec.network {
             for key in endpoints.keys() {
@@ -183,7 +196,7 @@ impl World {
             }
         }
         for name in spec.files.values() {
-            if !self.seeded.contains(name) {
+            if !self.seeded.contains_key(name) {
                 return Err(missing("seeded volume", name));
             }
         }
@@ -201,7 +214,7 @@ impl World {
             slot: spec.slot,
             revision: spec.revision.clone(),
             alias: spec.alias.clone(),
-            image: spec.spec.image.clone(),
+            image: reference,
             image_id: image.id,
             state: InstanceState::Created,
             networks,
@@ -308,14 +321,18 @@ impl World {
     }
 
     fn start(&mut self, name: &str, again: bool) -> Done {
-        let service = self.get(name)?.instance.service.clone();
         let one = self.get(name)?;
+        let service = one.instance.service.clone();
+        let image = one.instance.image_id.clone();
         if one.runs() && !again {
             return Ok(());
         }
         let wanted = one.instance.host_ports.clone();
         self.need_ports(name, &wanted)?;
-        let behaviour = self.behaviours.get(&service).copied().unwrap_or_default();
+        let of = |name: &String| self.behaviours.get(name).copied();
+        let one_alone = || self.arranged(name);
+        let behaviour = of(&image).or_else(|| of(&service));
+        let behaviour = behaviour.or_else(one_alone).unwrap_or_default();
         let task = self.task_behaviour(name);
         self.created += 1;
         let at = self.created;

@@ -48,7 +48,10 @@ const CHANGES: usize = 4096;
 
 impl Observe for Memory {
     fn observe<'a>(&'a self, query: &'a Query) -> Pending<'a, ObservedState> {
-        Box::pin(async move { Ok(self.world().observe(query)) })
+        Box::pin(async move {
+            self.world().is_there()?;
+            Ok(self.world().observe(query))
+        })
     }
 }
 
@@ -120,6 +123,7 @@ fn change(instance: &Instance) -> Change {
 impl Watch for Memory {
     fn watch<'a>(&'a self, _stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {
         Box::pin(async move {
+            self.world().is_there()?;
             let (sender, receiver) = mpsc::channel(CHANGES);
             self.watchers
                 .lock()
@@ -134,6 +138,13 @@ impl Watch for Memory {
             let mut world = self.world();
             let one = world.get(container)?;
             Ok(change(&one.instance))
+        })
+    }
+
+    fn check_log<'a>(&'a self, container: &'a str) -> Pending<'a, Vec<String>> {
+        Box::pin(async move {
+            let world = self.world();
+            Ok(world.checks.get(container).cloned().unwrap_or_default())
         })
     }
 }
@@ -195,6 +206,21 @@ impl Store for Memory {
         })
     }
 
+    fn seeded<'a>(
+        &'a self,
+        _context: &'a Context,
+        volume: &'a str,
+    ) -> Pending<'a, BTreeMap<String, Vec<u8>>> {
+        Box::pin(async move {
+            let world = self.world();
+            let files = world.seeded.get(volume).map(|set| &set.files);
+            let content = files.into_iter().flatten();
+            Ok(content
+                .map(|(path, file)| (path.clone(), file.content.clone()))
+                .collect())
+        })
+    }
+
     fn releases<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeMap<u64, Vec<u8>>> {
         Box::pin(async move {
             let world = self.world();
@@ -251,6 +277,10 @@ impl Lease for Memory {
     ) -> Pending<'a, Box<dyn Lock>> {
         Box::pin(async move {
             let mut world = self.world();
+            world.is_there()?;
+            if let Some(happens) = world.before_lock.take() {
+                happens(&mut world);
+            }
             if let Some(other) = world.locks.get(&context.stack) {
                 return Err(BackendError::Locked(other.clone()));
             }
@@ -270,6 +300,7 @@ impl Lease for Memory {
 impl Exec for Memory {
     fn session<'a>(&'a self, container: &'a str, _command: &'a [String]) -> Pending<'a, Session> {
         Box::pin(async move {
+            self.world().is_there()?;
             if !self.world().get(container)?.runs() {
                 return Err(BackendError::NotFound {
                     what: format!("running container {container}"),
@@ -396,7 +427,15 @@ impl Images for Memory {
             world.faults.wrap()?;
             let used = |one: &super::Container| one.instance.image == tag;
             if !world.containers.values().any(used) {
-                world.images.remove(tag);
+                let gone = world.images.remove(tag);
+                let named = |(name, info): (&String, &ImageInfo)| {
+                    gone.as_ref().is_some_and(|gone| gone.id == info.id) && *name != info.id
+                };
+                if let Some(gone) = &gone
+                    && !world.images.iter().any(named)
+                {
+                    world.images.remove(&gone.id);
+                }
                 world.built.remove(tag);
             }
             Ok(())
@@ -418,7 +457,7 @@ impl Images for Memory {
             }
             let info = super::world::image(&request.tag, "");
             for tag in request.extra_tags {
-                world.images.insert(tag, info.clone());
+                world.put_image(&tag, info.clone());
             }
             Ok(info)
         })

@@ -12,6 +12,7 @@ use crate::backend::Holder;
 use crate::backend::Query;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
+use crate::state::desired::FileSet;
 use crate::state::desired::ReadyGate;
 use crate::state::names;
 use crate::state::observed::Engine;
@@ -39,6 +40,8 @@ pub enum Behaviour {
     Unhealthy,
     /// Ends at once with this code.
     Exits(i64),
+    /// Is ended at once for lack of memory.
+    OutOfMemory,
 }
 
 /// A container.
@@ -73,9 +76,9 @@ pub struct World {
     pub stuck: BTreeSet<String>,
     /// Volumes by engine name.
     pub volumes: BTreeMap<String, ObservedVolume>,
-    /// Volumes whose files were seeded.
-    pub seeded: BTreeSet<String>,
-    /// Images on the engine by reference.
+    /// Volumes whose files were seeded, with the files.
+    pub seeded: BTreeMap<String, FileSet>,
+    /// Images on the engine by reference and by id.
     pub images: BTreeMap<String, ImageInfo>,
     /// Tags of images that were built, with the stack they were built for.
     pub built: BTreeMap<String, String>,
@@ -87,8 +90,8 @@ pub struct World {
     pub releases: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
     /// Configuration of each stack's gateways.
     pub routes: BTreeMap<String, Config>,
-    /// What containers of a service do, [`Behaviour::Ready`] by default; hooks end well
-    /// unless what their names begin with stands here.
+    /// What containers do, by their image id, their service or what their names begin
+    /// with: those of services [`Behaviour::Ready`] by default, hooks end well.
     pub behaviours: BTreeMap<String, Behaviour>,
     /// Faults of mutating calls.
     pub faults: Faults,
@@ -96,8 +99,12 @@ pub struct World {
     pub locks: BTreeMap<String, Holder>,
     /// Id of the newest lock.
     pub lock_id: u64,
+    /// What somebody else does just before the next lock is given out.
+    pub before_lock: Option<fn(&mut Self)>,
     /// Logs by container name.
     pub logs: BTreeMap<String, Vec<String>>,
+    /// What health checks said last, by container name.
+    pub checks: BTreeMap<String, Vec<String>>,
     /// Actions that were carried out.
     pub journal: Vec<Action>,
     /// Engine ids given out.
@@ -123,7 +130,7 @@ impl Default for World {
             networks: BTreeMap::new(),
             stuck: BTreeSet::new(),
             volumes: BTreeMap::new(),
-            seeded: BTreeSet::new(),
+            seeded: BTreeMap::new(),
             images: BTreeMap::new(),
             built: BTreeMap::new(),
             registry: BTreeMap::new(),
@@ -134,7 +141,9 @@ impl Default for World {
             faults: Faults::default(),
             locks: BTreeMap::new(),
             lock_id: 0,
+            before_lock: None,
             logs: BTreeMap::new(),
+            checks: BTreeMap::new(),
             journal: Vec::new(),
             created: 0,
         }
@@ -211,8 +220,18 @@ impl World {
         all
     }
 
+    /// An engine that is away takes its locks along.
+    pub(super) fn is_there(&mut self) -> Result<(), BackendError> {
+        if self.faults.is_away() {
+            self.locks.clear();
+            return Err(super::faults::unreachable());
+        }
+        Ok(())
+    }
+
     /// Carries out one action under the faults.
     pub fn apply(&mut self, context: &Context, action: &Action) -> Result<(), BackendError> {
+        self.is_there()?;
         let fault = self.faults.wrap()?;
         self.act(context, action)?;
         self.journal.push(action.clone());
@@ -300,6 +319,12 @@ impl World {
     /// Puts an image on the engine; the id follows from the reference and `content`.
     pub fn add_image(&mut self, reference: &str, content: &str) {
         let info = image(reference, content);
+        self.put_image(reference, info);
+    }
+
+    /// Lets a reference mean this image; what it meant before stays under its id.
+    pub fn put_image(&mut self, reference: &str, info: ImageInfo) {
+        self.images.insert(info.id.clone(), info.clone());
         self.images.insert(reference.to_owned(), info);
     }
 
@@ -356,10 +381,14 @@ impl Container {
         self.ready = behaviour == Behaviour::Ready;
         self.instance.state = match behaviour {
             Behaviour::Exits(code) => InstanceState::Exited { code, oom: false },
+            Behaviour::OutOfMemory => InstanceState::Exited {
+                code: 137,
+                oom: true,
+            },
             _ => InstanceState::Running,
         };
         self.instance.health = match (self.checked, behaviour) {
-            (false, _) | (true, Behaviour::Exits(_)) => None,
+            (false, _) | (true, Behaviour::Exits(_) | Behaviour::OutOfMemory) => None,
             (true, Behaviour::Ready) => Some(Health::Healthy),
             (true, Behaviour::NeverReady) => Some(Health::Starting),
             (true, Behaviour::Unhealthy) => Some(Health::Unhealthy),

@@ -3,9 +3,28 @@
 use super::problem;
 use crate::stack::Problem;
 use crate::stack::Severity;
+use crate::stack::Stack;
 use crate::stack::model;
 use crate::stack::model::DeployMode;
 use crate::stack::model::MountSource;
+use crate::stack::model::SecretStore;
+
+/// A warning for each key of the stack that has no effect yet.
+pub(super) fn of_stack(stack: &Stack) -> Option<Problem> {
+    let has_secrets = stack.services.values().any(|one| !one.secrets.is_empty());
+    (stack.shop.secrets == SecretStore::Memory && has_secrets).then(|| {
+        let mut found = problem(
+            Severity::Warning,
+            "no-effect",
+            &stack.shop.place,
+            "x-shop.secrets: memory has no effect yet: secrets lie in a volume on the engine's disk, which only root can read"
+                .to_owned(),
+        );
+        "x-shop.secrets".clone_into(&mut found.path);
+        found.hint = Some("write x-shop.secrets: volume to say that this is what you want".to_owned());
+        found
+    })
+}
 
 /// A warning for each key of a service that has no effect yet.
 pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
@@ -42,6 +61,11 @@ pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
         ),
         ("deploy.endpoint_mode", deploy.endpoint_mode.is_some()),
         ("deploy.rollback_config", deploy.rollback_config.is_some()),
+        (
+            // A stage is judged as a whole, by its verdict.
+            "deploy.update_config.max_failure_ratio (with x-shop.rollout)",
+            bears_failures(service) && is_staged(service),
+        ),
         (
             "deploy.resources.reservations.devices",
             !deploy.resources.reservations.devices.is_empty(),
@@ -81,6 +105,17 @@ pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
         ));
     }
     warnings
+}
+
+fn bears_failures(service: &model::Service) -> bool {
+    let declared = service.deploy.update_config.as_ref();
+    let ratio = declared.and_then(|declared| declared.max_failure_ratio);
+    ratio.is_some_and(|ratio| ratio.0 > 0)
+}
+
+fn is_staged(service: &model::Service) -> bool {
+    let rollout = service.shop.as_ref().and_then(|shop| shop.rollout.as_ref());
+    rollout.is_some_and(|rollout| rollout.strategy != model::Strategy::Rolling)
 }
 
 fn warning(service: &model::Service, key: &str) -> Problem {

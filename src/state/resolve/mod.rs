@@ -84,7 +84,10 @@ pub fn resolve(stack: &Stack, inputs: &Inputs) -> Result<Resolved, Problems> {
     }
     let warnings = stack.services.values().flat_map(ignored::of_service);
     Ok(Resolved {
-        warnings: warnings.collect(),
+        warnings: ignored::of_stack(stack)
+            .into_iter()
+            .chain(warnings)
+            .collect(),
         desired: DesiredState {
             stack: stack.name.clone(),
             services,

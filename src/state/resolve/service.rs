@@ -70,6 +70,7 @@ pub(super) fn resolve(
         replicas_declared: service.deploy.replicas.is_some(),
         container: container::resolve(stack, service, reference, granted, one_off),
         image,
+        pinned: None,
         needs: needs(service),
         ready: ready(stack, service, one_off),
         demand: demand(service),
@@ -230,9 +231,11 @@ fn rollout(service: &model::Service) -> Rollout {
         delay_ms: millis(declared.delay.unwrap_or_default()),
         monitor_ms: millis(declared.monitor.unwrap_or(MONITOR)),
         on_failure: match declared.failure_action {
-            Some(FailureAction::Pause | FailureAction::Continue) => OnFailure::Pause,
+            Some(FailureAction::Pause) => OnFailure::Pause,
+            Some(FailureAction::Continue) => OnFailure::Continue,
             Some(FailureAction::Rollback) | None => OnFailure::Rollback,
         },
+        max_failures: declared.max_failure_ratio.map_or(0, |ratio| ratio.0),
         staged: service.shop.as_ref().and_then(staged),
     }
 }

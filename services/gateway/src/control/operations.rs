@@ -30,8 +30,12 @@ use crate::report::Event;
 use crate::report::Report;
 use crate::routing::snapshot::validate;
 use crate::routing::table::Table;
+use crate::routing::target::Target;
 use crate::store::Store;
 use crate::upstream::resolve::Names;
+
+/// What is ended at a drain deadline has gone within this time.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A running gateway, as its control connections see it.
 pub(crate) struct GatewayOperations {
@@ -144,7 +148,7 @@ impl GatewayOperations {
 
     async fn drain(&self, target: &str, deadline: Duration) -> Drained {
         let targets = self.table.find(target);
-        let left = join_all(targets.iter().map(|target| target.drained(deadline))).await;
+        let left = join_all(targets.iter().map(|target| drained(target, deadline))).await;
         Drained {
             in_flight: left.iter().sum(),
         }
@@ -163,6 +167,17 @@ impl GatewayOperations {
             services: self.table.stats(),
         }
     }
+}
+
+/// Waits until nothing is in flight; what is left at the deadline is counted, and ended
+/// here, where each protocol has words for it. Its container would only break it off.
+async fn drained(target: &Target, deadline: Duration) -> u64 {
+    let left = target.drained(deadline).await;
+    if left > 0 && target.is_removed() {
+        target.cut();
+        target.drained(LAST_WORDS).await;
+    }
+    left
 }
 
 /// An error and what caused it, in one line.

@@ -50,23 +50,41 @@ impl Docker {
             minor,
             mountpoints,
         };
-        let body = create_body(instance, &around);
+        let mut body = create_body(instance, &around);
+        let has_image = match self.create_once(context, instance, body.clone()).await {
+            Ok(()) => self.has_image(instance).await?,
+            Err(BackendError::ImageMissing { .. }) if instance.image_id.is_some() => false,
+            Err(error) => return Err(error),
+        };
+        if !has_image {
+            // The reference means another image than the plan knew, or none; an id stays.
+            self.remove_container(&instance.name).await?;
+            body.image.clone_from(&instance.image_id);
+            self.create_once(context, instance, body).await?;
+        }
+        for (network, endpoint) in endpoints(instance).into_iter().skip(1) {
+            self.connect_network(&instance.name, &network, endpoint)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn create_once(
+        &self,
+        context: &Context,
+        instance: &InstanceSpec,
+        body: ContainerCreateBody,
+    ) -> Result<(), BackendError> {
         let platform = instance.spec.platform.as_deref();
         let name = instance.name.as_str();
         match self.create(context, name, platform, body.clone()).await {
             // A hook of a run that was killed makes way.
             Err(BackendError::Conflict { .. }) if self.is_task(context, name).await? => {
                 self.remove_container(name).await?;
-                self.create(context, name, platform, body).await?;
+                self.create(context, name, platform, body).await
             }
-            other => other?,
+            other => other,
         }
-        self.check_image(instance).await?;
-        for (network, endpoint) in endpoints(instance).into_iter().skip(1) {
-            self.connect_network(&instance.name, &network, endpoint)
-                .await?;
-        }
-        Ok(())
     }
 
     /// Creates a container, or finds that an earlier call of this run did.
@@ -108,25 +126,13 @@ impl Docker {
         Ok(is(names::STACK, &context.stack) && is(names::ROLE, "task"))
     }
 
-    /// The tag may have come to mean another image since the plan was made.
-    async fn check_image(&self, instance: &InstanceSpec) -> Result<(), BackendError> {
+    /// Whether a container that was made has the image that the plan knows.
+    async fn has_image(&self, instance: &InstanceSpec) -> Result<bool, BackendError> {
         let Some(planned) = &instance.image_id else {
-            return Ok(());
+            return Ok(true);
         };
         let found = self.inspect(&instance.name).await?;
-        let image = found.and_then(|found| found.image).unwrap_or_default();
-        if image == *planned {
-            return Ok(());
-        }
-        self.remove_container(&instance.name).await?;
-        Err(BackendError::Engine {
-            doing: format!("create container {}", instance.name),
-            status: 409,
-            message: format!(
-                "image {} is {image} now, the plan was made for {planned}",
-                instance.spec.image
-            ),
-        })
+        Ok(found.and_then(|found| found.image).as_ref() == Some(planned))
     }
 
     pub(in crate::backend::docker) async fn start_container(

@@ -1,6 +1,7 @@
 //! File sets: a volume of their own, filled through a container that is created
 //! and never started, since nothing of ours runs where a secret is written.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io;
 
@@ -15,6 +16,8 @@ use super::Docker;
 use crate::backend::BackendError;
 use crate::backend::Context;
 use crate::backend::docker::archive::Archive;
+use crate::backend::docker::archive::files_in;
+use crate::backend::docker::fault;
 use crate::state::desired::FileSet;
 use crate::state::names;
 use crate::state::spec::VolumeSpec;
@@ -52,6 +55,33 @@ impl Docker {
         let removed = self.remove_container(&seeder).await;
         put.map_err(|error| self.fault("fill", &format!("volume {volume}"), error))?;
         removed
+    }
+
+    /// The files of a volume that was seeded, by path.
+    pub(in crate::backend::docker) async fn seeded_files(
+        &self,
+        context: &Context,
+        volume: &str,
+    ) -> Result<BTreeMap<String, Vec<u8>>, BackendError> {
+        let subject = format!("volume {volume}");
+        // The engine would make one that is gone.
+        match self.api().inspect_volume(volume).await {
+            Ok(_) => {}
+            Err(error) if fault::is_missing(&error) => return Ok(BTreeMap::new()),
+            Err(error) => return Err(self.fault("inspect", &subject, error)),
+        }
+        let reader = format!("{volume}-seed");
+        self.remove_container(&reader).await?;
+        self.create(context, &reader, None, seeder_body(context, volume))
+            .await?;
+        let got = self.get_archive(&reader, PLACE).await;
+        let removed = self.remove_container(&reader).await;
+        let archive = got.map_err(|error| self.fault("read", &subject, error))?;
+        removed?;
+        files_in(&archive).map_err(|source| BackendError::Other {
+            doing: format!("unpack {subject}"),
+            source: Box::new(source),
+        })
     }
 }
 

@@ -1,6 +1,10 @@
 //! The executor over the world in memory: it converges, it keeps what serves,
 //! and no failure of any single call leaves a stack that a second run cannot mend.
 
+mod bear;
+mod outage;
+mod words;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -23,6 +27,8 @@ use shopctl::exec::Mission;
 use shopctl::exec::ProvideHelper;
 use shopctl::exec::Verdict;
 use shopctl::exec::carry_out;
+use shopctl::gateway::Fleet;
+use shopctl::gateway::fence;
 use shopctl::plan::Learned;
 use shopctl::plan::Options;
 use shopctl::plan::PlanInput;
@@ -196,6 +202,7 @@ async fn watched(
         let mission = Mission {
             query: &query(),
             plan: &plan,
+            agreed: None,
             context: &Context {
                 stack: "shop".into(),
                 run: "run".into(),
@@ -211,8 +218,9 @@ async fn watched(
             lock_wait: Duration::ZERO,
             helper: &Present,
             builds: &NoBuilds,
-            secrets: &[],
+            secrets: &["s3cret".to_owned()],
             timeout: None,
+            patience: Duration::from_mins(1),
             stop,
             release: Some(Release {
                 desired: desired.clone(),
@@ -568,4 +576,70 @@ async fn a_run_with_hooks_that_is_cut_anywhere_is_finished_by_the_next() {
             assert!(finished(hook), "cut after call {call}: {hook}: {cut:?}");
         }
     }
+}
+
+/// The clock of the engine was set back: the gateways hold a lock id of the future.
+#[tokio::test(start_paused = true)]
+async fn routes_with_a_lock_of_the_future_do_not_shut_deploys_out() {
+    let memory = world();
+    deploy(&memory, &desired("1")).await;
+    let future = 9_000_000;
+    let ahead = |memory: &Memory| {
+        let mut world = memory.world();
+        world.routes.get_mut("shop").expect("routes").lock = future;
+    };
+    ahead(&memory);
+    let (second, events) = deploy(&memory, &desired("2")).await;
+    assert!(
+        matches!(
+            second,
+            Verdict::Done {
+                release: Some(2),
+                ..
+            }
+        ),
+        "{second:?} {events:#?}"
+    );
+    assert_eq!(memory.world().answering("shop", "order"), 2);
+    let lock = memory.world().routes["shop"].lock;
+    assert_eq!(lock, future + 1, "one run is one writer");
+    // A way back within the run writes as the same holder.
+    let next = ("order".to_owned(), Behaviour::Exits(3));
+    memory.world().behaviours.extend([next]);
+    let (failed, _) = deploy(&memory, &desired("3")).await;
+    assert!(
+        matches!(failed, Verdict::RolledBack { to: 2, .. }),
+        "{failed:?}"
+    );
+    assert_eq!(memory.world().routes["shop"].lock, future + 2);
+}
+
+/// Two holders after a clock that was set back: who comes later wins, and the one before
+/// cannot write, whatever it had read.
+#[tokio::test]
+async fn a_holder_that_lost_its_lock_cannot_write_after_the_clock_was_set_back() {
+    let memory = world();
+    deploy(&memory, &desired("1")).await;
+    memory.world().routes.get_mut("shop").expect("routes").lock = 9_000_000;
+    let context = Context {
+        stack: "shop".into(),
+        ..Context::default()
+    };
+    let before = memory.observe(&query()).await.expect("memory answers");
+    let old = fence(7, &before);
+    let stale = Fleet::new(&memory, &context, old, &before);
+    stale.claim().await.expect("it holds the lock");
+    let now = memory.observe(&query()).await.expect("memory answers");
+    let new = fence(3, &now);
+    assert!(new > old, "{new} after {old}");
+    let holder = Fleet::new(&memory, &context, new, &now);
+    holder.claim().await.expect("it holds the lock");
+    let late = stale.add_target("order", "i-late", "", None).await;
+    assert!(late.is_err(), "the gateway refuses what comes late");
+    holder
+        .add_target("order", "i-next", "", None)
+        .await
+        .expect("the holder writes");
+    // A clock that runs as it should needs no more than its own time.
+    assert_eq!(fence(9_999_999, &now), 9_999_999);
 }
