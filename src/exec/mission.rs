@@ -304,20 +304,9 @@ impl<B: Backend> Drive<'_, B> {
         let mut outage = Outage::new();
         let mut begun = false;
         loop {
-            let observed = match self.backend.observe(query).await {
-                Ok(observed) => observed,
-                Err(error @ BackendError::Unreachable { .. }) => {
-                    match self.outlast(&mut outage, &error.to_string()).await? {
-                        Next::GoOn => continue,
-                        Next::Stop => return Ok(End::Stopped { left: 1 }),
-                        Next::GiveUp => return Err(error),
-                    }
-                }
-                Err(error) => return Err(error),
+            let Some(observed) = self.look(query, &mut outage).await? else {
+                return Ok(End::Stopped { left: 1 });
             };
-            if outage.was_overtaken(&observed, self.lock.known_by()) {
-                return Err(BackendError::LockLost);
-            }
             let fence = self.lock.fence(&observed);
             let plan = match plan_of(&observed, &learned) {
                 Ok(plan) => plan,

@@ -15,6 +15,7 @@ use super::mission::Drive;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::Lock as _;
+use crate::backend::Query;
 use crate::event::EventKind;
 use crate::state::observed::ObservedState;
 
@@ -78,6 +79,31 @@ impl<B: Backend> Drive<'_, B> {
     /// Whether a round failed for want of the engine or a gateway.
     pub(super) async fn is_outage(&self, failure: &Failure) -> bool {
         may_pass(&failure.error) || (!self.lock.held() && self.engine_is_gone().await)
+    }
+
+    /// A look, as soon as the engine is there; none where the user wants the run to stop.
+    pub(super) async fn look(
+        &self,
+        query: &Query,
+        outage: &mut Outage,
+    ) -> Result<Option<ObservedState>, BackendError> {
+        let observed = loop {
+            match self.backend.observe(query).await {
+                Ok(observed) => break observed,
+                Err(error @ BackendError::Unreachable { .. }) => {
+                    match self.outlast(outage, &error.to_string()).await? {
+                        Next::GoOn => {}
+                        Next::Stop => return Ok(None),
+                        Next::GiveUp => return Err(error),
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        if outage.was_overtaken(&observed, self.lock.known_by()) {
+            return Err(BackendError::LockLost);
+        }
+        Ok(Some(observed))
     }
 
     /// Waits a little longer than the last time, and has the lock on return.
