@@ -74,11 +74,11 @@ mod tests {
         match length {
             0..126 => frame.push(mask | u8::try_from(length).expect("small")),
             126..=0xffff => {
-                frame.push(mask | 126);
+                frame.push(mask | 0x7e);
                 frame.extend(u16::try_from(length).expect("small").to_be_bytes());
             }
             _ => {
-                frame.push(mask | 127);
+                frame.push(mask | 0x7f);
                 frame.extend(length.to_be_bytes());
             }
         }
