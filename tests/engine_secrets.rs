@@ -62,8 +62,8 @@ fn a_canary_is_in_nothing_that_is_said_written_or_made() {
     stack.write("flag/go", "on");
     stack.write("key", "canary-of-one\nand-a-canary-line\n");
     says_nothing(&stack.ok(&["plan", "-o", "json", "--out", "plan.json"]));
-    let plan = std::fs::read_to_string(stack.path().join("plan.json"));
-    silent(&plan.expect("a plan file"));
+    let plan_file = std::fs::read_to_string(stack.path().join("plan.json"));
+    silent(&plan_file.expect("a plan file"));
     says_nothing(&stack.ok(&["deploy", "--plan", "plan.json", "-o", "json", "-v"]));
     silent(&inspected(&stack));
 

@@ -496,6 +496,72 @@ x-shop:
     insta::assert_yaml_snapshot!((&desired.services["order"].hooks, &desired.hooks));
 }
 
+#[test]
+fn a_service_is_called_through_the_gateway_where_all_its_ports_are_http_and_somebody_can_call() {
+    let web = "ports: [{ target: 8000, published: '8000', app_protocol: http }]";
+    let inner = |web: &str, rest: &str| -> Vec<u16> {
+        let text = format!(
+            "
+services:
+  web:
+    image: web:1
+    {web}
+  worker:
+    image: worker:1
+    {rest}
+networks: {{ back: {{}} }}
+"
+        );
+        let services = desired(&text).services;
+        assert!(services["worker"].inner.is_empty(), "it declares nothing");
+        services["web"].inner.iter().copied().collect()
+    };
+    assert_eq!(inner(web, ""), [8000]);
+    let ready = "x-shop: { ready: { http: /readyz, port: 9090 } }";
+    assert_eq!(inner(&format!("{web}\n    {ready}"), ""), [8000, 9090]);
+    let exposed = "expose: ['9090']\n    x-shop: { ready: { http: /, port: 9090 } }";
+    assert_eq!(inner(exposed, ""), [9090]);
+    let routed = "x-shop: { route: { port: 7000 } }";
+    assert_eq!(inner(routed, ""), [7000]);
+    for (why, web, rest) in [
+        ("nothing is declared", "ports: ['8000:8000']", ""),
+        ("a probe alone names no port for requests", ready, ""),
+        (
+            "another port is not HTTP",
+            &format!("{web}\n    expose: ['5432']"),
+            "",
+        ),
+        (
+            "the file says no",
+            &format!("{web}\n    x-shop: {{ route: {{ internal: false }} }}"),
+            "",
+        ),
+        (
+            "no gateway at all",
+            &format!("{web}\n    x-shop: {{ gateway: false }}"),
+            "",
+        ),
+        (
+            "a name of its own",
+            &format!("{web}\n    container_name: web"),
+            "",
+        ),
+        ("nobody shares a network", web, "networks: [back]"),
+        (
+            "others are in its network",
+            web,
+            "network_mode: 'service:web'",
+        ),
+        (
+            "the name is another's too",
+            web,
+            "networks: { default: { aliases: [web] } }",
+        ),
+    ] {
+        assert!(inner(web, rest).is_empty(), "{why}");
+    }
+}
+
 /// The addresses that a file of `stacks/` publishes on.
 fn published_on(files: &[&str]) -> Vec<Option<String>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("stacks");

@@ -317,22 +317,29 @@ impl<'a, B: Backend> Runner<'a, B> {
                 self.backend.apply(self.job.context, &step.action).await?;
                 self.fleet.attached(container, network).await;
             }
-            Action::RemoveNetwork { name } => {
-                match self.backend.apply(self.job.context, &step.action).await {
-                    // It can be used again, so a stack is none the worse for it.
-                    Err(error @ BackendError::StuckNetwork { .. }) => {
-                        let message = error.to_string();
-                        self.emitter.emit(EventKind::Warning { message });
-                        self.stuck
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .insert(name.clone());
-                    }
-                    other => other?,
-                }
+            Action::DisconnectNetwork { container, network } => {
+                self.fleet.detached(container, network).await;
+                self.backend.apply(self.job.context, &step.action).await?;
             }
+            Action::RemoveNetwork { name } => self.remove_network(step, name).await?,
             action => self.backend.apply(self.job.context, action).await?,
         }
+        Ok(())
+    }
+
+    /// One that the engine will not let go can be used again, so a stack is none the
+    /// worse for it.
+    async fn remove_network(&self, step: &Step, name: &str) -> Result<(), BackendError> {
+        let removed = self.backend.apply(self.job.context, &step.action).await;
+        let Err(error @ BackendError::StuckNetwork { .. }) = removed else {
+            return removed;
+        };
+        let message = error.to_string();
+        self.emitter.emit(EventKind::Warning { message });
+        self.stuck
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned());
         Ok(())
     }
 

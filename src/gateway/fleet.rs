@@ -165,6 +165,13 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
         }
     }
 
+    /// A container is about to leave a network.
+    pub async fn detached(&self, name: &str, network: &str) {
+        if let Some(gateway) = self.state.lock().await.gateways.get_mut(name) {
+            gateway.networks.remove(network);
+        }
+    }
+
     /// Replaces the listeners; acknowledged by every gateway on return.
     pub async fn set_listeners(&self, ports: &[PublishedPort]) -> Result<(), GatewayError> {
         let mut state = self.state.lock().await;
@@ -380,6 +387,7 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
             role: Role::Prober,
             listens: Vec::new(),
             networks: networks.to_vec(),
+            names: BTreeMap::new(),
         };
         self.backend
             .apply(self.context, &create)
@@ -519,6 +527,10 @@ fn config(lock: u64, state: &State) -> protocol::Config {
             ..route(found)
         })
     };
+    // A listener between services says by its id where requests for it come from.
+    let door = |id: &String| {
+        names::parse_door(id).map(|(network, port)| (names::door_name(network), port))
+    };
     let listener = |(id, (http, routes)): (&String, &(bool, Vec<Route>))| protocol::Listener {
         id: id.clone(),
         protocol: if *http {
@@ -526,12 +538,18 @@ fn config(lock: u64, state: &State) -> protocol::Config {
         } else {
             protocol::Protocol::Tcp
         },
-        port: None,
-        bind: None,
+        port: door(id).map(|(_, port)| port),
+        bind: door(id).map(|(bind, _)| bind),
         routes: routes
             .iter()
             .map(route)
-            .chain(routes.iter().filter(|_| *http).filter_map(preview))
+            .chain(
+                // Between services nobody asks for a preview.
+                routes
+                    .iter()
+                    .filter(|_| *http && door(id).is_none())
+                    .filter_map(preview),
+            )
             .collect(),
     };
     // A routed service without a replica is known too: its requests are answered

@@ -1,6 +1,7 @@
 //! Actions are data: one variant per backend call, with exactly its own fields.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -147,6 +148,9 @@ pub enum Action {
         listens: Vec<Listen>,
         /// Engine names of networks it is attached to.
         networks: Vec<String>,
+        /// Names under which it is found there from its start, by network.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        names: BTreeMap<String, BTreeSet<String>>,
     },
     /// Run a hook in a container of its own, and take that away again.
     RunTask {

@@ -145,6 +145,15 @@ impl Draft {
         }
     }
 
+    /// The aliases that the plan makes targets of a service.
+    pub(super) fn routed(&self, service: &str) -> BTreeSet<String> {
+        let added = |step: &Step| match &step.action {
+            Action::AddTarget { alias, .. } if step.service == service => Some(alias.clone()),
+            _ => None,
+        };
+        self.steps.iter().filter_map(added).collect()
+    }
+
     /// The step that removes a container, if one does.
     pub(super) fn removal_of(&self, name: &str) -> Option<StepId> {
         self.steps

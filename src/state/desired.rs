@@ -101,6 +101,10 @@ pub struct ServiceSpec {
     /// Volumes, by key, that one container may write at a time.
     #[serde(default)]
     pub exclusive_volumes: Vec<String>,
+    /// Ports on which other services reach it through the gateway when they call it by
+    /// name; empty: its replicas have the name themselves.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub inner: BTreeSet<u16>,
     /// Commands that run once around a change of this service.
     #[serde(default, skip_serializing_if = "Hooks::is_empty")]
     pub hooks: Hooks,

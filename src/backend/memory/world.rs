@@ -274,11 +274,16 @@ impl World {
     /// the service, else all that run.
     pub fn answering(&self, stack: &str, service: &str) -> usize {
         let config = self.routes.get(stack);
+        let named = self.containers.values().any(|one| {
+            let names = &one.instance.names;
+            one.stack == stack && names.values().any(|names| names.contains(service))
+        });
         let routed = config.is_some_and(|config| {
-            config
-                .listeners
-                .iter()
-                .any(|one| one.routes.iter().any(|route| route.service == service))
+            let mut listeners = config.listeners.iter();
+            listeners.any(|one| {
+                let leads = names::parse_door(&one.id).is_none() || named;
+                leads && one.routes.iter().any(|route| route.service == service)
+            })
         });
         let targets: BTreeSet<&str> = config
             .and_then(|config| config.services.get(service))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Inputs;
 use super::container;
 use super::hooks;
+use super::inner;
 use crate::stack::Stack;
 use crate::stack::model;
 use crate::stack::model::DeployMode;
@@ -82,6 +83,7 @@ pub(super) fn resolve(
         container_name: service.container_name.clone(),
         one_off,
         exclusive_volumes: exclusive_volumes(stack, service),
+        inner: inner::ports(stack, service, one_off),
         hooks: hooks::of_service(service),
     }
 }

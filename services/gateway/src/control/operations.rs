@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use super::probe::probe;
 use super::server::Operations;
 use super::server::content;
+use crate::plane::doors::Doors;
 use crate::plane::worker::Worker;
 use crate::protocol::Applied;
 use crate::protocol::Config;
@@ -44,6 +45,8 @@ pub(crate) struct GatewayOperations {
     pub(crate) names: Arc<Names>,
     pub(crate) store: Store,
     pub(crate) workers: Vec<Worker>,
+    /// None: this gateway lets in what comes to its published ports, and nothing else.
+    pub(crate) doors: Option<Arc<Doors>>,
     pub(crate) report: Report,
     /// One switch at a time: what is persisted is what is in force.
     pub(crate) switching: Mutex<()>,
@@ -107,11 +110,18 @@ impl GatewayOperations {
                     ),
                 ));
             }
+            if let Some(doors) = &self.doors {
+                let opened = doors.open(&config, &self.workers);
+                opened.map_err(|error| Fault::internal(causes(&error)))?;
+            }
             let (store, saved) = (self.store.clone(), config.clone());
             tokio::task::spawn_blocking(move || store.save(&saved))
                 .await
                 .map_err(|error| Fault::internal(error.to_string()))??;
             let removed = self.table.replace(config);
+            if let Some(doors) = &self.doors {
+                doors.close(&self.table.config(), &self.workers);
+            }
             let keys: Arc<[u64]> = removed.iter().map(|target| target.key).collect();
             if !keys.is_empty() {
                 join_all(
@@ -168,6 +178,14 @@ async fn drained(target: &Target, deadline: Duration) -> u64 {
         target.drained(LAST_WORDS).await;
     }
     left
+}
+
+/// An error and what caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", causes(source)),
+        None => error.to_string(),
+    }
 }
 
 /// No data plane: it only looks whether replicas answer, in a network that

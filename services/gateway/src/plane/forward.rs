@@ -75,6 +75,16 @@ struct Exchange {
 }
 
 impl Front {
+    /// The same for another listener.
+    pub(crate) fn of(&self, listener: &str) -> Self {
+        Self {
+            table: Arc::clone(&self.table),
+            pool: Rc::clone(&self.pool),
+            listener: Rc::from(listener),
+            stopping: self.stopping.clone(),
+        }
+    }
+
     /// Answers a request, whatever happens.
     pub(crate) async fn answer(
         self: Rc<Self>,

@@ -6,6 +6,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod body;
+pub(crate) mod doors;
 pub(crate) mod forward;
 pub(crate) mod frames;
 pub(crate) mod headers;

@@ -5,6 +5,7 @@
 
 mod control;
 mod cut;
+mod doors;
 mod health;
 mod http;
 mod lock;
