@@ -406,6 +406,59 @@ services:
 }
 
 #[test]
+fn secrets_that_should_be_in_memory_and_are_not_are_named() {
+    let of = |store: &str| {
+        let text = format!(
+            "
+services: {{ web: {{ image: 'web:1', secrets: [token] }} }}
+secrets: {{ token: {{ environment: TOKEN }} }}
+x-shop: {{ secrets: {store} }}
+"
+        );
+        let resolved = resolve::resolve(&stack(&text), &Inputs::default()).expect("resolves");
+        resolved.warnings
+    };
+    let warnings = of("memory");
+    assert_eq!(warnings.len(), 1);
+    let message = &warnings[0].message;
+    assert!(message.contains("engine's disk"), "{message}");
+    assert!(warnings[0].place().line > 0);
+    assert!(of("volume").is_empty());
+}
+
+#[test]
+fn what_a_rollout_does_not_heed_yet_is_named() {
+    let of = |update: &str, internal: &str| {
+        let text = format!(
+            "
+services:
+  web:
+    image: web:1
+    ports: ['8000:8000']
+    deploy: {{ update_config: {{ {update} }} }}
+    x-shop: {{ route: {{ path: /, internal: {internal} }} }}
+"
+        );
+        let resolved = resolve::resolve(&stack(&text), &Inputs::default()).expect("resolves");
+        let messages = resolved.warnings.into_iter().map(|one| one.message);
+        messages.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of("max_failure_ratio: 0.5, failure_action: continue", "true"),
+        [
+            "service web: deploy.update_config.max_failure_ratio has no effect yet",
+            "service web: deploy.update_config.failure_action: continue has no effect yet",
+            "service web: x-shop.route.internal has no effect yet",
+        ]
+    );
+    let none: [&str; 0] = [];
+    assert_eq!(
+        of("max_failure_ratio: 0, failure_action: pause", "false"),
+        none
+    );
+}
+
+#[test]
 fn the_same_stack_resolves_to_the_same_state() {
     let text = "
 services:

@@ -11,6 +11,7 @@ use crate::backend::Store;
 use crate::state::desired::DesiredState;
 use crate::state::digest;
 use crate::state::names;
+use crate::state::resolve;
 
 /// Lines of a value that are shorter may be words of any text.
 const LINE: usize = 8;
@@ -23,7 +24,8 @@ pub async fn secrets<S: Store>(
 ) -> Result<Vec<String>, BackendError> {
     let mut values = BTreeSet::new();
     for (set, files) in &desired.files {
-        if !is_secret(desired, set) {
+        let mut services = desired.services.keys();
+        if !services.any(|service| resolve::holds_secrets(set, service)) {
             continue;
         }
         let volume = names::files(&context.stack, set, &digest::file_set(files));
@@ -44,15 +46,6 @@ pub fn words(value: &str) -> Vec<String> {
         .filter(|word| !word.is_empty())
         .map(str::to_owned)
         .collect()
-}
-
-/// Whether a file set holds secrets; see `state::resolve`, which names them.
-fn is_secret(desired: &DesiredState, set: &str) -> bool {
-    desired.services.keys().any(|service| {
-        let rest = set.strip_prefix(service.as_str());
-        let kind = rest.and_then(|rest| rest.strip_prefix('-'));
-        kind.is_some_and(|kind| kind == "secrets" || kind.starts_with("secret-"))
-    })
 }
 
 #[cfg(test)]

@@ -30,6 +30,14 @@ pub(super) struct Granted {
     pub(super) mounts: Vec<Mount>,
 }
 
+/// Whether a file set of this name is one of a service's secrets, as [`Granted::add`]
+/// names them.
+pub fn holds_secrets(set: &str, service: &str) -> bool {
+    let rest = set.strip_prefix(service);
+    let kind = rest.and_then(|rest| rest.strip_prefix('-'));
+    kind.is_some_and(|kind| kind == "secrets" || kind.starts_with("secret-"))
+}
+
 /// All secrets below `/run/secrets` make one set, mounted as that folder; a file
 /// with another target is a set of its own, mounted as a file.
 pub(super) fn of_service(

@@ -3,13 +3,35 @@
 use super::problem;
 use crate::stack::Problem;
 use crate::stack::Severity;
+use crate::stack::Stack;
 use crate::stack::model;
 use crate::stack::model::DeployMode;
+use crate::stack::model::FailureAction;
 use crate::stack::model::MountSource;
+use crate::stack::model::SecretStore;
+use crate::stack::units::Ratio;
+
+/// A warning for each key of the stack that has no effect yet.
+pub(super) fn of_stack(stack: &Stack) -> Option<Problem> {
+    let has_secrets = stack.services.values().any(|one| !one.secrets.is_empty());
+    (stack.shop.secrets == SecretStore::Memory && has_secrets).then(|| {
+        let mut found = problem(
+            Severity::Warning,
+            "no-effect",
+            &stack.shop.place,
+            "x-shop.secrets: memory has no effect yet: secrets lie in a volume on the engine's disk, which only root can read"
+                .to_owned(),
+        );
+        "x-shop.secrets".clone_into(&mut found.path);
+        found.hint = Some("write x-shop.secrets: volume to say that this is what you want".to_owned());
+        found
+    })
+}
 
 /// A warning for each key of a service that has no effect yet.
 pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
     let deploy = &service.deploy;
+    let update = deploy.update_config.as_ref();
     let first = [
         ("annotations", !service.annotations.is_empty()),
         ("volumes_from", !service.volumes_from.is_empty()),
@@ -43,12 +65,32 @@ pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
         ("deploy.endpoint_mode", deploy.endpoint_mode.is_some()),
         ("deploy.rollback_config", deploy.rollback_config.is_some()),
         (
+            "deploy.update_config.max_failure_ratio",
+            update.is_some_and(|update| {
+                update
+                    .max_failure_ratio
+                    .is_some_and(|it| it > Ratio::default())
+            }),
+        ),
+        (
+            "deploy.update_config.failure_action: continue",
+            update.is_some_and(|update| update.failure_action == Some(FailureAction::Continue)),
+        ),
+        (
             "deploy.resources.reservations.devices",
             !deploy.resources.reservations.devices.is_empty(),
         ),
         (
             "deploy.resources.reservations.generic_resources",
             !deploy.resources.reservations.generic.is_empty(),
+        ),
+        (
+            "x-shop.route.internal",
+            service
+                .shop
+                .as_ref()
+                .and_then(|shop| shop.route.as_ref())
+                .is_some_and(|route| route.internal == Some(true)),
         ),
         (
             "x-shop.autoscale",

@@ -14,6 +14,8 @@ mod network;
 mod ports;
 mod service;
 
+pub use files::holds_secrets;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -83,7 +85,10 @@ pub fn resolve(stack: &Stack, inputs: &Inputs) -> Result<Resolved, Problems> {
     }
     let warnings = stack.services.values().flat_map(ignored::of_service);
     Ok(Resolved {
-        warnings: warnings.collect(),
+        warnings: ignored::of_stack(stack)
+            .into_iter()
+            .chain(warnings)
+            .collect(),
         desired: DesiredState {
             stack: stack.name.clone(),
             services,
