@@ -186,19 +186,9 @@ pub trait Lock: Send + Sync {
     /// Grows with each lock of a stack as long as the target's clock does: what the
     /// fencing token for the gateway is made from.
     fn id(&self) -> u64;
-    /// Whether the lock is still ours.
-    fn held(&self) -> bool;
-    /// Succeeds while something may be changed under it; waits where that is not known
-    /// yet. [`BackendError::LockLost`] when it is lost.
-    fn confirm(&self) -> Pending<'_, ()> {
-        Box::pin(async move {
-            if self.held() {
-                Ok(())
-            } else {
-                Err(BackendError::LockLost)
-            }
-        })
-    }
+    /// Succeeds while the lock is still ours, so that something may be changed under it;
+    /// waits where that is not known yet. [`BackendError::LockLost`] when it is lost.
+    fn confirm(&self) -> Pending<'_, ()>;
     /// Frees it and waits until it is free. Where it was lost because it could never be
     /// held, the error says why.
     fn release(self: Box<Self>) -> Pending<'static, ()>;

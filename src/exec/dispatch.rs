@@ -72,7 +72,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     };
     // Who lost the lock changes nothing any more, not even back: another run may have
     // finished what this one began, and be serving with it.
-    if left > 0 && job.lock.held() {
+    if left > 0 && job.lock.confirm().await.is_ok() {
         if progress.expired {
             task::sweep(backend, job, &progress.succeeded).await;
         }

@@ -192,7 +192,7 @@ async fn under_lock<B: Backend>(
     let mut ledger = Ledger::new(backend, mission, &pins, emitter);
     let end = drive.to(mission.query, mission.plan, &mut ledger).await?;
     // The records are those of the run that holds the lock now.
-    if !lock.held() {
+    if lock.confirm().await.is_err() {
         return match end {
             // An engine that went away took the lock with it: that is what happened.
             End::Failed(failure) if drive.engine_is_gone().await => Ok(Verdict::Failed(failure)),

@@ -57,7 +57,7 @@ pub(super) async fn after<B: Backend>(
         reason: failure.message.clone(),
     });
     let went = back(drive, &stable, &failure.begun, ledger).await;
-    if !drive.lock.held() {
+    if drive.lock.confirm().await.is_err() {
         return if drive.engine_is_gone().await {
             Ok(Verdict::Failed(failure))
         } else {

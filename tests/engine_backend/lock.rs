@@ -34,12 +34,25 @@ async fn take(world: &World, run: &str) -> Result<Box<dyn Lock>, BackendError> {
     world.docker.acquire(&world.context, &holder(run)).await
 }
 
+/// The process of a lock that somebody took is there.
+async fn until_it_runs(world: &World) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let runs = async || {
+        let found = world.docker.state(&names::lock(&world.stack)).await;
+        found.is_ok_and(|it| it.state == InstanceState::Running)
+    };
+    while !runs().await {
+        assert!(Instant::now() < deadline, "nobody took the lock");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 #[ignore = "engine"]
 async fn the_second_holder_is_told_of_the_first() {
     let world = World::new().await;
     let lock = take(&world, "one").await.unwrap();
-    assert!(lock.held());
+    lock.confirm().await.unwrap();
     match take(&world, "two").await.err().unwrap() {
         BackendError::Locked(found) => {
             assert_eq!((found.who.as_str(), found.run.as_str()), ("ana", "one"));
@@ -73,7 +86,7 @@ async fn of_many_that_race_one_wins() {
         })
         .collect();
     assert_eq!(won.len(), 1);
-    assert!(won[0].held());
+    won[0].confirm().await.unwrap();
 }
 
 #[tokio::test]
@@ -81,24 +94,13 @@ async fn of_many_that_race_one_wins() {
 async fn a_lock_whose_container_was_removed_is_lost() {
     let world = World::new().await;
     let lock = take(&world, "one").await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(10);
     // One that never runs says so in another way.
-    while world
-        .docker
-        .state(&names::lock(&world.stack))
-        .await
-        .unwrap()
-        .state
-        != InstanceState::Running
-    {
-        assert!(Instant::now() < deadline, "it does not run after 10 s");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_it_runs(&world).await;
     world
         .apply(crate::world::remove(&names::lock(&world.stack)))
         .await;
     let deadline = Instant::now() + Duration::from_secs(10);
-    while lock.held() {
+    while lock.confirm().await.is_ok() {
         assert!(Instant::now() < deadline, "still held after 10 s");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -111,16 +113,8 @@ async fn a_lock_whose_container_was_removed_is_lost() {
 async fn a_killed_holder_frees_the_lock_at_once() {
     let world = World::new().await;
     let mut child = child(&world.context);
-    let deadline = Instant::now() + Duration::from_mins(1);
     // Asking for the lock here could take it from under the child.
-    let held = async || {
-        let found = world.docker.state(&names::lock(&world.stack)).await;
-        found.is_ok_and(|it| it.state == InstanceState::Running)
-    };
-    while !held().await {
-        assert!(Instant::now() < deadline, "the child never took the lock");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_it_runs(&world).await;
     let refused = take(&world, "early").await.err();
     assert!(matches!(refused, Some(BackendError::Locked(found)) if found.run == "child"));
     child.kill().unwrap();
@@ -134,7 +128,7 @@ async fn a_killed_holder_frees_the_lock_at_once() {
         }
     };
     println!("taken {} ms after the kill", killed.elapsed().as_millis());
-    assert!(lock.held());
+    lock.confirm().await.unwrap();
 }
 
 #[tokio::test]

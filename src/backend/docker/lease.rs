@@ -10,6 +10,8 @@
 
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -156,7 +158,8 @@ impl Docker {
         if let Some(age) = age(now, created_ms(found)) {
             return Ok(age > STALE);
         }
-        tokio::time::sleep(STALE).await;
+        // One that is gone by then is nobody's either.
+        let _ = tokio::time::timeout(STALE, self.wait_removed(id)).await;
         let found = self.inspect(id).await?;
         let state = found.and_then(|found| found.state).unwrap_or_default();
         Ok(instance::state(&state) == InstanceState::Created)
@@ -250,17 +253,13 @@ impl Start {
     async fn run(self, stream: Hijacked, alive: Alive) {
         let begun = Instant::now();
         if let Err(error) = self.start(begun).await {
-            set(&alive, None);
             // Nobody else could take it for some seconds.
             let _ = self.docker.remove_container(&self.container).await;
-            *self
-                .why
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+            *locked(&self.why) = Some(error);
             self.phase.send_replace(Phase::Failed);
             return;
         }
-        set(&alive, Some(Instant::now()));
+        *locked(&alive) = Some(Instant::now());
         self.phase.send_replace(Phase::Started);
         drop(self);
         beat(stream, alive).await;
@@ -303,17 +302,15 @@ async fn beat(stream: Hijacked, alive: Alive) {
         // of the end: what was lost stays lost.
         let lives = lives && last.elapsed() < SILENCE;
         last = Instant::now();
-        set(&alive, lives.then_some(last));
+        *locked(&alive) = lives.then_some(last);
         if !lives {
             return;
         }
     }
 }
 
-fn set(alive: &Alive, value: Option<Instant>) {
-    *alive
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner) = value;
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 struct ContainerLock {
@@ -325,6 +322,15 @@ struct ContainerLock {
     phases: watch::Receiver<Phase>,
     why: Why,
     task: AbortHandle,
+}
+
+impl ContainerLock {
+    /// Waits until its process has started, or cannot.
+    async fn is_settled(&self) {
+        let mut phases = self.phases.clone();
+        // A task that is gone has told its end before.
+        let _ = phases.wait_for(|phase| *phase != Phase::Starting).await;
+    }
 }
 
 impl Drop for ContainerLock {
@@ -341,46 +347,26 @@ impl Lock for ContainerLock {
 
     /// A holder that was stopped for longer than the silence allows lost the lock,
     /// even if it has not heard so yet.
-    fn held(&self) -> bool {
-        let alive = *self
-            .alive
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        match *self.phases.borrow() {
-            Phase::Starting => true,
-            Phase::Started => alive.is_some_and(|last| last.elapsed() < SILENCE),
-            Phase::Failed => false,
-        }
-    }
-
     fn confirm(&self) -> Pending<'_, ()> {
         Box::pin(async move {
             if self.since.elapsed() > STARTING {
-                let mut phases = self.phases.clone();
-                // A task that is gone has told its end before.
-                let _ = phases.wait_for(|phase| *phase != Phase::Starting).await;
+                self.is_settled().await;
             }
-            if self.held() {
-                Ok(())
-            } else {
-                Err(BackendError::LockLost)
-            }
+            let phase = *self.phases.borrow();
+            let held = match phase {
+                Phase::Starting => true,
+                Phase::Started => locked(&self.alive).is_some_and(|last| last.elapsed() < SILENCE),
+                Phase::Failed => false,
+            };
+            held.then_some(()).ok_or(BackendError::LockLost)
         })
     }
 
-    fn release(mut self: Box<Self>) -> Pending<'static, ()> {
+    fn release(self: Box<Self>) -> Pending<'static, ()> {
         Box::pin(async move {
             // The engine removes it by itself only once it has run.
-            let _ = self
-                .phases
-                .wait_for(|phase| *phase != Phase::Starting)
-                .await;
-            if let Some(error) = self
-                .why
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .take()
-            {
+            self.is_settled().await;
+            if let Some(error) = locked(&self.why).take() {
                 return Err(error);
             }
             let (docker, container) = (self.docker.clone(), self.container.clone());

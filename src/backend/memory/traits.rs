@@ -240,8 +240,9 @@ impl Lock for Held {
         self.id
     }
 
-    fn held(&self) -> bool {
-        self.memory.world().locks.get(&self.stack) == Some(&self.holder)
+    fn confirm(&self) -> Pending<'_, ()> {
+        let held = self.memory.world().locks.get(&self.stack) == Some(&self.holder);
+        Box::pin(async move { held.then_some(()).ok_or(BackendError::LockLost) })
     }
 
     fn release(self: Box<Self>) -> Pending<'static, ()> {
