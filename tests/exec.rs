@@ -242,6 +242,14 @@ async fn watched(
     verdict
 }
 
+/// The release that a run recorded when all went well.
+fn released(verdict: &Verdict) -> Option<u64> {
+    match verdict {
+        Verdict::Done { release, .. } => *release,
+        _ => None,
+    }
+}
+
 async fn steps_left(memory: &Memory, desired: &DesiredState) -> usize {
     let observed = memory.observe(&query()).await.expect("memory answers");
     let options = Options::default();
@@ -257,16 +265,7 @@ async fn steps_left(memory: &Memory, desired: &DesiredState) -> usize {
 async fn a_deploy_converges_and_the_second_has_nothing_to_do() {
     let memory = world();
     let (first, events) = deploy(&memory, &desired("1")).await;
-    assert!(
-        matches!(
-            first,
-            Verdict::Done {
-                release: Some(1),
-                ..
-            }
-        ),
-        "{first:?} {events:#?}"
-    );
+    assert_eq!(released(&first), Some(1), "{first:?} {events:#?}");
     assert_eq!(memory.world().answering("shop", "order"), 2);
     assert_eq!(steps_left(&memory, &desired("1")).await, 0);
     let calls = memory.world().faults.calls;
@@ -290,16 +289,7 @@ async fn a_change_replaces_one_service_and_no_other() {
     let memory = world();
     deploy(&memory, &desired("1")).await;
     let (changed, events) = deploy(&memory, &desired("2")).await;
-    assert!(
-        matches!(
-            changed,
-            Verdict::Done {
-                release: Some(2),
-                ..
-            }
-        ),
-        "{changed:?}"
-    );
+    assert_eq!(released(&changed), Some(2), "{changed:?}");
     let touched: BTreeSet<String> = events
         .iter()
         .filter_map(|event| match &event.kind {
@@ -585,16 +575,7 @@ async fn routes_with_a_lock_of_the_future_do_not_shut_deploys_out() {
     };
     ahead(&memory);
     let (second, events) = deploy(&memory, &desired("2")).await;
-    assert!(
-        matches!(
-            second,
-            Verdict::Done {
-                release: Some(2),
-                ..
-            }
-        ),
-        "{second:?} {events:#?}"
-    );
+    assert_eq!(released(&second), Some(2), "{second:?} {events:#?}");
     assert_eq!(memory.world().answering("shop", "order"), 2);
     let lock = memory.world().routes["shop"].lock;
     assert_eq!(lock, future + 1, "one run is one writer");

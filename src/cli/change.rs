@@ -183,7 +183,7 @@ pub(super) async fn execute<B: Backend>(
     terms: &Terms,
 ) -> Verdict {
     let desired = goals.desired;
-    let make_plan = |observed: &ObservedState, learned: &Learned| {
+    let plan_for = |desired: &DesiredState, observed: &ObservedState, learned: &Learned| {
         let options = Options {
             learned: learned.clone(),
             data_plane: session.helper_image.clone(),
@@ -195,21 +195,14 @@ pub(super) async fn execute<B: Backend>(
             options: &options,
         })
     };
+    let make_plan =
+        |observed: &ObservedState, learned: &Learned| plan_for(desired, observed, learned);
     let agreed = |observed: &ObservedState, plan: &Plan| {
         let reviewed = terms.reviewed.as_ref();
         reviewed.is_none_or(|reviewed| {
-            let again = |desired: &DesiredState| {
-                let options = Options {
-                    data_plane: session.helper_image.clone(),
-                    ..terms.options.clone()
-                };
-                plan::plan(&PlanInput {
-                    desired,
-                    observed,
-                    options: &options,
-                })
-            };
-            reviewed.is(plan, again)
+            reviewed.is(plan, |desired| {
+                plan_for(desired, observed, &Learned::default())
+            })
         })
     };
     let builder = Builder::new(session.backend, goals.recipes, goals.tags);

@@ -1,31 +1,13 @@
 //! What `status` says of a release whose run was killed.
 
-use shopctl::backend::memory::World;
-
+use crate::releases::STACK;
+use crate::releases::bench;
 use crate::support::Bench;
 use crate::support::valid;
 
-const STACK: &str = "services:
-  goods:
-    image: goods:1
-    x-shop: { ready: { http: /readyz, port: 8001 } }
-    deploy: { update_config: { monitor: 0s } }
-  order:
-    image: order:1
-    depends_on: [goods]
-    ports: [{ target: 8000, published: '8000', app_protocol: http }]
-    x-shop: { ready: { http: /readyz, port: 8000 } }
-    deploy: { replicas: 2, update_config: { monitor: 0s } }
-";
-
 /// Release 2 changes the image of order, and is killed after so many calls.
 fn killed(after: u64) -> Bench {
-    let bench = Bench::new(STACK);
-    let mut world = World::default();
-    for image in ["goods:1", "goods:2", "order:1", "order:2"] {
-        world.add_image(image, "");
-    }
-    *bench.memory.world() = world;
+    let bench = bench();
     let deploy = || bench.run(&["deploy", "--progress", "none"]).code;
     assert_eq!(deploy(), 0);
     bench.write("stack.yaml", &STACK.replace("order:1", "order:2"));

@@ -8,7 +8,7 @@ use crate::support::Bench;
 use crate::support::Ran;
 use crate::support::valid;
 
-const STACK: &str = "services:
+pub(crate) const STACK: &str = "services:
   goods:
     image: goods:1
     environment: { TOKEN: s3cret }
@@ -22,7 +22,7 @@ const STACK: &str = "services:
     deploy: { replicas: 2, update_config: { monitor: 0s } }
 ";
 
-fn bench() -> Bench {
+pub(crate) fn bench() -> Bench {
     let bench = Bench::new(STACK);
     let mut world = World::default();
     for image in ["goods:1", "goods:2", "order:1", "order:2"] {
