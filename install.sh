@@ -106,10 +106,6 @@ if [ "$command_name" = demo ] && ! have curl; then packages="$packages curl"; fi
 if [ "$command_name" = test-tools ]; then
     for tool in shellcheck mmdebstrap fuse-overlayfs; do have "$tool" || packages="$packages $tool"; done
     have ip || packages="$packages iproute2"
-    # Its client is a package of its own where the engine's does not hold it.
-    if ! have docker; then
-        if apt-cache show docker-cli >/dev/null 2>&1; then packages="$packages docker-cli"; else packages="$packages docker.io"; fi
-    fi
     have cc || packages="$packages gcc libc6-dev"
     have git || packages="$packages git"
     have curl || packages="$packages curl"
@@ -223,6 +219,11 @@ case $command_name in
         ;;
     test-tools)
         start_engine
+        # The client is a package of its own where the engine's does not hold it.
+        if ! have docker; then
+            step "installing the Docker client"
+            apt-get install -y -q --no-install-recommends docker-cli >&2 || apt-get install -y -q --no-install-recommends docker.io >&2
+        fi
         if ! cargo nextest --version >/dev/null 2>&1; then
             step "installing cargo-nextest"
             cargo install --locked cargo-nextest >&2
