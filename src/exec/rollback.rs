@@ -157,7 +157,7 @@ async fn back<B: Backend>(
     // The way back has its own time.
     let secrets = drive
         .secrets
-        .and(drive.backend, drive.mission, desired)
+        .and(drive.backend, drive.mission, drive.lock, desired)
         .await;
     let drive = Drive {
         started: Instant::now(),

@@ -47,9 +47,14 @@ impl Secrets {
         &self,
         store: &S,
         mission: &Mission<'_>,
+        lock: &dyn Lock,
         desired: &DesiredState,
     ) -> Self {
-        match release::secrets(store, mission.context, desired).await {
+        let read = async {
+            lock.confirm().await?;
+            release::secrets(store, mission.context, desired).await
+        };
+        match read.await {
             Ok(more) => {
                 let mut all = Self::new(self.values.iter().cloned().chain(more).collect());
                 all.unknown = self.unknown;
