@@ -105,9 +105,8 @@ fn the_article_deploys_as_it_stands() {
         ),
     );
     stack.write(".dockerignore", "app\n");
-    let host = engine.host();
     let run = |arguments: &[&str]| {
-        let ran = stack.run_with(arguments, &[("DOCKER_HOST", &host)]);
+        let ran = engine.run(&stack, arguments);
         assert_eq!(ran.code, 0, "{ran}");
         ran
     };

@@ -59,15 +59,12 @@ impl Shop {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.stack.command(arguments);
-        command.env("DOCKER_HOST", self.engine.host());
-        command
+        self.engine.shopctl(&self.stack, arguments)
     }
 
     #[track_caller]
     fn must(&self, code: i32, arguments: &[&str]) -> String {
-        let host = self.engine.host();
-        let ran = self.stack.run_with(arguments, &[("DOCKER_HOST", &host)]);
+        let ran = self.engine.run(&self.stack, arguments);
         assert_eq!(ran.code, code, "{ran}");
         format!("{}{}", ran.stdout, ran.stderr)
     }
@@ -205,10 +202,8 @@ fn a_full_disk_stops_no_replica_that_serves() {
         .status();
     assert!(!full.expect("dd runs").success(), "the disk is full");
     shop.stack.write("stack.yaml", &file(2, 0));
-    let ran = shop.stack.run_with(
-        &["deploy", "--progress", "plain"],
-        &[("DOCKER_HOST", &shop.engine.host())],
-    );
+    let deploy = ["deploy", "--progress", "plain"];
+    let ran = shop.engine.run(&shop.stack, &deploy);
     println!("{ran}");
     assert!(matches!(ran.code, 30 | 41 | 50 | 52), "{ran}");
     assert!(shop.ask().starts_with("1 "), "the old one serves");

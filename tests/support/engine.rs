@@ -12,6 +12,8 @@ use std::process::Output;
 use std::process::Stdio;
 use std::time::Duration;
 
+use super::Ran;
+use super::TestStack;
 use super::eventually;
 
 /// A second engine; gone with all it made when dropped.
@@ -103,6 +105,30 @@ impl Engine {
             .arg(program)
             .stdin(Stdio::null());
         command
+    }
+
+    /// shopctl for a stack on this engine, ready to run; in the engine's network, since
+    /// what listens on the machine's own ports is no obstacle here.
+    pub fn shopctl(&self, stack: &TestStack, arguments: &[&str]) -> Command {
+        let plain = stack.command(arguments);
+        let mut command = self.inside(plain.get_program().to_str().expect("a path in UTF-8"));
+        command.args(plain.get_args());
+        if let Some(folder) = plain.get_current_dir() {
+            command.current_dir(folder);
+        }
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command.env("DOCKER_HOST", self.host());
+        command
+    }
+
+    /// Runs shopctl for a stack on this engine.
+    pub fn run(&self, stack: &TestStack, arguments: &[&str]) -> Ran {
+        Ran::of(arguments, &mut self.shopctl(stack, arguments))
     }
 
     /// Starts the engine; it answers on return.

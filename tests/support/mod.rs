@@ -91,20 +91,13 @@ impl TestStack {
 
     /// Runs shopctl; the exit code, stdout and stderr.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let started = Instant::now();
-        let output = self.command(arguments).output().expect("shopctl starts");
-        Ran::new(arguments, &output, started.elapsed())
+        Ran::of(arguments, &mut self.command(arguments))
     }
 
     /// Runs shopctl with these variables.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
-        let started = Instant::now();
-        let output = self
-            .command(arguments)
-            .envs(variables.iter().copied())
-            .output()
-            .expect("shopctl starts");
-        Ran::new(arguments, &output, started.elapsed())
+        let mut command = self.command(arguments);
+        Ran::of(arguments, command.envs(variables.iter().copied()))
     }
 
     /// Runs shopctl, which must succeed.
@@ -315,6 +308,13 @@ pub struct Ran {
 }
 
 impl Ran {
+    /// Runs shopctl to its end.
+    pub fn of(arguments: &[&str], command: &mut Command) -> Self {
+        let started = Instant::now();
+        let output = command.output().expect("shopctl starts");
+        Self::new(arguments, &output, started.elapsed())
+    }
+
     /// What is known of a process that ended.
     pub fn new(arguments: &[&str], output: &Output, took: Duration) -> Self {
         Self {
