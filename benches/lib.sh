@@ -58,6 +58,9 @@ PY
 missed=0
 verdict() { [ "$missed" = 0 ]; }
 
+# free_port: a port of 127.0.0.1 that nothing listens on.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
 # make_image FILE: an image FROM scratch that holds this one static binary.
 make_image() {
     local folder

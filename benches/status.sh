@@ -11,7 +11,7 @@ make_image "$here/../target/$triple/release/examples/workload"
 
 folder=$(mktemp -d)
 trap '"$shopctl" -f "$folder/stack.yaml" down --volumes --yes >/dev/null 2>&1 || true; rm -rf "$folder"' EXIT
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+port=$(free_port)
 
 measure() { # measure NAME LIMIT_MS PORTS
     cat >"$folder/stack.yaml" <<END
