@@ -109,6 +109,32 @@ fn a_container_that_never_gets_ready_ends_at_its_deadline() {
 
 #[test]
 #[ignore = "engine"]
+fn a_deadline_that_passes_says_so_and_the_next_deploy_goes_on() {
+    let file = |version: &str| {
+        service(&format!(
+            "    environment: {{ VERSION: \"{version}\", READY_AFTER_MS: \"3000\" }}\n    x-shop: {{ ready: {{ http: /readyz, port: 8000, timeout: 30s }} }}\n"
+        ))
+    };
+    let stack = TestStack::new(&file("1"));
+    stack.ok(&["deploy"]);
+    let old = stack.replicas("app");
+    stack.write("stack.yaml", &file("2"));
+    let ran = stack.code(53, &["deploy", "--timeout", "1s"]);
+    says(
+        &ran,
+        &["the time limit passed with", "run the same command again"],
+    );
+    assert!(ran.took < Duration::from_secs(20), "{ran}");
+    let now = stack.replicas("app");
+    assert!(now.contains(&old[0]), "what served serves: {now:?}");
+    stack.ok(&["deploy"]);
+    let now = stack.replicas("app");
+    assert!(now.len() == 1 && now != old, "{now:?} after {old:?}");
+    assert_eq!(stack.run(&["plan", "--check"]).code, 0);
+}
+
+#[test]
+#[ignore = "engine"]
 fn a_taken_host_port_is_found_before_anything_is_changed() {
     let port = free_port();
     let file = service(&format!("    ports: [\"127.0.0.1:{port}:8000\"]\n"));

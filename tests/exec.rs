@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shopctl::backend::BackendError;
@@ -56,6 +58,28 @@ impl BuildImages for NoBuilds {
             Err(BackendError::NotFound {
                 what: service.to_owned(),
             })
+        })
+    }
+}
+
+/// Builders that take a second each, and count how many are at work.
+struct Builders<'a> {
+    memory: &'a Memory,
+    at_work: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl BuildImages for Builders<'_> {
+    fn build<'a>(&'a self, service: &'a str, _: mpsc::Sender<String>) -> Pending<'a, ImageInfo> {
+        Box::pin(async move {
+            let now = self.at_work.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.at_work.fetch_sub(1, Ordering::SeqCst);
+            let tag = format!("shop-{service}:1");
+            let mut world = self.memory.world();
+            world.add_image(&tag, "one");
+            Ok(world.images[&tag].clone())
         })
     }
 }
@@ -165,18 +189,19 @@ fn world() -> Memory {
 /// Deploys; the verdict and the events.
 async fn deploy(memory: &Memory, desired: &DesiredState) -> (Verdict, Vec<Event>) {
     let mut seen = Vec::new();
-    let verdict = watched(memory, desired, None, &mut seen).await;
+    let verdict = watched(memory, desired, &NoBuilds, None, &mut seen).await;
     (verdict, seen)
 }
 
 /// Deploys and asks to stop when a step that begins like this starts.
 async fn deploy_until(memory: &Memory, desired: &DesiredState, at: Option<&str>) -> Verdict {
-    watched(memory, desired, at, &mut Vec::new()).await
+    watched(memory, desired, &NoBuilds, at, &mut Vec::new()).await
 }
 
 async fn watched(
     memory: &Memory,
     desired: &DesiredState,
+    builds: &dyn BuildImages,
     stop_at: Option<&str>,
     seen: &mut Vec<Event>,
 ) -> Verdict {
@@ -213,7 +238,7 @@ async fn watched(
             },
             lock_wait: Duration::ZERO,
             helper: &Present,
-            builds: &NoBuilds,
+            builds,
             secrets: &[],
             timeout: None,
             stop,
@@ -282,6 +307,35 @@ async fn a_deploy_converges_and_the_second_has_nothing_to_do() {
     );
     // Taking and freeing the lock is all that a second run may do.
     assert!(memory.world().faults.calls <= calls + 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn images_are_built_side_by_side_but_never_more_than_four() {
+    let memory = world();
+    let built = |number: usize| {
+        let name = format!("s{number}");
+        let mut service = service(&name, "1", &[]);
+        let tag = format!("shop-{name}:1");
+        service.image = ImageSource::Build {
+            tag: Some(tag.clone()),
+        };
+        service.container.image = tag;
+        (name, service)
+    };
+    let desired = DesiredState {
+        services: (0..10).map(built).collect(),
+        ports: Vec::new(),
+        ..desired("1")
+    };
+    let builders = Builders {
+        memory: &memory,
+        at_work: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+    };
+    let mut seen = Vec::new();
+    let verdict = watched(&memory, &desired, &builders, None, &mut seen).await;
+    assert!(matches!(verdict, Verdict::Done { .. }), "{verdict:?}");
+    assert_eq!(builders.most.into_inner(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -520,7 +574,7 @@ async fn a_wish_to_stop_waits_for_the_hook_that_runs() {
         .insert("shop-order-pre-deploy".into(), Behaviour::Ready);
     let mut seen = Vec::new();
     let next = hooked("2", migrates());
-    let verdict = watched(&memory, &next, Some("run pre_deploy"), &mut seen).await;
+    let verdict = watched(&memory, &next, &NoBuilds, Some("run pre_deploy"), &mut seen).await;
     // It hung until its time was up, though the wish came long before.
     assert!(
         matches!(&verdict, Verdict::RolledBack { failure, .. } if failure.message.contains("was killed")),

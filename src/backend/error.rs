@@ -71,6 +71,14 @@ pub enum BackendError {
         /// Engine name.
         name: String,
     },
+    /// The registry did not take an image.
+    #[error("the image {reference} was not pushed: {reason}")]
+    NotPushed {
+        /// Name as written.
+        reference: String,
+        /// The registry's words.
+        reason: String,
+    },
     /// The disk of the engine is full.
     #[error("no space is left on the engine's disk: {reason}")]
     DiskFull {

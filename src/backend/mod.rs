@@ -359,6 +359,8 @@ pub trait Images: Send + Sync {
         platform: Option<&'a str>,
         progress: mpsc::Sender<String>,
     ) -> Pending<'a, ImageInfo>;
+    /// Gives an image one more name.
+    fn tag<'a>(&'a self, image: &'a str, name: &'a str) -> Pending<'a, ()>;
     /// Pushes an image, with the credentials of the Docker configuration.
     fn push<'a>(&'a self, reference: &'a str, progress: mpsc::Sender<String>) -> Pending<'a, ()>;
     /// Loads a docker archive.

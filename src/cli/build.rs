@@ -50,6 +50,9 @@ pub(super) async fn run<B: Backend>(
         json: false,
         verbose: desk.settings.verbose,
     };
+    if args.push {
+        have_names(&project, args)?;
+    }
     let mut signals = Signals::new();
     let work = async {
         let emitter = Emitter::new(sender, uuid::Uuid::now_v7().simple().to_string());
@@ -78,27 +81,67 @@ async fn images<B: Backend>(
     args: &BuildArgs,
     emitter: &Emitter,
 ) -> Result<Vec<BuiltImage>, CliError> {
-    let wanted = project
-        .tags
-        .iter()
-        .filter(|(service, _)| args.services.is_empty() || args.services.contains(service));
-    let mut images: Vec<BuiltImage> = stream::iter(wanted.zip(1..))
+    let mut images: Vec<BuiltImage> = stream::iter(wanted(project, args).zip(1..))
         .map(|((service, tag), step)| image(backend, project, service, tag, step, emitter))
         .buffer_unordered(PARALLEL)
         .try_collect()
         .await?;
     images.sort_by(|one, other| one.service.cmp(&other.service));
-    if args.push {
-        for image in &mut images {
-            let (lines, mut text) = mpsc::channel(256);
-            let push = backend.push(&image.r#ref, lines);
-            let drain = async { while text.recv().await.is_some() {} };
-            let (pushed, ()) = tokio::join!(push, drain);
-            pushed?;
-            image.pushed = true;
+    for image in &mut images {
+        name(backend, image).await?;
+        if args.push {
+            push(backend, image).await?;
         }
     }
     Ok(images)
+}
+
+/// Tags of the images that are asked for, by service.
+fn wanted<'a>(
+    project: &'a Project,
+    args: &'a BuildArgs,
+) -> impl Iterator<Item = (&'a String, &'a String)> {
+    let asked = |service: &String| args.services.is_empty() || args.services.contains(service);
+    project
+        .tags
+        .iter()
+        .filter(move |(service, _)| asked(service))
+}
+
+/// A built image's own tag means nothing to a registry.
+fn have_names(project: &Project, args: &BuildArgs) -> Result<(), CliError> {
+    let built = project.recipes.keys();
+    let asked = |service: &&String| args.services.is_empty() || args.services.contains(service);
+    let nameless = |service: &&String| project.names(service).is_empty();
+    let Some(service) = built.filter(asked).find(nameless) else {
+        return Ok(());
+    };
+    let message = format!("the image of {service} has no name to push it by");
+    let hint = format!("add to services.{service}: image: REGISTRY/NAME:TAG");
+    Err(CliError::new(Exit::StackInvalid, message).hint(hint))
+}
+
+/// Lets the names of the stack file mean the image.
+async fn name<B: Backend>(backend: &B, image: &BuiltImage) -> Result<(), CliError> {
+    for name in &image.names {
+        let found = backend.image(name).await?;
+        if found.is_none_or(|found| found.id != image.id) {
+            backend.tag(&image.r#ref, name).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn push<B: Backend>(backend: &B, image: &mut BuiltImage) -> Result<(), CliError> {
+    for name in &image.names {
+        let (lines, mut text) = mpsc::channel(256);
+        let push = backend.push(name, lines);
+        let drain = async { while text.recv().await.is_some() {} };
+        let (pushed, ()) = tokio::join!(push, drain);
+        pushed?;
+    }
+    image.pushed = true;
+    Ok(())
 }
 
 /// One image; nothing is sent when the engine has its content already.
@@ -113,6 +156,7 @@ async fn image<B: Backend>(
     let result = |id: String, built| BuiltImage {
         service: service.to_owned(),
         r#ref: tag.to_owned(),
+        names: project.names(service),
         id,
         built,
         pushed: false,

@@ -290,6 +290,9 @@ impl From<BackendError> for CliError {
             BackendError::ImageMissing { reference, .. } => failure.hint(format!(
                 "check the name, sign in with `docker login` if the registry needs it, then: docker pull {reference}"
             )),
+            BackendError::NotPushed { reference, .. } => failure.hint(format!(
+                "check the name, sign in with `docker login`, then: docker push {reference}"
+            )),
             BackendError::Build { output, .. } => failure.detail(output.clone()),
             BackendError::PortTaken { port, .. } => failure.hint(format!(
                 "see who holds it: ss -ltnp 'sport = :{}'",
@@ -314,7 +317,9 @@ impl From<BackendError> for CliError {
 fn exit_of(error: &BackendError) -> Exit {
     match error {
         BackendError::Unreachable { .. } | BackendError::TooOld { .. } => Exit::Unreachable,
-        BackendError::ImageMissing { .. } => Exit::ImageUnavailable,
+        BackendError::ImageMissing { .. } | BackendError::NotPushed { .. } => {
+            Exit::ImageUnavailable
+        }
         BackendError::Build { .. } => Exit::BuildFailed,
         BackendError::Conflict { .. }
         | BackendError::PortTaken { .. }

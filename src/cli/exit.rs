@@ -109,7 +109,7 @@ impl Exit {
             Self::Pending => "`--check`: changes pending, drift, or not converged",
             Self::StackInvalid => "stack file invalid",
             Self::BuildFailed => "image build or prepare failed",
-            Self::ImageUnavailable => "image not available (pull, or missing for a rollback)",
+            Self::ImageUnavailable => "image not available (pull, push, or missing for a rollback)",
             Self::Unreachable => "engine or cluster not reachable",
             Self::DoesNotFit => "declared demand does not fit the capacity: nothing was changed",
             Self::Refused => {

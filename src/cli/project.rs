@@ -211,6 +211,24 @@ impl Project {
         }
     }
 
+    /// Names that the file gives to the built image of a service: `image`, then
+    /// `build.tags`, each once.
+    pub(super) fn names(&self, service: &str) -> Vec<String> {
+        let service = self.stack.services.get(service);
+        let image = service.and_then(|it| it.image.as_ref());
+        let build = service.and_then(|it| it.build.as_ref());
+        let mut names: Vec<String> = Vec::new();
+        for name in image
+            .into_iter()
+            .chain(build.iter().flat_map(|it| &it.tags))
+        {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
     fn in_scope(&self, service: &str) -> bool {
         self.inputs.only.is_empty() || self.inputs.only.contains(service)
     }

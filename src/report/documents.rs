@@ -516,11 +516,13 @@ pub struct BuiltImage {
     pub service: String,
     /// Its tag, named by the content of the build.
     pub r#ref: String,
+    /// Its names in the stack file: `image`, then `build.tags`.
+    pub names: Vec<String>,
     /// Image id.
     pub id: String,
     /// Whether a build ran; otherwise the image was there.
     pub built: bool,
-    /// Whether it was pushed.
+    /// Whether it was pushed by its names.
     pub pushed: bool,
 }
 

@@ -43,7 +43,7 @@ impl Docker {
             return Err(self.build_fault(&request.tag, error, output.lines));
         }
         for name in &request.extra_tags {
-            self.tag(&request.tag, name).await?;
+            self.tag_image(&request.tag, name).await?;
         }
         self.find_image(&request.tag)
             .await?
@@ -89,7 +89,7 @@ impl Docker {
         }
     }
 
-    async fn tag(&self, image: &str, name: &str) -> Result<(), BackendError> {
+    pub(super) async fn tag_image(&self, image: &str, name: &str) -> Result<(), BackendError> {
         let last = name.rfind('/').map_or(0, |at| at + 1);
         let (repository, tag) = match name[last..].rfind(':') {
             Some(at) => (&name[..last + at], &name[last + at + 1..]),

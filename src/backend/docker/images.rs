@@ -78,6 +78,10 @@ impl Images for Docker {
         Box::pin(self.pull_image(reference, platform, progress))
     }
 
+    fn tag<'a>(&'a self, image: &'a str, name: &'a str) -> Pending<'a, ()> {
+        Box::pin(self.tag_image(image, name))
+    }
+
     fn push<'a>(&'a self, reference: &'a str, progress: mpsc::Sender<String>) -> Pending<'a, ()> {
         Box::pin(self.push_image(reference, progress))
     }
@@ -159,9 +163,14 @@ impl Docker {
             return BackendError::DiskFull { reason };
         }
         let registry = credentials::registry(reference);
-        let denied = ["denied", "unauthorized", "authentication required"]
-            .iter()
-            .any(|word| reason.contains(word));
+        let denied = [
+            "denied",
+            "unauthorized",
+            "authentication required",
+            "no basic auth credentials",
+        ]
+        .iter()
+        .any(|word| reason.contains(word));
         let hint = if denied && !logged_in {
             format!("; if it is private, try: docker login {registry}")
         } else {
@@ -183,14 +192,24 @@ impl Docker {
         let (name, tag) = full.rsplit_once(':').unwrap_or((&full, "latest"));
         let options = PushImageOptionsBuilder::new().tag(tag).build();
         let login = credentials::of_image(self.inner.config_dir.clone(), reference).await;
+        let refused = |error| {
+            let reason = match error {
+                Error::DockerResponseServerError { message, .. } => message,
+                Error::DockerStreamError { error } => error,
+                error => return self.fault("push", &subject, error),
+            };
+            BackendError::NotPushed {
+                reference: reference.to_owned(),
+                reason,
+            }
+        };
         let mut stream = self.api().push_image(name, Some(options), login);
         let mut lines = Lines::default();
         while let Some(step) = stream.next().await {
-            let step = step.map_err(|error| self.fault("push", &subject, error))?;
+            let step = step.map_err(refused)?;
             if let Some(detail) = step.error_detail {
                 let error = detail.message.unwrap_or_default();
-                let error = Error::DockerStreamError { error };
-                return Err(self.fault("push", &subject, error));
+                return Err(refused(Error::DockerStreamError { error }));
             }
             if let Some(line) = lines.next(None, step.status, step.progress_detail) {
                 let _ = progress.send(line).await;

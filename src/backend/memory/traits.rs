@@ -466,6 +466,19 @@ impl Images for Memory {
         })
     }
 
+    fn tag<'a>(&'a self, image: &'a str, name: &'a str) -> Pending<'a, ()> {
+        Box::pin(async move {
+            let mut world = self.world();
+            match world.images.get(image).cloned() {
+                Some(info) => {
+                    world.put_image(name, info);
+                    Ok(())
+                }
+                None => Err(missing(image)),
+            }
+        })
+    }
+
     fn push<'a>(&'a self, reference: &'a str, _progress: mpsc::Sender<String>) -> Pending<'a, ()> {
         Box::pin(async move {
             let mut world = self.world();
@@ -474,15 +487,19 @@ impl Images for Memory {
                     world.registry.insert(reference.to_owned(), info);
                     Ok(())
                 }
-                None => Err(BackendError::ImageMissing {
-                    reference: reference.to_owned(),
-                    reason: "no such image".to_owned(),
-                }),
+                None => Err(missing(reference)),
             }
         })
     }
 
     fn load(&self, _archive: bytes::Bytes) -> Pending<'_, ()> {
         Box::pin(async move { Ok(()) })
+    }
+}
+
+fn missing(reference: &str) -> BackendError {
+    BackendError::ImageMissing {
+        reference: reference.to_owned(),
+        reason: "no such image".to_owned(),
     }
 }
