@@ -105,6 +105,13 @@ pub enum EventKind {
         /// What failed, in words.
         reason: String,
     },
+    /// The engine or a gateway went away; the run waits for it, and goes on.
+    Retrying {
+        /// What went away, in words.
+        reason: String,
+        /// It is waited for so many milliseconds at most.
+        for_ms: u64,
+    },
     /// Something to know.
     Warning {
         /// The words.

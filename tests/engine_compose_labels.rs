@@ -53,7 +53,8 @@ fn docker_compose_sees_reads_enters_and_removes_what_shopctl_deployed() {
         .filter(|word| word.starts_with(&stack.name))
         .collect();
     assert_eq!(listed, all.keys().map(String::as_str).collect());
-    assert_eq!(all.len(), 4, "two of web, a worker, the gateway: {all:?}");
+    let what = "two of web, a worker, a gateway of the ports and one of the names";
+    assert_eq!(all.len(), 5, "{what}: {all:?}");
 
     // A line of each replica, of the right service.
     let logs = compose.ok(&["logs", "--no-color", "web"]);

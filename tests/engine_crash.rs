@@ -160,6 +160,8 @@ impl Rig {
         let name = &self.stack.name;
         let expected = [
             format!("{name}-gateway-1"),
+            // The names of both lead to it.
+            format!("{name}-gateway-2"),
             format!("{name}-web-1-"),
             format!("{name}-web-2-"),
             format!("{name}-worker-1-"),

@@ -11,6 +11,7 @@ use shopctl::state::desired::Condition;
 use shopctl::state::desired::DemandSource;
 use shopctl::state::desired::DesiredState;
 use shopctl::state::desired::ImageSource;
+use shopctl::state::desired::OnFailure;
 use shopctl::state::desired::ReadyGate;
 use shopctl::state::desired::RolloutOrder;
 use shopctl::state::resolve;
@@ -295,6 +296,25 @@ services:
 }
 
 #[test]
+fn what_a_rollout_bears_and_what_follows_reach_the_plan() {
+    let of = |words: &str| {
+        let text = format!(
+            "services: {{ a: {{ image: 'a:1', deploy: {{ update_config: {{ {words} }} }} }} }}"
+        );
+        desired(&text).services["a"].rollout.clone()
+    };
+    let tolerant = of("max_failure_ratio: 0.25, failure_action: continue");
+    assert_eq!(tolerant.on_failure, OnFailure::Continue);
+    let borne = [1, 3, 4, 7, 8].map(|replicas| tolerant.borne_of(replicas));
+    assert_eq!(borne, [0, 0, 1, 1, 2]);
+    let plain = of("failure_action: pause");
+    assert_eq!(
+        (plain.on_failure, plain.borne_of(100)),
+        (OnFailure::Pause, 0)
+    );
+}
+
+#[test]
 fn volumes_bear_one_writer_unless_the_file_says_they_are_shared() {
     let desired = desired(
         "
@@ -427,34 +447,23 @@ x-shop: {{ secrets: {store} }}
 }
 
 #[test]
-fn what_a_rollout_does_not_heed_yet_is_named() {
-    let of = |update: &str, internal: &str| {
-        let text = format!(
-            "
+fn a_ratio_that_a_canary_does_not_heed_is_named() {
+    let stack = stack(
+        "
 services:
   web:
     image: web:1
     ports: ['8000:8000']
-    deploy: {{ update_config: {{ {update} }} }}
-    x-shop: {{ route: {{ path: /, internal: {internal} }} }}
-"
-        );
-        let resolved = resolve::resolve(&stack(&text), &Inputs::default()).expect("resolves");
-        let messages = resolved.warnings.into_iter().map(|one| one.message);
-        messages.collect::<Vec<_>>()
-    };
-    assert_eq!(
-        of("max_failure_ratio: 0.5, failure_action: continue", "true"),
-        [
-            "service web: deploy.update_config.max_failure_ratio has no effect yet",
-            "service web: deploy.update_config.failure_action: continue has no effect yet",
-            "service web: x-shop.route.internal has no effect yet",
-        ]
+    deploy: { update_config: { max_failure_ratio: 0.5 } }
+    x-shop: { rollout: { strategy: canary }, route: { path: / } }
+",
     );
-    let none: [&str; 0] = [];
-    assert_eq!(
-        of("max_failure_ratio: 0, failure_action: pause", "false"),
-        none
+    let resolved = resolve::resolve(&stack, &Inputs::default()).expect("resolves");
+    let named = |one: &shopctl::stack::Problem| one.message.contains("max_failure_ratio");
+    assert!(
+        resolved.warnings.iter().any(named),
+        "{:?}",
+        resolved.warnings
     );
 }
 
@@ -485,6 +494,72 @@ x-shop:
 ",
     );
     insta::assert_yaml_snapshot!((&desired.services["order"].hooks, &desired.hooks));
+}
+
+#[test]
+fn a_service_is_called_through_the_gateway_where_all_its_ports_are_http_and_somebody_can_call() {
+    let web = "ports: [{ target: 8000, published: '8000', app_protocol: http }]";
+    let inner = |web: &str, rest: &str| -> Vec<u16> {
+        let text = format!(
+            "
+services:
+  web:
+    image: web:1
+    {web}
+  worker:
+    image: worker:1
+    {rest}
+networks: {{ back: {{}} }}
+"
+        );
+        let services = desired(&text).services;
+        assert!(services["worker"].inner.is_empty(), "it declares nothing");
+        services["web"].inner.iter().copied().collect()
+    };
+    assert_eq!(inner(web, ""), [8000]);
+    let ready = "x-shop: { ready: { http: /readyz, port: 9090 } }";
+    assert_eq!(inner(&format!("{web}\n    {ready}"), ""), [8000, 9090]);
+    let exposed = "expose: ['9090']\n    x-shop: { ready: { http: /, port: 9090 } }";
+    assert_eq!(inner(exposed, ""), [9090]);
+    let routed = "x-shop: { route: { port: 7000 } }";
+    assert_eq!(inner(routed, ""), [7000]);
+    for (why, web, rest) in [
+        ("nothing is declared", "ports: ['8000:8000']", ""),
+        ("a probe alone names no port for requests", ready, ""),
+        (
+            "another port is not HTTP",
+            &format!("{web}\n    expose: ['5432']"),
+            "",
+        ),
+        (
+            "the file says no",
+            &format!("{web}\n    x-shop: {{ route: {{ internal: false }} }}"),
+            "",
+        ),
+        (
+            "no gateway at all",
+            &format!("{web}\n    x-shop: {{ gateway: false }}"),
+            "",
+        ),
+        (
+            "a name of its own",
+            &format!("{web}\n    container_name: web"),
+            "",
+        ),
+        ("nobody shares a network", web, "networks: [back]"),
+        (
+            "others are in its network",
+            web,
+            "network_mode: 'service:web'",
+        ),
+        (
+            "the name is another's too",
+            web,
+            "networks: { default: { aliases: [web] } }",
+        ),
+    ] {
+        assert!(inner(web, rest).is_empty(), "{why}");
+    }
 }
 
 /// The addresses that a file of `stacks/` publishes on.

@@ -120,6 +120,9 @@ pub trait Watch: Send + Sync {
     fn watch<'a>(&'a self, stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>>;
     /// State and health of one container now.
     fn state<'a>(&'a self, container: &'a str) -> Pending<'a, Change>;
+    /// What the engine's health check of a container said last, line by line; empty
+    /// where it has none.
+    fn check_log<'a>(&'a self, container: &'a str) -> Pending<'a, Vec<String>>;
 }
 
 /// Live use of one container.

@@ -522,6 +522,9 @@ pub enum GatewayCommand {
         /// Published port and the port to listen on
         #[arg(long, value_name = "ID=PORT")]
         listen: Vec<String>,
+        /// Let requests in from inside the stack's networks too
+        #[arg(long)]
+        doors: bool,
     },
     /// Connect stdin and stdout to a gateway's control socket
     #[command(after_help = "Example:\n  shopctl gateway control --name shop-gateway-1")]

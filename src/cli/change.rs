@@ -42,6 +42,9 @@ use crate::state::history::Release;
 use crate::state::history::ReleaseSummary;
 use crate::state::observed::ObservedState;
 
+/// How long an engine or a gateway that went away in the middle of a run is waited for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// Who changes the stack, with what.
 pub(super) struct Session<'a, B> {
     /// Where it happens.
@@ -224,6 +227,7 @@ pub(super) async fn execute<B: Backend>(
         builds: &builder,
         secrets: goals.secrets,
         timeout: terms.timeout,
+        patience: PATIENCE,
         stop: session.stop.clone(),
         release: release(session, desired, terms.release),
         goes_back: matches!(terms.release, Recorded::Deploy { goes_back: true }),
@@ -317,6 +321,7 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
         }
         Verdict::Failed(failure) => {
             let (exit, hint) = exit_of(&failure);
+            let hint = failure.advice.as_deref().unwrap_or(hint);
             let detail = format!("{}; {}", failure.message, serves(before));
             Ending::new(exit, "failed", detail, hint)
         }
@@ -326,6 +331,7 @@ pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending,
                 failure.message
             );
             let (_, hint) = exit_of(&failure);
+            let hint = failure.advice.as_deref().unwrap_or(hint);
             Ending::new(Exit::RolledBack, "rolled_back", detail, hint)
         }
         Verdict::Stranded { failure, to, why } => {

@@ -24,8 +24,14 @@ pub(super) fn run(command: GatewayCommand, console: &Console) -> Result<Exit, Cl
 
 fn start(command: GatewayCommand, console: &Console) -> Result<(), Error> {
     match command {
-        GatewayCommand::Run { name, dir, listen } => {
+        GatewayCommand::Run {
+            name,
+            dir,
+            listen,
+            doors,
+        } => {
             let mut options = RunOptions::new(name, dir);
+            options.doors = doors;
             for listen in &listen {
                 options.listens.push(listen.parse()?);
             }

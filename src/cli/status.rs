@@ -59,6 +59,7 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
     let options = Options::default();
     let (observed, plan) = change::look(world.backend, &project.desired, &options).await?;
     let left = plan.as_ref().ok().map(|plan| plan.steps.len());
+    let notes = plan.as_ref().map(plain_names).unwrap_or_default();
     let drift = if args.drift {
         Some(drift(world.backend, &project.desired, &observed).await?)
     } else {
@@ -87,7 +88,7 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
         pending: pending.as_ref(),
         drift,
         usage: &usage,
-        notes: Vec::new(),
+        notes,
     };
     let document = report::status::document(&project.desired, &observed, facts);
     world.console.out(&output::render(
@@ -97,6 +98,15 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
     ))?;
     let drifted = document.drift.is_some_and(|lines| !lines.is_empty());
     Ok(document.converged && !drifted)
+}
+
+/// Services whose calls by name could go through the gateway and do not yet.
+fn plain_names(plan: &Plan) -> Vec<String> {
+    let notes = plan.notes.iter();
+    notes
+        .filter(|note| note.message == plan::PLAIN)
+        .map(|note| format!("{}: {}", note.service, note.message))
+        .collect()
 }
 
 /// What a deploy of the recorded release would change, one line each.

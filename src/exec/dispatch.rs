@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -11,11 +12,14 @@ use tokio::sync::broadcast;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::Borne;
 use super::Emitter;
 use super::Ended;
 use super::Failure;
 use super::Job;
 use super::StepError;
+use super::bear;
+use super::outage;
 use super::queue::Queue;
 use super::recover;
 use super::steps::Runner;
@@ -33,16 +37,28 @@ use crate::plan::report;
 
 /// Events of the engine that may be waiting for a slow gate.
 const EVENTS: usize = 4096;
+/// How often the lock is looked at while nothing else happens.
+const LOCK_LOOK: Duration = Duration::from_millis(250);
 /// Lines of a failed container's log that a report shows.
 const LOG_LINES: u64 = 20;
 
 type Running<'a> =
-    FuturesUnordered<Pin<Box<dyn Future<Output = (StepId, Result<(), StepError>)> + Send + 'a>>>;
+    FuturesUnordered<Pin<Box<dyn Future<Output = (StepId, Result<Went, StepError>)> + Send + 'a>>>;
+
+/// How a step went that did not fail the run.
+enum Went {
+    Well,
+    /// Its replica failed, and the rollout goes on without it.
+    Borne(Box<Borne>),
+}
 
 /// How far a run came.
 #[derive(Default)]
 struct Progress {
     succeeded: BTreeSet<StepId>,
+    /// Steps of slots that the rollout went on without.
+    given_up: BTreeSet<StepId>,
+    borne: Vec<Borne>,
     failed: Option<(StepId, StepError)>,
     /// The user asked to stop.
     halted: bool,
@@ -65,31 +81,53 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         return not_begun(error);
     }
     let progress = drive(&runner, emitter, job, watched, &changes, acting).await;
-    let left = job.plan.steps.len() - progress.succeeded.len();
+    let settled: BTreeSet<StepId> = progress
+        .succeeded
+        .union(&progress.given_up)
+        .copied()
+        .collect();
+    let left = job.plan.steps.len() - settled.len();
     let failed = match progress.failed {
         Some((id, error)) => Some(report_failure(backend, job, emitter, id, error).await),
         None => None,
     };
     // Who lost the lock changes nothing any more, not even back: another run may have
     // finished what this one began, and be serving with it.
-    if left > 0 && job.lock.confirm().await.is_ok() {
+    // What may pass by itself leaves what was begun to the next round.
+    let passes = failed
+        .as_ref()
+        .is_some_and(|failed| outage::may_pass(&failed.error));
+    if left > 0 && !passes && job.lock.confirm().await.is_ok() {
         if progress.expired {
-            task::sweep(backend, job, &progress.succeeded).await;
+            task::sweep(backend, job, &settled).await;
         }
-        recover::take_back(backend, job, &runner.fleet, emitter, &progress.succeeded).await;
+        recover::take_back(backend, job, &runner.fleet, emitter, &settled).await;
     }
     runner.fleet.close().await;
     if let Some(mut failure) = failed {
         failure.changed = changed(job, &progress.succeeded, failure.step);
         failure.begun = begun(job, &progress.succeeded, failure.step);
+        failure.succeeded = progress.succeeded;
+        failure.borne = progress.borne;
         Ended::Failed(Box::new(failure))
     } else if progress.expired {
         Ended::TimedOut { left }
+    } else if left > 0 && progress.halted {
+        Ended::Stopped { left }
+    } else if progress.borne.iter().any(|one| one.beyond) {
+        match bear::sum(job.plan, progress.borne) {
+            Some(mut failure) => {
+                failure.begun = begun(job, &progress.succeeded, failure.step);
+                Ended::Failed(Box::new(failure))
+            }
+            None => Ended::Stopped { left },
+        }
     } else if left > 0 {
         Ended::Stopped { left }
     } else {
         Ended::Done {
             stuck: runner.into_stuck(),
+            borne: progress.borne,
         }
     }
 }
@@ -103,6 +141,9 @@ fn not_begun(error: StepError) -> Ended {
         output: Vec::new(),
         changed: false,
         begun: BTreeSet::new(),
+        succeeded: BTreeSet::new(),
+        borne: Vec::new(),
+        advice: None,
     }))
 }
 
@@ -130,6 +171,7 @@ async fn drive<B: Backend>(
         }
     };
     tokio::pin!(expired);
+    let mut looks = tokio::time::interval(LOCK_LOOK);
     loop {
         while let Some(id) = queue.take() {
             if let Some(step) = steps.get(&id) {
@@ -141,9 +183,20 @@ async fn drive<B: Backend>(
         }
         tokio::select! {
             Some((id, result)) = running.next() => match result {
-                Ok(()) => {
+                Ok(Went::Well) => {
                     progress.succeeded.insert(id);
                     queue.succeeded(id);
+                }
+                Ok(Went::Borne(borne)) => {
+                    let given_up = bear::slot_after(job.plan, id);
+                    let goes_on = |id| {
+                        let step = steps.get(&id);
+                        let own = step.is_some_and(|step| step.service == borne.service && step.slot.is_some());
+                        own || !borne.beyond
+                    };
+                    queue.give_up(&given_up, goes_on);
+                    progress.given_up.extend(given_up);
+                    progress.borne.push(*borne);
                 }
                 // A gate may see the wish to stop before this loop does.
                 Err(StepError::Stopped { .. }) => {
@@ -163,6 +216,12 @@ async fn drive<B: Backend>(
             _ = halt.wait_for(|halt| *halt), if !progress.halted => {
                 progress.halted = true;
                 queue.close();
+            }
+            _ = looks.tick(), if progress.failed.is_none() && !job.lock.held() => {
+                // Nothing may be changed any more, so nothing is worth waiting for.
+                progress.failed = Some((0, BackendError::LockLost.into()));
+                queue.close();
+                running.clear();
             }
             () = &mut expired, if !progress.expired => {
                 progress.expired = true;
@@ -199,7 +258,7 @@ fn begun(job: &Job<'_>, succeeded: &BTreeSet<StepId>, failed: StepId) -> BTreeSe
 }
 
 /// Tells what failed, with what it said last.
-async fn report_failure<B: Backend>(
+pub(super) async fn report_failure<B: Backend>(
     backend: &B,
     job: &Job<'_>,
     emitter: &Emitter,
@@ -207,8 +266,11 @@ async fn report_failure<B: Backend>(
     error: StepError,
 ) -> Failure {
     let message = job.secrets.redact(&chain(&error));
+    let advice = advice(job, &error);
     let mut output = Vec::new();
-    if let Some(step) = job.plan.steps.iter().find(|step| step.id == id) {
+    let step = job.plan.steps.iter().find(|step| step.id == id);
+    // What may pass by itself is told as that, if it does not.
+    if let Some(step) = step.filter(|_| !outage::may_pass(&error)) {
         output = last_words(backend, job, step, &error).await;
         emitter.emit(EventKind::StepFailed {
             step: id,
@@ -218,7 +280,6 @@ async fn report_failure<B: Backend>(
             output: output.clone(),
         });
     }
-    let step = job.plan.steps.iter().find(|step| step.id == id);
     Failure {
         step: id,
         service: step.map_or_else(String::new, |step| step.service.clone()),
@@ -227,6 +288,9 @@ async fn report_failure<B: Backend>(
         output,
         changed: false,
         begun: BTreeSet::new(),
+        succeeded: BTreeSet::new(),
+        borne: Vec::new(),
+        advice,
     }
 }
 
@@ -235,7 +299,7 @@ async fn one<B: Backend>(
     emitter: &Emitter,
     job: &Job<'_>,
     step: &Step,
-) -> (StepId, Result<(), StepError>) {
+) -> (StepId, Result<Went, StepError>) {
     let started = Instant::now();
     let what = job.secrets.redact(&report::what(step));
     emitter.emit(EventKind::StepStarted {
@@ -244,8 +308,14 @@ async fn one<B: Backend>(
         what: what.clone(),
         cause: step.cause.clone(),
     });
-    let result = Box::pin(runner.perform(step)).await;
-    if result.is_ok() {
+    let result = match Box::pin(runner.perform(step)).await {
+        Ok(()) => Ok(Went::Well),
+        Err(error) => match Box::pin(runner.bear(step, error)).await {
+            Ok(borne) => Ok(Went::Borne(Box::new(borne))),
+            Err(error) => Err(error),
+        },
+    };
+    if let Ok(Went::Well) = result {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let service = step.service.clone();
         emitter.emit(EventKind::StepFinished {
@@ -298,12 +368,41 @@ async fn last_words<B: Backend>(
         tail: Some(LOG_LINES),
         ..LogQuery::default()
     };
-    let Ok(mut lines) = backend.logs(container, &query).await else {
-        return Vec::new();
-    };
     let mut output = Vec::new();
-    while let Some(line) = lines.recv().await {
-        output.push(job.secrets.redact_output(&line.text));
+    if let Ok(mut lines) = backend.logs(container, &query).await {
+        while let Some(line) = lines.recv().await {
+            output.push(job.secrets.redact_output(&line.text));
+        }
+    }
+    // The check runs beside the container's own program, whose log says nothing of it.
+    if let StepError::Unhealthy { .. } | StepError::NotReady { .. } = error {
+        let said = backend.check_log(container).await.unwrap_or_default();
+        output.extend(said.iter().map(|line| job.secrets.redact_output(line)));
     }
     output
+}
+
+/// What can be done about a container that was killed for lack of memory.
+fn advice(job: &Job<'_>, error: &StepError) -> Option<String> {
+    let StepError::Exited {
+        container,
+        oom: true,
+        ..
+    } = error
+    else {
+        return None;
+    };
+    let made = job.plan.steps.iter().find_map(|step| match &step.action {
+        Action::CreateInstance { instance } if instance.name == *container => {
+            Some((&instance.service, instance.spec.live.memory))
+        }
+        _ => None,
+    });
+    let found = || {
+        let mut instances = job.observed.instances.iter();
+        let found = instances.find(|one| one.name == *container)?;
+        Some((&found.service, found.live.memory))
+    };
+    let (service, limit) = made.or_else(found)?;
+    Some(report::out_of_memory(service, limit))
 }

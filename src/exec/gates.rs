@@ -10,6 +10,7 @@ use tokio::time::sleep;
 
 use super::StepError;
 use crate::backend::Backend;
+use crate::backend::BackendError;
 use crate::backend::Change;
 use crate::gateway::Fleet;
 use crate::state::desired::ReadyGate;
@@ -78,6 +79,7 @@ impl<B: Backend> Gatekeeper<'_, B> {
                     let probe =
                         self.fleet
                             .probe(self.networks, self.alias, *port, http.as_deref(), limit);
+                    let probe = Box::pin(probe);
                     self.guarded(changes, starting, async { Ok(probe.await?) })
                         .await
                 }
@@ -159,6 +161,7 @@ impl<B: Backend> Gatekeeper<'_, B> {
                     now.state,
                     InstanceState::Running | InstanceState::Restarting
                 ),
+                Err(error @ BackendError::Unreachable { .. }) => return error.into(),
                 Err(_) => false,
             };
             // A container that ends well and stays down has done its work.

@@ -94,15 +94,17 @@ impl<'a, B: Backend> Ledger<'a, B> {
     }
 
     /// Everything is as the release asks for; its number, where the run makes one.
-    /// `proved` are the revisions whose gate has opened, by service.
+    /// `proved` are the revisions whose gate has opened, by service; `remark` is what else
+    /// there is to know.
     pub(super) async fn done(
         &mut self,
         observed: &ObservedState,
         proved: BTreeMap<String, String>,
+        remark: &str,
     ) -> Option<u64> {
         self.release.as_ref()?;
         self.running = running(observed);
-        self.end(Outcome::Deployed, "", proved).await
+        self.end(Outcome::Deployed, remark, proved).await
     }
 
     /// The run has ended in another way.

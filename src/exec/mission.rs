@@ -4,7 +4,6 @@
 //! it is made again under the lock; making it is cheap and pure.
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -14,7 +13,10 @@ use super::Emitter;
 use super::Ended;
 use super::Failure;
 use super::Job;
+use super::hold::Hold;
 use super::ledger::Ledger;
+use super::outage::Next;
+use super::outage::Outage;
 use super::pins::Pins;
 use super::prune;
 use super::rollback;
@@ -29,7 +31,6 @@ use crate::backend::Lock;
 use crate::backend::Pending;
 use crate::backend::Query;
 use crate::event::EventKind;
-use crate::gateway;
 use crate::plan::Learned;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
@@ -82,6 +83,8 @@ pub struct Mission<'a> {
     pub secrets: &'a [String],
     /// Time limit of all rounds together.
     pub timeout: Option<Duration>,
+    /// How long an engine or a gateway that went away is waited for.
+    pub patience: Duration,
     /// Becomes true when the run should stop at the next safe point.
     pub stop: watch::Receiver<bool>,
     /// What is recorded of the change; `None` where it makes no release.
@@ -154,7 +157,8 @@ pub async fn carry_out<B: Backend>(
         Ok(lock) => lock,
         Err(error) => return Verdict::Backend(error),
     };
-    let verdict = match under_lock(backend, mission, lock.as_ref(), emitter).await {
+    let lock = Box::new(Hold::new(lock));
+    let verdict = match under_lock(backend, mission, &lock, emitter).await {
         Ok(verdict) => verdict,
         Err(error) => Verdict::Backend(error),
     };
@@ -174,7 +178,7 @@ pub async fn carry_out<B: Backend>(
 async fn under_lock<B: Backend>(
     backend: &B,
     mission: &Mission<'_>,
-    lock: &dyn Lock,
+    lock: &Hold,
     emitter: &Emitter,
 ) -> Result<Verdict, BackendError> {
     let secrets = Secrets::of(backend, mission, lock).await?;
@@ -185,7 +189,6 @@ async fn under_lock<B: Backend>(
         lock,
         emitter,
         started: Instant::now(),
-        fence: &OnceLock::new(),
         pins: &pins,
         secrets: &secrets,
     };
@@ -208,8 +211,13 @@ async fn under_lock<B: Backend>(
             steps,
             observed,
             proved,
+            failed,
         } => {
-            let release = ledger.done(&observed, proved).await;
+            let borne = borne(&failed);
+            let release = ledger.done(&observed, proved, &borne).await;
+            if !failed.is_empty() {
+                emitter.emit(EventKind::Warning { message: borne });
+            }
             if release.is_some() {
                 prune::old(backend, mission, &observed, emitter).await;
             }
@@ -249,11 +257,9 @@ async fn under_lock<B: Backend>(
 pub(super) struct Drive<'a, B> {
     pub(super) backend: &'a B,
     pub(super) mission: &'a Mission<'a>,
-    pub(super) lock: &'a dyn Lock,
+    pub(super) lock: &'a Hold,
     pub(super) emitter: &'a Emitter,
     pub(super) started: Instant,
-    /// What the gateways know this run by, from its first look on.
-    pub(super) fence: &'a OnceLock<u64>,
     pub(super) pins: &'a Pins,
     /// What must not be said.
     pub(super) secrets: &'a Secrets,
@@ -267,6 +273,8 @@ pub(super) enum End {
         observed: Box<ObservedState>,
         /// Of each service the revision whose gate has opened.
         proved: BTreeMap<String, String>,
+        /// Of each replica that failed and was borne, why.
+        failed: Vec<String>,
     },
     Refused(Refusal),
     Stale(Box<Plan>),
@@ -292,17 +300,20 @@ impl<B: Backend> Drive<'_, B> {
         let mut steps = 0;
         let mut round = 0;
         let mut learned = Learned::default();
+        let mut failed = Vec::new();
+        let mut outage = Outage::new();
+        let mut begun = false;
         loop {
-            let observed = self.backend.observe(query).await?;
-            let fence = *self
-                .fence
-                .get_or_init(|| gateway::fence(self.lock.id(), &observed));
+            let Some(observed) = self.look(query, &mut outage).await? else {
+                return Ok(End::Stopped { left: 1 });
+            };
+            let fence = self.lock.fence(&observed);
             let plan = match plan_of(&observed, &learned) {
                 Ok(plan) => plan,
                 Err(refusal) => return Ok(End::Refused(refusal)),
             };
             // Rounds after the first mend what the plan that was agreed to has left.
-            let first = round == 0 && !ledger.is_open();
+            let first = round == 0 && !begun && !ledger.is_open();
             if first
                 && mission
                     .agreed
@@ -312,18 +323,25 @@ impl<B: Backend> Drive<'_, B> {
             }
             self.pins.saw(&observed, &plan);
             if plan.steps.is_empty() || (round > 0 && !mission.converge) {
+                let mut observed = Box::new(observed);
+                // An old one that was left in its place proves nothing of the new ones.
+                observed
+                    .instances
+                    .retain(|one| !learned.borne.contains(&(one.service.clone(), one.slot)));
                 let proved = revisions(&observed, &learned);
-                let observed = Box::new(observed);
                 return Ok(End::Done {
                     steps,
                     observed,
                     proved,
+                    failed,
                 });
             }
             if round == ROUNDS {
                 return Ok(End::NotConverged(Box::new(plan)));
             }
             round += 1;
+            begun = true;
+            // The record of one that was interrupted at its beginning may be missing.
             if round == 1 {
                 ledger.open(&plan, &observed).await;
             }
@@ -343,12 +361,37 @@ impl<B: Backend> Drive<'_, B> {
                 stop: mission.stop.clone(),
             };
             match run(self.backend, &job, self.emitter).await {
-                Ended::Done { stuck } => {
+                Ended::Done { stuck, borne } => {
+                    for one in borne {
+                        learned.borne.insert((one.service, one.slot));
+                        failed.push(one.failure.message);
+                    }
                     steps += plan.steps.len();
                     learned.stuck.extend(stuck);
-                    learned.pulled.extend(plan.steps.iter().filter_map(pulls));
-                    learned.proved.extend(plan.steps.iter().filter_map(proves));
-                    learned.tasks.extend(plan.steps.iter().filter_map(hooks));
+                    learn(&mut learned, plan.steps.iter());
+                    outage.is_over();
+                }
+                Ended::Failed(mut failure) if self.is_outage(&failure).await => {
+                    let left = plan.steps.len() - failure.succeeded.len();
+                    match self.outlast(&mut outage, &failure.message).await? {
+                        Next::GoOn => {}
+                        Next::Stop => return Ok(End::Stopped { left }),
+                        Next::GiveUp => {
+                            return match self.backend.observe(query).await {
+                                Err(error @ BackendError::Unreachable { .. }) => Err(error),
+                                _ => Ok(End::Failed(failure)),
+                            };
+                        }
+                    }
+                    // What it came to is known; the rest is looked at and planned again.
+                    for one in std::mem::take(&mut failure.borne) {
+                        learned.borne.insert((one.service, one.slot));
+                        failed.push(one.failure.message);
+                    }
+                    let done = |step: &&Step| failure.succeeded.contains(&step.id);
+                    learn(&mut learned, plan.steps.iter().filter(done));
+                    steps += failure.succeeded.len();
+                    round -= 1;
                 }
                 Ended::Failed(failure) => return Ok(End::Failed(failure)),
                 Ended::Stopped { left } => return Ok(End::Stopped { left }),
@@ -379,6 +422,21 @@ impl<B: Backend> Drive<'_, B> {
     }
 }
 
+/// What is said of replicas that failed in a run that ended well.
+fn borne(failed: &[String]) -> String {
+    match failed {
+        [] => String::new(),
+        [one] => format!(
+            "1 replica failed, which the file allows: {one}; its old one serves, and the next deploy tries again"
+        ),
+        all => format!(
+            "{} replicas failed, which the file allows: {}; their old ones serve, and the next deploy tries again",
+            all.len(),
+            all.join(", ")
+        ),
+    }
+}
+
 /// The revisions of containers whose gate has opened, by service; of all services where
 /// hooks ran, because those are done with them.
 fn revisions(observed: &ObservedState, learned: &Learned) -> BTreeMap<String, String> {
@@ -403,6 +461,13 @@ pub(super) fn all_revisions(observed: &ObservedState) -> BTreeMap<String, String
     replicas
         .map(|one| (one.service.clone(), one.revision.clone()))
         .collect()
+}
+
+/// What these steps, which have succeeded, tell that no look does.
+fn learn<'a>(learned: &mut Learned, steps: impl Iterator<Item = &'a Step> + Clone) {
+    learned.pulled.extend(steps.clone().filter_map(pulls));
+    learned.proved.extend(steps.clone().filter_map(proves));
+    learned.tasks.extend(steps.filter_map(hooks));
 }
 
 /// The container whose gate a step opens.

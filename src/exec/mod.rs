@@ -5,10 +5,13 @@
 //! three promises: a failed step never releases its dependents, nothing is
 //! changed without holding the lock, and every wait has a deadline.
 
+mod bear;
 mod dispatch;
 mod gates;
+mod hold;
 mod ledger;
 mod mission;
+mod outage;
 mod pins;
 mod prune;
 mod queue;
@@ -19,6 +22,7 @@ mod steps;
 mod task;
 mod verdict;
 
+pub use bear::Borne;
 pub use dispatch::run;
 pub use mission::Agreed;
 pub use mission::MakePlan;
@@ -78,6 +82,8 @@ pub enum Ended {
     Done {
         /// Networks that the engine would not remove though nothing is in them.
         stuck: BTreeSet<String>,
+        /// Replicas that failed and were borne.
+        borne: Vec<Borne>,
     },
     /// A step failed; nothing that depends on it ran.
     Failed(Box<Failure>),
@@ -110,6 +116,12 @@ pub struct Failure {
     pub changed: bool,
     /// Services of which a hook or a replica was among it.
     pub begun: BTreeSet<String>,
+    /// What can be done about it, where that follows from how it failed.
+    pub advice: Option<String>,
+    /// Steps that had succeeded.
+    pub succeeded: BTreeSet<StepId>,
+    /// Replicas that had failed before and were borne.
+    pub borne: Vec<Borne>,
 }
 
 /// Why a step failed.
@@ -148,6 +160,12 @@ pub enum StepError {
         seconds: u64,
         /// Last observation.
         last: String,
+    },
+    /// More replicas failed than are borne.
+    #[error("{what}")]
+    Replicas {
+        /// Of which services how many, each with its reason.
+        what: String,
     },
     /// A new revision did worse than is borne.
     #[error("the new revision of {service} failed its verdict: {why}")]

@@ -71,6 +71,19 @@ impl Queue {
         self.release();
     }
 
+    /// Steps that will not run: those that wait for them go on without, if `goes_on`
+    /// says so.
+    pub(super) fn give_up(&mut self, steps: &BTreeSet<StepId>, goes_on: impl Fn(StepId) -> bool) {
+        self.waiting.retain(|id, _| !steps.contains(id));
+        for (id, waiting) in &mut self.waiting {
+            if goes_on(*id) {
+                waiting.needs.retain(|need| !steps.contains(need));
+                waiting.after.retain(|need| !steps.contains(need));
+            }
+        }
+        self.release();
+    }
+
     /// Releases nothing more; what runs may finish.
     pub(super) fn close(&mut self) {
         self.closed = true;
@@ -133,6 +146,14 @@ mod tests {
         assert_eq!((queue.take(), queue.take()), (Some(1), None));
         queue.acted(1);
         assert_eq!(queue.take(), Some(2));
+    }
+
+    #[test]
+    fn what_is_given_up_holds_nobody_up_who_goes_on_without() {
+        let mut queue = Queue::new(&plan(&[&[], &[1], &[2], &[2]]));
+        assert_eq!(queue.take(), Some(1));
+        queue.give_up(&BTreeSet::from([1, 2]), |id| id == 3);
+        assert_eq!((queue.take(), queue.take()), (Some(3), None));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::gateway::Fleet;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
 use crate::plan::action::InstanceSpec;
+use crate::plan::action::Step;
 use crate::plan::action::StepId;
 use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
@@ -70,6 +71,55 @@ pub(super) async fn take_back<B: Backend>(
         };
         emitter.emit(EventKind::Warning { message });
     }
+}
+
+/// The replica that a step starts and the running one whose place it takes.
+pub(super) fn replaced<'a>(
+    job: &'a Job<'_>,
+    step: &Step,
+) -> Option<(&'a InstanceSpec, &'a Instance)> {
+    let Action::StartContainer { container } = &step.action else {
+        return None;
+    };
+    let made = job.plan.steps.iter().find_map(|step| match &step.action {
+        Action::CreateInstance { instance } if instance.name == *container => Some(instance),
+        _ => None,
+    })?;
+    Some((made, predecessor(job, made)?))
+}
+
+/// Takes back one replica that failed, while others go on; what was done, in words.
+/// `before` are the steps that came before its start.
+pub(super) async fn give_up<B: Backend>(
+    backend: &B,
+    job: &Job<'_>,
+    fleet: &Fleet<'_, B>,
+    step: &Step,
+    before: &BTreeSet<StepId>,
+) -> Result<String, super::StepError> {
+    let Some((made, old)) = replaced(job, step) else {
+        return Ok(String::new());
+    };
+    let past = |wanted: &dyn Fn(&Action) -> bool| {
+        let mut steps = job.plan.steps.iter();
+        steps.any(|step| before.contains(&step.id) && wanted(&step.action))
+    };
+    let stopped = past(
+        &|action| matches!(action, Action::StopContainer { container, .. } if *container == old.name),
+    );
+    let drained =
+        past(&|action| matches!(action, Action::RemoveTarget { alias, .. } if *alias == old.alias));
+    restore(backend, job, fleet, made, old, stopped, drained).await?;
+    Ok(format!(
+        "removed {}, which failed; {} {}, and the rollout goes on",
+        made.name,
+        old.name,
+        if stopped {
+            "was started again"
+        } else {
+            "still serves"
+        }
+    ))
 }
 
 /// The running container that a new replica was to take the place of.

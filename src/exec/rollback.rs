@@ -17,6 +17,7 @@ use super::mission::Verdict;
 use super::mission::all_revisions;
 use crate::backend::Backend;
 use crate::backend::BackendError;
+use crate::backend::Lock as _;
 use crate::backend::Query;
 use crate::event::EventKind;
 use crate::plan;
@@ -44,7 +45,7 @@ pub(super) async fn after<B: Backend>(
     if went_back(drive, &failure) {
         // What was asked for serves; only the hook after it failed.
         let observed = drive.backend.observe(drive.mission.query).await?;
-        ledger.done(&observed, all_revisions(&observed)).await;
+        ledger.done(&observed, all_revisions(&observed), "").await;
         return Ok(Verdict::Failed(failure));
     }
     let Some(stable) = target(drive, &failure, ledger).await else {
@@ -101,7 +102,7 @@ async fn target<B: Backend>(
     let failed = mission.release.as_ref()?;
     let lost = matches!(failure.error, StepError::Backend(BackendError::LockLost));
     let service = failed.desired.services.get(&failure.service);
-    let paused = service.is_some_and(|one| one.rollout.on_failure == OnFailure::Pause);
+    let paused = service.is_some_and(|one| one.rollout.on_failure != OnFailure::Rollback);
     // After a `down` there is nothing that anybody would miss.
     let fresh = !ledger.changes_a_stack();
     if !mission.goes_back || lost || paused || fresh || !failure.changed {

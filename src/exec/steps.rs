@@ -1,5 +1,6 @@
 //! One step: its action at the module it belongs to, then its gate.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -58,6 +59,8 @@ pub(super) struct Runner<'a, B> {
     tasks: Semaphore,
     /// Networks that the engine would not remove though nothing is in them.
     stuck: Mutex<BTreeSet<String>>,
+    /// Replicas of each service that failed.
+    losses: Mutex<BTreeMap<String, u32>>,
 }
 
 impl<'a, B: Backend> Runner<'a, B> {
@@ -81,7 +84,16 @@ impl<'a, B: Backend> Runner<'a, B> {
             images: Semaphore::new(IMAGES),
             tasks: Semaphore::new(TASKS),
             stuck: Mutex::default(),
+            losses: Mutex::default(),
         }
+    }
+
+    /// One more replica of a service has failed; how many have.
+    pub(super) fn count_loss(&self, service: &str) -> u32 {
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = losses.entry(service.to_owned()).or_default();
+        *count += 1;
+        *count
     }
 
     /// Networks that the engine would not remove though nothing is in them.
@@ -305,22 +317,29 @@ impl<'a, B: Backend> Runner<'a, B> {
                 self.backend.apply(self.job.context, &step.action).await?;
                 self.fleet.attached(container, network).await;
             }
-            Action::RemoveNetwork { name } => {
-                match self.backend.apply(self.job.context, &step.action).await {
-                    // It can be used again, so a stack is none the worse for it.
-                    Err(error @ BackendError::StuckNetwork { .. }) => {
-                        let message = error.to_string();
-                        self.emitter.emit(EventKind::Warning { message });
-                        self.stuck
-                            .lock()
-                            .unwrap_or_else(PoisonError::into_inner)
-                            .insert(name.clone());
-                    }
-                    other => other?,
-                }
+            Action::DisconnectNetwork { container, network } => {
+                self.fleet.detached(container, network).await;
+                self.backend.apply(self.job.context, &step.action).await?;
             }
+            Action::RemoveNetwork { name } => self.remove_network(step, name).await?,
             action => self.backend.apply(self.job.context, action).await?,
         }
+        Ok(())
+    }
+
+    /// One that the engine will not let go can be used again, so a stack is none the
+    /// worse for it.
+    async fn remove_network(&self, step: &Step, name: &str) -> Result<(), BackendError> {
+        let removed = self.backend.apply(self.job.context, &step.action).await;
+        let Err(error @ BackendError::StuckNetwork { .. }) = removed else {
+            return removed;
+        };
+        let message = error.to_string();
+        self.emitter.emit(EventKind::Warning { message });
+        self.stuck
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned());
         Ok(())
     }
 

@@ -77,6 +77,9 @@ impl<B: Backend> Watch<'_, B> {
         let mut old = Sample::default();
         for (group, counts) in now {
             let before = first.get(group).copied().unwrap_or_default();
+            // A gateway that was restarted counts from nothing again.
+            let anew = counts.requests < before.requests;
+            let before = if anew { Sample::default() } else { before };
             let sum = if group == self.group {
                 &mut new
             } else {

@@ -55,6 +55,11 @@ pub enum GatewayError {
 }
 
 impl GatewayError {
+    /// The gateway is not there, or went away; it refused nothing.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Closed { .. } | Self::Connect { .. })
+    }
+
     /// The gateway's own words, where it gave up at the request's deadline.
     pub fn timed_out(&self) -> Option<&str> {
         match self {

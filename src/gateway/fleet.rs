@@ -8,12 +8,16 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use shop_gateway::protocol;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
+use tokio::time::sleep;
 
 use super::Control;
 use super::GatewayError;
 use crate::backend::Apply;
+use crate::backend::BackendError;
 use crate::backend::Context;
 use crate::backend::Exec;
 use crate::plan::action::Action;
@@ -27,6 +31,10 @@ use crate::state::observed::ObservedState;
 use crate::state::observed::Role;
 use crate::state::strategy::Sample;
 use crate::state::strategy::TrafficSplit;
+
+/// A gateway that was killed is back within this time.
+const RETURN: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// All gateways of a stack, with the configuration they were last given.
 pub struct Fleet<'a, B> {
@@ -48,6 +56,8 @@ struct State {
     targets: BTreeMap<String, BTreeMap<String, String>>,
     splits: BTreeMap<String, TrafficSplit>,
     checks: BTreeMap<String, HealthCheck>,
+    /// Something was published by this run, so a gateway that comes back may lack it.
+    published: bool,
 }
 
 #[derive(Default)]
@@ -117,6 +127,7 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
                 targets,
                 splits: routes.splits,
                 checks: routes.checks,
+                published: false,
             }),
             prober: Mutex::new(None),
             probes: AtomicBool::new(false),
@@ -151,6 +162,13 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
     pub async fn attached(&self, name: &str, network: &str) {
         if let Some(gateway) = self.state.lock().await.gateways.get_mut(name) {
             gateway.networks.insert(network.to_owned());
+        }
+    }
+
+    /// A container is about to leave a network.
+    pub async fn detached(&self, name: &str, network: &str) {
+        if let Some(gateway) = self.state.lock().await.gateways.get_mut(name) {
+            gateway.networks.remove(network);
         }
     }
 
@@ -202,10 +220,9 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
     /// What went through to a service by group, over all gateways: counts add up, of
     /// latencies the highest counts.
     pub async fn groups(&self, service: &str) -> Result<BTreeMap<String, Sample>, GatewayError> {
-        let controls = self.connect(&mut *self.state.lock().await).await?;
         let mut all: BTreeMap<String, Sample> = BTreeMap::new();
-        for control in controls {
-            let stats = control.call::<protocol::Stats>(protocol::Op::Stats).await?;
+        for name in self.names().await {
+            let stats: protocol::Stats = self.insist(&name, protocol::Op::Stats).await?;
             let groups = stats.services.get(service).map(|found| &found.groups);
             for (group, counts) in groups.into_iter().flatten() {
                 let sample = all.entry(group.clone()).or_default();
@@ -228,7 +245,7 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
         alias: &str,
         drain: Duration,
     ) -> Result<u64, GatewayError> {
-        let controls = {
+        {
             let mut state = self.state.lock().await;
             if let Some(targets) = state.targets.get_mut(service) {
                 targets.remove(alias);
@@ -239,16 +256,18 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
                 }
             }
             self.publish(&mut state).await?;
-            self.connect(&mut state).await?
-        };
+        }
         let deadline_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
         let mut left = 0;
-        for control in controls {
+        for name in self.names().await {
             let drain = protocol::Op::Drain {
                 target: alias.to_owned(),
                 deadline_ms,
             };
-            left += control.call::<protocol::Drained>(drain).await?.in_flight;
+            left += self
+                .insist::<protocol::Drained>(&name, drain)
+                .await?
+                .in_flight;
         }
         Ok(left)
     }
@@ -269,15 +288,25 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
         http: Option<&str>,
         deadline: Duration,
     ) -> Result<(), GatewayError> {
-        let control = self.probing(networks).await?;
-        let deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        let probe = protocol::Op::Probe {
-            target: target.to_owned(),
-            port,
-            http: http.map(str::to_owned),
-            deadline_ms,
-        };
-        control.call::<protocol::Probed>(probe).await.map(drop)
+        let until = Instant::now() + deadline;
+        let mut patience = Patience::default();
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).as_millis();
+            let probe = protocol::Op::Probe {
+                target: target.to_owned(),
+                port,
+                http: http.map(str::to_owned),
+                deadline_ms: u64::try_from(left).unwrap_or(u64::MAX),
+            };
+            let probed = match self.probing(networks).await {
+                Ok(control) => control.call::<protocol::Probed>(probe).await,
+                Err(error) => Err(error),
+            };
+            match probed {
+                Err(error) => patience.bear(error).await?,
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 
     /// Ends the connections and removes the prober.
@@ -318,6 +347,12 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
             gateway: name.clone(),
             source,
         };
+        if prober
+            .as_ref()
+            .is_some_and(|prober| prober.control.is_closed())
+        {
+            *prober = None;
+        }
         if let Some(prober) = prober.as_mut() {
             if let Some(network) = networks
                 .iter()
@@ -352,6 +387,7 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
             role: Role::Prober,
             listens: Vec::new(),
             networks: networks.to_vec(),
+            names: BTreeMap::new(),
         };
         self.backend
             .apply(self.context, &create)
@@ -379,32 +415,86 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
             return Ok(Arc::clone(control));
         }
         let control = Arc::new(Control::open(self.backend, name, false).await?);
+        if state.published {
+            // It may have ended before it took the newest; what it has it takes again.
+            let config = config(self.lock, state);
+            let apply = protocol::Op::Apply { config };
+            control.call::<protocol::Applied>(apply).await?;
+        }
         if let Some(gateway) = state.gateways.get_mut(name) {
             gateway.control = Some(Arc::clone(&control));
         }
         Ok(control)
     }
 
-    async fn connect(&self, state: &mut State) -> Result<Vec<Arc<Control>>, GatewayError> {
-        let names: Vec<String> = state.gateways.keys().cloned().collect();
-        let mut controls = Vec::new();
-        for name in names {
-            controls.push(self.connect_one(state, &name).await?);
+    async fn names(&self) -> Vec<String> {
+        self.state.lock().await.gateways.keys().cloned().collect()
+    }
+
+    /// Asks a gateway, and once more when it has gone away and come back.
+    async fn insist<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        op: protocol::Op,
+    ) -> Result<T, GatewayError> {
+        let mut patience = Patience::default();
+        loop {
+            let control = self.connect_one(&mut *self.state.lock().await, name).await;
+            let answer = match control {
+                Ok(control) => control.call(op.clone()).await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Err(error) => patience.bear(error).await?,
+                Ok(answer) => return Ok(answer),
+            }
         }
-        Ok(controls)
     }
 
     /// Gives the next generation to every gateway and waits for all of them.
     async fn publish(&self, state: &mut State) -> Result<(), GatewayError> {
         state.generation += 1;
         let config = config(self.lock, state);
-        for control in self.connect(state).await? {
-            control
-                .call::<protocol::Applied>(protocol::Op::Apply {
+        let names: Vec<String> = state.gateways.keys().cloned().collect();
+        for name in names {
+            let mut patience = Patience::default();
+            loop {
+                let apply = protocol::Op::Apply {
                     config: config.clone(),
-                })
-                .await?;
+                };
+                let applied = match self.connect_one(state, &name).await {
+                    Ok(control) => control.call::<protocol::Applied>(apply).await,
+                    Err(error) => Err(error),
+                };
+                match applied {
+                    Err(error) => patience.bear(error).await?,
+                    Ok(_) => break,
+                }
+            }
         }
+        state.published = true;
+        Ok(())
+    }
+}
+
+/// How long a gateway that went away is waited for: its engine starts it again.
+#[derive(Default)]
+struct Patience(Option<Instant>);
+
+impl Patience {
+    /// Waits a moment after an error that a restarted gateway makes good; any other, and
+    /// one too many, is given back. An engine that is away takes longer: whoever runs the
+    /// plan waits for that.
+    async fn bear(&mut self, error: GatewayError) -> Result<(), GatewayError> {
+        let engine = matches!(
+            &error,
+            GatewayError::Connect { source, .. } if matches!(source, BackendError::Unreachable { .. })
+        );
+        let until = *self.0.get_or_insert_with(|| Instant::now() + RETURN);
+        if engine || !error.is_absence() || Instant::now() >= until {
+            return Err(error);
+        }
+        sleep(PAUSE).await;
         Ok(())
     }
 }
@@ -437,6 +527,10 @@ fn config(lock: u64, state: &State) -> protocol::Config {
             ..route(found)
         })
     };
+    // A listener between services says by its id where requests for it come from.
+    let door = |id: &String| {
+        names::parse_door(id).map(|(network, port)| (names::door_name(network), port))
+    };
     let listener = |(id, (http, routes)): (&String, &(bool, Vec<Route>))| protocol::Listener {
         id: id.clone(),
         protocol: if *http {
@@ -444,12 +538,18 @@ fn config(lock: u64, state: &State) -> protocol::Config {
         } else {
             protocol::Protocol::Tcp
         },
-        port: None,
-        bind: None,
+        port: door(id).map(|(_, port)| port),
+        bind: door(id).map(|(bind, _)| bind),
         routes: routes
             .iter()
             .map(route)
-            .chain(routes.iter().filter(|_| *http).filter_map(preview))
+            .chain(
+                // Between services nobody asks for a preview.
+                routes
+                    .iter()
+                    .filter(|_| *http && door(id).is_none())
+                    .filter_map(preview),
+            )
             .collect(),
     };
     // A routed service without a replica is known too: its requests are answered

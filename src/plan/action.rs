@@ -1,6 +1,7 @@
 //! Actions are data: one variant per backend call, with exactly its own fields.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -30,10 +31,22 @@ pub struct Plan {
     pub basis: String,
     /// The steps; a step's `needs` name only earlier steps.
     pub steps: Vec<Step>,
+    /// By service: how many of the replicas that are replaced may fail.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tolerances: BTreeMap<String, Tolerance>,
     /// R = M / C, before and after.
     pub capacity: CapacityReport,
     /// What the user should know: warnings, notes on gaps and fallbacks.
     pub notes: Vec<Note>,
+}
+
+/// What a rollout does about replicas that fail while their old ones serve on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tolerance {
+    /// So many are borne.
+    pub failures: u32,
+    /// With more, the other replicas are replaced all the same.
+    pub goes_on: bool,
 }
 
 /// One step.
@@ -135,6 +148,9 @@ pub enum Action {
         listens: Vec<Listen>,
         /// Engine names of networks it is attached to.
         networks: Vec<String>,
+        /// Names under which it is found there from its start, by network.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        names: BTreeMap<String, BTreeSet<String>>,
     },
     /// Run a hook in a container of its own, and take that away again.
     RunTask {

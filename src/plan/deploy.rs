@@ -51,6 +51,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     leave::draft(&mut stage, listeners);
     hooks::draft(&mut stage, listeners);
     hooks::note_bound(&mut stage);
+    let tolerances = stage.draft.take_tolerances();
     let (steps, mut notes) = stage.draft.finish();
     if !steps.is_empty() {
         let obstacles = preflight::check(&view);
@@ -66,6 +67,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
         stack: input.desired.stack.clone(),
         basis: digest::observed(observed),
         steps,
+        tolerances,
         capacity,
         notes,
     })

@@ -24,6 +24,11 @@ pub(super) struct Gateways {
     pub(super) ready: Vec<StepId>,
     /// Gateways that wait for ports, with the names of the containers that hold them.
     pub(super) waiting: Vec<(StepId, BTreeSet<String>)>,
+    /// The gateway between services that this plan makes.
+    pub(super) inner: Option<String>,
+    /// Steps after which the names of services lead where they should: who may call one
+    /// starts after that.
+    pub(super) named: Vec<StepId>,
     /// Ports that a gateway gives up, and the step after which they are free.
     pub(super) released: Vec<(StepId, Vec<Bound>)>,
 }

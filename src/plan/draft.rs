@@ -10,6 +10,7 @@ use super::action::Gate;
 use super::action::Note;
 use super::action::Step;
 use super::action::StepId;
+use super::action::Tolerance;
 
 /// Steps and notes collected so far.
 #[derive(Debug, Default)]
@@ -17,6 +18,7 @@ pub(super) struct Draft {
     steps: Vec<Step>,
     notes: Vec<Note>,
     images: Vec<StepId>,
+    tolerances: BTreeMap<String, Tolerance>,
 }
 
 impl Draft {
@@ -37,6 +39,16 @@ impl Draft {
         let id = self.push(service, action, cause);
         self.need(id, needs);
         id
+    }
+
+    /// Lets replicas of a service fail.
+    pub(super) fn tolerate(&mut self, service: &str, tolerance: Tolerance) {
+        self.tolerances.insert(service.to_owned(), tolerance);
+    }
+
+    /// How many replicas of each service may fail.
+    pub(super) fn take_tolerances(&mut self) -> BTreeMap<String, Tolerance> {
+        std::mem::take(&mut self.tolerances)
     }
 
     /// Adds a step about one replica.
@@ -133,6 +145,15 @@ impl Draft {
         }
     }
 
+    /// The aliases that the plan makes targets of a service.
+    pub(super) fn routed(&self, service: &str) -> BTreeSet<String> {
+        let added = |step: &Step| match &step.action {
+            Action::AddTarget { alias, .. } if step.service == service => Some(alias.clone()),
+            _ => None,
+        };
+        self.steps.iter().filter_map(added).collect()
+    }
+
     /// The step that removes a container, if one does.
     pub(super) fn removal_of(&self, name: &str) -> Option<StepId> {
         self.steps
@@ -168,6 +189,7 @@ impl Draft {
             steps,
             notes,
             images,
+            tolerances: _,
         } = self;
         let mut waiting: BTreeMap<StepId, Step> =
             steps.into_iter().map(|step| (step.id, step)).collect();

@@ -4,6 +4,7 @@
 //! A port stays with the gateway container that publishes it, because the engine
 //! cannot change published ports; new ports together get one new gateway.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use super::action::Action;
@@ -13,6 +14,7 @@ use super::action::StepId;
 use super::doors::Gateways;
 use super::draft::Draft;
 use super::ground::Ground;
+use super::inner;
 use super::keeper;
 use super::listeners;
 use super::reach;
@@ -31,12 +33,11 @@ const FIRST_INSIDE: u16 = 10_001;
 pub(super) fn draft(view: &View<'_>, draft: &mut Draft, ground: &Ground) -> Gateways {
     let ports = active_ports(view);
     let mut gateways = Gateways::default();
-    let is_new = |port: &&PublishedPort| {
-        helpers(view, Role::Gateway).all(|one| !one.listens.contains_key(&port.id))
-    };
+    let is_new =
+        |port: &&PublishedPort| published(view).all(|one| !one.listens.contains_key(&port.id));
     let new: Vec<&PublishedPort> = ports.iter().copied().filter(is_new).collect();
     let mut leaving = Vec::new();
-    for one in helpers(view, Role::Gateway) {
+    for one in published(view) {
         let kept: Vec<&PublishedPort> = ports
             .iter()
             .copied()
@@ -67,12 +68,21 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft, ground: &Ground) -> Gate
     if !new.is_empty() {
         open(view, draft, ground, &mut gateways, &new);
     }
+    let name = (!new.is_empty()).then(|| free_name(view, &BTreeSet::new()));
+    inner::open(
+        view,
+        draft,
+        ground,
+        &mut gateways,
+        &name.into_iter().collect(),
+    );
     keeper::draft(view, draft, ground, &ports, &mut gateways);
     for one in last {
         let gone = retire(draft, one, &Cause::NotInFile, &gateways.all());
         gateways.released.push((gone, bounds(one.listens.keys())));
     }
     listeners::first(view, draft, &ports, &mut gateways);
+    inner::name(view, draft, ground, &mut gateways);
     gateways
 }
 
@@ -86,7 +96,7 @@ fn open(
 ) {
     let wanted: Vec<Bound> = new.iter().filter_map(|port| bound(port)).collect();
     let needs = gateways.released(&wanted);
-    let name = free_name(view);
+    let name = free_name(view, &BTreeSet::new());
     let step = create(view, draft, ground, &name, new, Cause::Missing, &needs);
     let holders = holders(view, new);
     if holders.is_empty() {
@@ -140,8 +150,7 @@ pub(super) fn active_ports<'a>(view: &View<'a>) -> Vec<&'a PublishedPort> {
                 .routes
                 .iter()
                 .any(|route| in_scope.contains(route.service.as_str()));
-            let published =
-                helpers(view, Role::Gateway).any(|gateway| gateway.listens.contains_key(&port.id));
+            let published = published(view).any(|gateway| gateway.listens.contains_key(&port.id));
             // An adopted container that is not to be replaced keeps its port.
             let kept = holders(view, &[*port]).iter().any(|name| {
                 let instances = &view.input.observed.instances;
@@ -310,6 +319,7 @@ fn create(
         role: Role::Gateway,
         listens,
         networks,
+        names: BTreeMap::new(),
     };
     draft.step("", action, cause, &all)
 }
@@ -340,18 +350,19 @@ pub(super) fn helpers<'v>(view: &'v View<'_>, role: Role) -> impl Iterator<Item 
         .filter(move |one| one.role == role)
 }
 
-fn free_name(view: &View<'_>) -> String {
+/// Gateways of published ports.
+pub(super) fn published<'v>(view: &'v View<'_>) -> impl Iterator<Item = &'v Instance> {
+    helpers(view, Role::Gateway).filter(|one| !one.is_inner())
+}
+
+/// A name that no container has, and none of the plan.
+pub(super) fn free_name(view: &View<'_>, taken: &BTreeSet<String>) -> String {
     let stack = &view.input.desired.stack;
     let mut number = 1;
     loop {
         let name = names::gateway(stack, number);
-        if view
-            .input
-            .observed
-            .instances
-            .iter()
-            .all(|one| one.name != name)
-        {
+        let mut instances = view.input.observed.instances.iter();
+        if !taken.contains(&name) && instances.all(|one| one.name != name) {
             return name;
         }
         number += 1;

@@ -53,6 +53,8 @@ pub struct Learned {
     pub proved: BTreeSet<String>,
     /// Hooks that have run, by container name.
     pub tasks: BTreeSet<String>,
+    /// Service and slot of replicas that failed and were borne: their old ones stay.
+    pub borne: BTreeSet<(String, u32)>,
 }
 
 /// Which services of ours that left the file are removed.

@@ -1,5 +1,7 @@
 //! The keeper: holds the store of a stack that publishes nothing.
 
+use std::collections::BTreeMap;
+
 use super::action::Action;
 use super::action::Cause;
 use super::action::StepId;
@@ -8,6 +10,7 @@ use super::draft::Draft;
 use super::gateway;
 use super::gateway::Mended;
 use super::ground::Ground;
+use super::inner;
 use super::view::View;
 use crate::state::desired::PublishedPort;
 use crate::state::names;
@@ -23,11 +26,11 @@ pub(super) fn draft(
     gateways: &mut Gateways,
 ) {
     let found: Vec<&Instance> = gateway::helpers(view, Role::Keeper).collect();
-    let gateway_stays = gateway::helpers(view, Role::Gateway).any(|one| {
+    let gateway_stays = gateway::published(view).any(|one| {
         !view.input.desired.only.is_empty()
             || ports.iter().any(|port| one.listens.contains_key(&port.id))
     });
-    if !ports.is_empty() || gateway_stays {
+    if !ports.is_empty() || gateway_stays || inner::stays(view) {
         for one in found {
             let cause = Cause::NeededBy("the gateway, which holds the store now".to_owned());
             let needs = gateways.all();
@@ -55,6 +58,7 @@ pub(super) fn draft(
         role: Role::Keeper,
         listens: Vec::new(),
         networks: Vec::new(),
+        names: BTreeMap::new(),
     };
     let step = draft.step("", action, cause, &needs);
     gateways.ready.push(step);

@@ -6,20 +6,24 @@ use std::collections::BTreeSet;
 use super::action::Action;
 use super::action::Cause;
 use super::action::StepId;
+use super::inner;
 use super::retire;
 use super::stage::Stage;
 use crate::state::observed::Instance;
 use crate::state::observed::Role;
 use crate::state::spec::ContainerSpec;
 
-/// Removes services of ours that left the file where that is allowed, then networks
-/// that nobody is left in. `deploy SERVICE…` removes nothing.
+/// Removes services of ours that left the file where that is allowed, then names that lead
+/// nowhere, then networks that nobody is left in. `deploy SERVICE…` removes nothing.
 pub(super) fn draft(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
-    if !stage.view.input.desired.only.is_empty() {
-        return;
+    let whole = stage.view.input.desired.only.is_empty();
+    if whole {
+        services(stage, listeners);
     }
-    services(stage, listeners);
-    networks(stage, listeners);
+    inner::retire(stage);
+    if whole {
+        networks(stage, listeners);
+    }
 }
 
 fn services(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {

@@ -9,7 +9,7 @@
 //! * `preflight`, `pace`: what is in the way, how fast what may change
 //! * `draft`, `stage`: the plan in the making
 //! * `images`, `ground`: what services stand on
-//! * `gateway`, `doors`, `reach`, `listeners`, `keeper`: ports and routes
+//! * `gateway`, `doors`, `reach`, `listeners`, `inner`, `keeper`: ports, names and routes
 //! * `service`, `replica`, `retire`, `rollout`, `staged`: replicas that come, go, and
 //!   change, batch by batch or in stages
 //! * `leave`: what left the file
@@ -30,6 +30,7 @@ mod gateway;
 mod ground;
 mod hooks;
 mod images;
+mod inner;
 pub mod input;
 mod keeper;
 mod leave;
@@ -50,6 +51,7 @@ mod stage;
 mod staged;
 mod view;
 
+pub use inner::PLAIN;
 pub use input::Goal;
 pub use input::Learned;
 pub use input::Options;

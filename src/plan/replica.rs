@@ -21,6 +21,7 @@ use crate::state::labels;
 use crate::state::names;
 use crate::state::observed::Instance;
 use crate::state::ports::Bound;
+use crate::state::spec::NetworkMode;
 
 /// How a replica is made.
 #[derive(Debug, Clone)]
@@ -96,6 +97,7 @@ pub(super) fn make(
         .filter_map(|port| Some(Bound::new(&port.host_ip, port.host_port?, &port.protocol)))
         .collect();
     needs.extend(stage.gateways.released(&own));
+    needs.extend(&stage.gateways.named);
     let left = stage.view.has_target(&one.service.name, &alias);
     if left && stage.gateways.exist && !stage.untargeted.contains(&alias) {
         // Its predecessor of the same name is gone and left its target behind.
@@ -189,6 +191,7 @@ fn again(
         stage.draft.after(removed, &waits.after);
         needs = vec![removed];
     }
+    needs.extend(&stage.gateways.named);
     let at = (one.service.name.as_str(), found.slot);
     let started = stage.draft.replica(at, action, cause.clone(), &needs);
     gate(stage, one, started, (&found.name, &found.alias), 0, waits);
@@ -283,23 +286,34 @@ fn seconds(millis: u64) -> String {
 fn instance(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, slot: u32) -> InstanceSpec {
     let service = &one.service.name;
     let (name, alias) = names_of(stage, one, slot);
+    let mut spec = one.revision.spec.clone();
+    let mut labels = labels::of_replica(
+        stage.view.input.desired,
+        service,
+        slot,
+        &alias,
+        &one.revision,
+    );
+    if one.leads.nameless {
+        // Who has the name is no part of the revision: it changes with what runs.
+        if let NetworkMode::Networks(endpoints) = &mut spec.network {
+            for endpoint in endpoints.values_mut() {
+                endpoint.aliases.clear();
+            }
+        }
+        labels.insert(names::NAME.to_owned(), "gateway".to_owned());
+    }
     InstanceSpec {
         service: service.clone(),
         slot,
         revision: one.revision.digest.clone(),
         image_id: image_id(one),
-        spec: one.revision.spec.clone(),
+        spec,
         networks: ground::network_names(stage.view, one),
         volumes: ground::volumes_of(stage.view, one),
         files: ground::files_of(stage.view, one),
         join: stage.joined(one).map(|(container, _)| container.clone()),
-        labels: labels::of_replica(
-            stage.view.input.desired,
-            service,
-            slot,
-            &alias,
-            &one.revision,
-        ),
+        labels,
         name,
         alias,
     }

@@ -12,6 +12,7 @@ use super::action::StepId;
 use super::hooks;
 use crate::capacity::report::CapacityReport;
 use crate::state::desired::DesiredState;
+use crate::state::desired::PublishedPort;
 use crate::state::desired::ReadyGate;
 use crate::state::observed::Role;
 
@@ -254,6 +255,26 @@ fn other(step: &Step) -> String {
     format!("{sign} {}: {}", what(step), cause(&step.cause))
 }
 
+/// Which ports lead where, in words.
+fn routes(listeners: &[PublishedPort]) -> String {
+    let ports: Vec<String> = listeners
+        .iter()
+        .map(|port| {
+            let mut services: Vec<&str> = Vec::new();
+            for route in &port.routes {
+                if !services.contains(&route.service.as_str()) {
+                    services.push(&route.service);
+                }
+            }
+            format!("{} to {}", port.id, services.join(", "))
+        })
+        .collect();
+    match ports.as_slice() {
+        [] => "route nothing".to_owned(),
+        ports => format!("route {}", ports.join("; ")),
+    }
+}
+
 /// What a step does, in words.
 pub fn what(step: &Step) -> String {
     match &step.action {
@@ -273,6 +294,7 @@ pub fn what(step: &Step) -> String {
             role,
             listens,
             networks,
+            ..
         } => {
             let kind = match role {
                 Role::Gateway => "gateway",
@@ -290,7 +312,8 @@ pub fn what(step: &Step) -> String {
                 ports.join(" "),
                 networks.join(" "),
             ];
-            words.join(" ").trim_end().to_owned()
+            let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+            words.join(" ")
         }
         Action::RunTask { task } => {
             let owner = match step.service.as_str() {
@@ -305,6 +328,13 @@ pub fn what(step: &Step) -> String {
             )
         }
         Action::ConnectNetwork {
+            container,
+            network,
+            aliases,
+        } if !aliases.is_empty() => {
+            format!("connect {container} to {network} as {}", aliases.join(", "))
+        }
+        Action::ConnectNetwork {
             container, network, ..
         } => format!("connect {container} to {network}"),
         Action::DisconnectNetwork { container, network } => {
@@ -315,23 +345,7 @@ pub fn what(step: &Step) -> String {
         Action::RestartContainer { container } => format!("restart {container}"),
         Action::RemoveContainer { container } => format!("remove {container}"),
         Action::UpdateLive { container, .. } => format!("update {container}"),
-        Action::SetListeners { listeners } => {
-            let ports: Vec<String> = listeners
-                .iter()
-                .map(|port| {
-                    let services: Vec<&str> = port
-                        .routes
-                        .iter()
-                        .map(|route| route.service.as_str())
-                        .collect();
-                    format!("{} to {}", port.id, services.join(", "))
-                })
-                .collect();
-            match ports.as_slice() {
-                [] => "route nothing".to_owned(),
-                ports => format!("route {}", ports.join("; ")),
-            }
-        }
+        Action::SetListeners { listeners } => routes(listeners),
         Action::AddTarget { service, alias, .. } => format!("route {service} to {alias}"),
         Action::SetSplit {
             service,
@@ -422,5 +436,19 @@ fn gate(ready: &ReadyGate) -> String {
         }
         ReadyGate::Healthy { .. } => "healthy".to_owned(),
         ReadyGate::Completed { .. } => "completed".to_owned(),
+    }
+}
+
+/// What can be done when a container was killed for lack of memory: the demand M of one
+/// replica was above the capacity C that it had.
+pub fn out_of_memory(service: &str, limit: Option<i64>) -> String {
+    match limit {
+        Some(limit) if limit > 0 => format!(
+            "{service} needs more memory than it may have (R = M / C > 1): raise deploy.resources.limits.memory above the {} MiB it had",
+            limit >> 20
+        ),
+        _ => format!(
+            "the machine had no memory left for {service} (R = M / C > 1): shopctl capacity --usage, then declare deploy.resources.reservations.memory or stop something else"
+        ),
     }
 }

@@ -65,5 +65,6 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Plan {
         steps,
         capacity,
         notes,
+        ..Plan::default()
     }
 }

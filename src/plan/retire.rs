@@ -44,6 +44,8 @@ pub(super) fn silence(
     needs: &[StepId],
 ) -> Vec<StepId> {
     let mut needs = needs.to_vec();
+    // It may have the name, or call one.
+    needs.extend(&stage.gateways.named);
     if stage.view.is_target(found) && stage.gateways.exist {
         needs = vec![remove_target(
             stage,

@@ -6,6 +6,7 @@
 
 use super::action::Cause;
 use super::action::StepId;
+use super::action::Tolerance;
 use super::pace::Pace;
 use super::replica;
 use super::replica::Made;
@@ -17,6 +18,7 @@ use super::stage::Stage;
 use super::stage::Waits;
 use super::view::ServiceView;
 use crate::state::change;
+use crate::state::desired::OnFailure;
 use crate::state::desired::RolloutOrder;
 use crate::state::observed::Instance;
 
@@ -61,6 +63,9 @@ pub(super) fn replace<'a>(
         .get(&one.service.name)
         .cloned()
         .unwrap_or_else(|| Pace::of(one));
+    if let Some(tolerance) = tolerance(stage, one) {
+        stage.draft.tolerate(&one.service.name, tolerance);
+    }
     let mut before = before.to_vec();
     if pace.one_by_one {
         before.extend(&stage.previous);
@@ -90,6 +95,24 @@ pub(super) fn replace<'a>(
     }
     steps.replaced = true;
     stage.previous = before;
+}
+
+/// How many replicas may fail. None on the way back, which must not end half, and where
+/// the old container is gone before its successor is there.
+fn tolerance(stage: &Stage<'_, '_>, one: &ServiceView<'_>) -> Option<Tolerance> {
+    let options = &stage.view.input.options;
+    if options.backwards || one.service.container_name.is_some() {
+        return None;
+    }
+    let rollout = &one.service.rollout;
+    let borne = options.learned.borne.iter();
+    let borne = borne.filter(|(service, _)| *service == one.service.name);
+    let borne = u32::try_from(borne.count()).unwrap_or(u32::MAX);
+    let tolerance = Tolerance {
+        failures: rollout.borne_of(one.slots.len()).saturating_sub(borne),
+        goes_on: rollout.on_failure == OnFailure::Continue,
+    };
+    (tolerance != Tolerance::default()).then_some(tolerance)
 }
 
 fn start_first(

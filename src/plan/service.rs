@@ -49,6 +49,7 @@ pub(super) fn draft<'a>(stage: &mut Stage<'_, 'a>, one: &ServiceView<'a>) {
         let decisions: Vec<(u32, Decision)> = one
             .slots
             .iter()
+            .filter(|(number, _)| !is_borne(stage, one, **number))
             .map(|(number, slot)| (*number, decide(stage, one, *number, slot)))
             .collect();
         let staged = staged::of(stage, one, &decisions);
@@ -100,6 +101,13 @@ pub(super) fn draft<'a>(stage: &mut Stage<'_, 'a>, one: &ServiceView<'a>) {
         steps.first = holder.map(|(found, _)| (found.name.clone(), None));
     }
     stage.done.insert(one.service.name.clone(), steps);
+}
+
+/// Whether this run has tried the slot already, and bears that it failed: its old
+/// container stays as it is.
+fn is_borne(stage: &Stage<'_, '_>, one: &ServiceView<'_>, number: u32) -> bool {
+    let borne = &stage.view.input.options.learned.borne;
+    borne.contains(&(one.service.name.clone(), number))
 }
 
 /// Decides about one slot.

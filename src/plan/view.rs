@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use super::inner;
+use super::inner::Leads;
+use super::input::Goal;
 use super::input::PlanInput;
 use super::order;
 use super::scale;
@@ -20,8 +23,10 @@ use crate::state::desired::DesiredState;
 use crate::state::desired::ImageSource;
 use crate::state::desired::PullPolicy;
 use crate::state::desired::ReadyGate;
+use crate::state::desired::Route;
 use crate::state::desired::ServiceSpec;
 use crate::state::digest;
+use crate::state::names;
 use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
 use crate::state::observed::Role;
@@ -40,6 +45,10 @@ pub(super) struct View<'a> {
     pub(super) files: BTreeMap<String, String>,
     /// Aliases the gateway routes to now, by service.
     pub(super) targets: BTreeMap<String, BTreeSet<String>>,
+    /// Replicas that become targets before names lead to the gateway, by service.
+    pub(super) enrolled: Vec<(String, &'a Instance)>,
+    /// What the gateways listen on between services now.
+    pub(super) doors: BTreeMap<String, Vec<Route>>,
     /// Shares of revisions that a run has left, by service.
     pub(super) splits: BTreeMap<String, TrafficSplit>,
 }
@@ -53,6 +62,10 @@ pub(super) struct ServiceView<'a> {
     /// How many.
     pub(super) count: Count,
     /// Published through the gateway.
+    pub(super) published: bool,
+    /// Where its name leads.
+    pub(super) leads: Leads,
+    /// Gets its requests through the gateway.
     pub(super) routed: bool,
     /// Part of what the user named (everything when nothing is named).
     pub(super) in_scope: bool,
@@ -82,16 +95,16 @@ impl<'a> View<'a> {
             .as_ref()
             .and_then(|store| store.routes.clone())
             .unwrap_or_default();
-        let targets = known.targets;
+        let mut targets = known.targets;
         let mut counts = scale::counts(&input);
         let scope = scope(&input);
-        let services = order::by_dependency(&desired.services)
+        let services: Vec<ServiceView<'a>> = order::by_dependency(&desired.services)
             .into_iter()
             .map(|name| {
                 let service = &desired.services[name];
                 let count = counts.remove(name).unwrap_or_default();
                 let revision = revision(&input, service, &files);
-                let routed = desired
+                let published = desired
                     .ports
                     .iter()
                     .any(|port| port.routes.iter().any(|route| route.service == name));
@@ -102,22 +115,44 @@ impl<'a> View<'a> {
                     name,
                     &count,
                     |one| live_targets.is_some_and(|known| known.contains(&one.alias)),
+                    service.inner.is_empty(),
                 );
+                let in_scope = scope.as_ref().is_none_or(|names| names.contains(name));
+                let leads = inner::leads(&input, service, in_scope, &slots);
                 ServiceView {
                     service,
                     revision,
                     count,
-                    routed,
-                    in_scope: scope.as_ref().is_none_or(|names| names.contains(name)),
+                    published,
+                    leads,
+                    routed: published || leads.here || leads.leaves,
+                    in_scope,
                     slots,
                     surplus,
                 }
             })
             .collect();
+        let mut enrolled = Vec::new();
+        for one in &services {
+            let name = &one.service.name;
+            if input.options.goal == Goal::Deploy && one.in_scope && !targets.contains_key(name) {
+                enrolled.extend(inner::enrolled(&input, one).map(|found| (name.clone(), found)));
+            }
+        }
+        for (service, found) in &enrolled {
+            let known = targets.entry(service.clone()).or_default();
+            known.insert(found.alias.clone());
+        }
+        let doors = known.listeners.into_iter();
         Self {
             input,
             services,
             files,
+            enrolled,
+            doors: doors
+                .filter(|(id, _)| names::parse_door(id).is_some())
+                .map(|(id, (_, routes))| (id, routes))
+                .collect(),
             targets,
             splits: known.splits,
         }
@@ -341,10 +376,23 @@ fn slots<'a>(
     service: &str,
     count: &Count,
     is_target: impl Fn(&Instance) -> bool,
+    named: bool,
 ) -> (BTreeMap<u32, Slot<'a>>, Vec<&'a Instance>) {
     let mut by_slot: BTreeMap<u32, Vec<(&Instance, Verdict)>> = BTreeMap::new();
     for one in instances.filter(|one| one.role == Role::Service && one.service == service) {
-        let verdict = change::judge(revision, one);
+        let verdict = match change::judge(revision, one) {
+            // It cannot be given the name while it runs.
+            Verdict::Current
+            | Verdict::Update(_)
+            | Verdict::Start(_)
+            | Verdict::Restart(_)
+            | Verdict::Unhealthy
+                if named && one.nameless =>
+            {
+                Verdict::Changed(vec!["it answers to its service's name itself".to_owned()])
+            }
+            verdict => verdict,
+        };
         by_slot.entry(one.slot).or_default().push((one, verdict));
     }
     let mut slots: BTreeMap<u32, Slot<'a>> = (1..=count.replicas)

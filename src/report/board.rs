@@ -117,6 +117,7 @@ impl Board {
             EventKind::Planned { .. }
             | EventKind::LockWaiting { .. }
             | EventKind::RollbackStarted { .. }
+            | EventKind::Retrying { .. }
             | EventKind::Warning { .. } => {}
         }
     }

@@ -72,6 +72,12 @@ pub fn lines(event: &Event, verbose: bool) -> Vec<String> {
         EventKind::RollbackStarted { to, reason } => {
             vec![format!("going back to release {to}: {reason}")]
         }
+        EventKind::Retrying { reason, for_ms } => {
+            vec![format!(
+                "{reason}; trying again for up to {}",
+                seconds(*for_ms)
+            )]
+        }
         EventKind::Warning { message } => vec![format!("warning: {message}")],
         // The error itself follows, with more words.
         EventKind::Finished { exit_code, .. } if *exit_code != 0 => Vec::new(),

@@ -121,7 +121,9 @@ impl Screen {
                 let label = console.paint(Paint::Yellow, "warning:");
                 self.say(&format!("{label} {}", plain::clean(message)));
             }
-            EventKind::LockWaiting { .. } | EventKind::PrepareStarted { .. } => {
+            EventKind::LockWaiting { .. }
+            | EventKind::PrepareStarted { .. }
+            | EventKind::Retrying { .. } => {
                 self.say_plain(event);
             }
             EventKind::StepFailed { .. } | EventKind::RollbackStarted { .. } => {

@@ -127,7 +127,8 @@ fn one(
                 ReadyGate::Healthy { .. } => it.health == Some(Health::Healthy),
                 _ => it.health != Some(Health::Unhealthy),
             }
-            && (!routed || targets.is_some_and(|targets| targets.contains(&it.alias)))
+            && (!(routed || it.nameless)
+                || targets.is_some_and(|targets| targets.contains(&it.alias)))
     };
     ServiceStatus {
         name: service.name.clone(),

@@ -101,6 +101,10 @@ pub struct ServiceSpec {
     /// Volumes, by key, that one container may write at a time.
     #[serde(default)]
     pub exclusive_volumes: Vec<String>,
+    /// Ports on which other services reach it through the gateway when they call it by
+    /// name; empty: its replicas have the name themselves.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub inner: BTreeSet<u16>,
     /// Commands that run once around a change of this service.
     #[serde(default, skip_serializing_if = "Hooks::is_empty")]
     pub hooks: Hooks,
@@ -274,9 +278,12 @@ pub struct Rollout {
     pub delay_ms: u64,
     /// Time a new replica is watched after it became ready, in milliseconds.
     pub monitor_ms: u64,
-    /// What follows when a replica fails.
+    /// What follows when more replicas fail than are borne.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// Share of the service's replicas that may fail, in millionths.
+    #[serde(default, skip_serializing_if = "is_none_borne")]
+    pub max_failures: u32,
     /// In stages that are judged; `None`: batch by batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<Staged>,
@@ -291,6 +298,25 @@ pub enum OnFailure {
     Rollback,
     /// What was changed stays, what was not serves on.
     Pause,
+    /// The rest of the service's replicas is changed all the same.
+    Continue,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_none_borne(millionths: &u32) -> bool {
+    *millionths == 0
+}
+
+impl Rollout {
+    /// So many of these replicas may fail.
+    pub fn borne_of(&self, replicas: usize) -> u32 {
+        let replicas = u64::try_from(replicas).unwrap_or(u64::MAX);
+        let borne = replicas.saturating_mul(self.max_failures.into()) / 1_000_000;
+        u32::try_from(borne).unwrap_or(u32::MAX)
+    }
 }
 
 /// New before old, or old before new.
@@ -312,6 +338,7 @@ impl Default for Rollout {
             delay_ms: 0,
             monitor_ms: 0,
             on_failure: OnFailure::default(),
+            max_failures: 0,
             staged: None,
         }
     }

@@ -25,6 +25,8 @@ pub const IMAGE: &str = "dev.shopctl.image";
 pub const RUN: &str = "dev.shopctl.run";
 /// Label of a gateway: JSON map from published port id to the port inside.
 pub const LISTENS: &str = "dev.shopctl.listens";
+/// Label of a replica without its service's name in its networks: `gateway`, which has it.
+pub const NAME: &str = "dev.shopctl.name";
 /// Label: JSON map from field of the container's spec to a short digest, by
 /// which a later plan names what changed; see [`super::digest::fields`].
 pub const FIELDS: &str = "dev.shopctl.fields";
@@ -69,6 +71,22 @@ pub fn group(revision: &str, image_id: Option<&str>) -> String {
 /// Container name of the `n`th gateway, from 1.
 pub fn gateway(stack: &str, n: u32) -> String {
     format!("{stack}-gateway-{n}")
+}
+
+/// Id of the listener for requests from inside a network to a port there.
+pub fn door(network: &str, port: u16) -> String {
+    format!("net/{network}/{port}")
+}
+
+/// The network and the port of [`door`]; `None` for a published port's id.
+pub fn parse_door(id: &str) -> Option<(&str, u16)> {
+    let (network, port) = id.strip_prefix("net/")?.rsplit_once('/')?;
+    Some((network, port.parse().ok()?))
+}
+
+/// The gateway's own name in a network, by which it knows its address there.
+pub fn door_name(network: &str) -> String {
+    format!("g-{}", short(&hex(network.as_bytes()), 12))
 }
 
 /// Container name of the keeper.

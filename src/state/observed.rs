@@ -116,6 +116,12 @@ pub struct Instance {
     pub host_ports: BTreeSet<String>,
     /// For a gateway: published port id to the port it listens on inside.
     pub listens: BTreeMap<String, u16>,
+    /// A replica without its service's name: the gateway has it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub nameless: bool,
+    /// For a gateway: the names it answers to, by network.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: BTreeMap<String, BTreeSet<String>>,
     /// Named volumes it mounts, by engine name.
     pub volumes: BTreeSet<String>,
     /// The label [`super::names::FIELDS`], decoded; empty where it is absent.
@@ -128,6 +134,11 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// A gateway for calls between services: it publishes nothing.
+    pub fn is_inner(&self) -> bool {
+        self.role == Role::Gateway && self.listens.is_empty()
+    }
+
     /// Its group at the gateway; see [`names::group`].
     pub fn group(&self) -> String {
         let image = Some(self.image_id.as_str()).filter(|id| !id.is_empty());

@@ -151,6 +151,7 @@ impl World {
             role,
             listens: listens.to_vec(),
             networks: networks.iter().map(|key| self.name(key)).collect(),
+            names: BTreeMap::new(),
         }
     }
 

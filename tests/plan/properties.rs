@@ -97,6 +97,11 @@ fn options(situation: &Situation) -> Options {
     }
 }
 
+/// Whether a service's name is among those of a gateway.
+fn leads(names: &BTreeMap<String, BTreeSet<String>>, service: &str) -> bool {
+    names.values().any(|names| names.contains(service))
+}
+
 /// What the plan owes each service of the file.
 fn promises(sketch: &Sketch, observed: &ObservedState, plan: &Plan) -> BTreeMap<String, Promise> {
     let desired = sketch.desired();
@@ -108,10 +113,14 @@ fn promises(sketch: &Sketch, observed: &ObservedState, plan: &Plan) -> BTreeMap<
         .unwrap_or_default();
     let mut promises = BTreeMap::new();
     for (name, service) in &desired.services {
+        let mut instances = observed.instances.iter();
+        let led =
+            instances.any(|one| leads(&one.names, name) || (one.nameless && one.service == *name));
         let routed = desired
             .ports
             .iter()
-            .any(|port| port.routes.iter().any(|route| route.service == *name));
+            .any(|port| port.routes.iter().any(|route| route.service == *name))
+            || (led && !service.inner.is_empty());
         let known = targets.get(name).cloned().unwrap_or_default();
         let mine = || observed.instances.iter().filter(|one| one.service == *name);
         let serving = mine()
@@ -138,7 +147,7 @@ fn promises(sketch: &Sketch, observed: &ObservedState, plan: &Plan) -> BTreeMap<
             .any(|line| line.starts_with(&format!("+ {name}/")) && line.contains("stand in"));
         let batch = match service.rollout.parallelism {
             // As many as a stage may need.
-            _ if service.rollout.staged.is_some() && routed => wanted,
+            _ if service.rollout.staged.is_some() && (routed || led) => wanted,
             0 => wanted,
             some => usize::try_from(some).unwrap(),
         };
@@ -215,8 +224,14 @@ fn keep_undisturbed(promises: &mut BTreeMap<String, Promise>, plan: &Plan, world
     let routes = world.routes.get(STACK);
     let was_routed = |service: &str| {
         routes.is_some_and(|config| {
-            let mut all = config.listeners.iter().flat_map(|one| &one.routes);
+            let published = config
+                .listeners
+                .iter()
+                .filter(|one| !one.id.starts_with("net/"));
+            let mut all = published.flat_map(|one| &one.routes);
+            let mut containers = world.containers.values();
             all.any(|route| route.service == *service)
+                || containers.any(|one| leads(&one.instance.names, service))
         })
     };
     // A port that comes or goes is no promise kept over the change.
@@ -287,6 +302,17 @@ fn plans_converge_and_protect() {
         kinds.count("after a service", any("run post_deploy of a"));
         kinds.count("after the stack", any("run post_deploy of the stack"));
         kinds.count("on the way back", any("run on_rollback of a"));
+        kinds.count(
+            "a name led to the gateway",
+            plan.notes
+                .iter()
+                .any(|note| note.message.contains("calls by its name go through")),
+        );
+        kinds.count(
+            "a name taken back",
+            any("answers to its service's name itself"),
+        );
+        kinds.count("other names", any("the names it answers to changed"));
         kinds.count("service removed", any("not in the file"));
     });
     kinds.all_came_up();

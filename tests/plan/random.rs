@@ -128,8 +128,13 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
         0..3,
     );
     let hooks = prop::option::weighted(0.3, hooks);
-    let rest = (prop::bool::weighted(0.2), rollout, hooks);
-    (looks, needs, rest).prop_map(|(looks, needs, (secret, rollout, hooks))| {
+    let rest = (
+        prop::bool::weighted(0.2),
+        rollout,
+        hooks,
+        prop::bool::weighted(0.3),
+    );
+    (looks, needs, rest).prop_map(|(looks, needs, (secret, rollout, hooks, inner))| {
         let (replicas, routed, parallelism, ready, checked, stop_first, single, cpu, limit) = looks;
         let mut volumes = BTreeMap::new();
         if single {
@@ -156,6 +161,7 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
                 BTreeMap::new()
             },
             hooks: hooks.map(commands).unwrap_or_default(),
+            inner: if inner { vec![8000] } else { Vec::new() },
             ..Service::default()
         };
         (service, needs)
@@ -174,6 +180,7 @@ enum Edit {
     Network(&'static str),
     Secret(u8),
     RestartWith,
+    Inner(bool),
 }
 
 fn changes() -> impl Strategy<Value = Edit> {
@@ -187,6 +194,7 @@ fn changes() -> impl Strategy<Value = Edit> {
         1 => prop::sample::select(vec!["default", "back"]).prop_map(Edit::Network),
         1 => (0..3_u8).prop_map(Edit::Secret),
         1 => Just(Edit::RestartWith),
+        2 => any::<bool>().prop_map(Edit::Inner),
     ]
 }
 
@@ -222,6 +230,8 @@ impl Edit {
                     .secrets
                     .insert("token".to_owned(), value.to_string());
             }
+            Self::Inner(true) => service.inner = vec![8000],
+            Self::Inner(false) => service.inner = Vec::new(),
             Self::RestartWith | Self::Drop => {}
         }
         settle(sketch);

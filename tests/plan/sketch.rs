@@ -101,6 +101,8 @@ pub(crate) struct Service {
     pub(crate) class: Option<String>,
     /// `blue-green`, or `canary` with the shares of its stages.
     pub(crate) rollout: Option<String>,
+    /// Ports on which others reach it through the gateway.
+    pub(crate) inner: Vec<u16>,
     /// Command by hook: `pre_deploy`, `post_deploy`, `on_rollback`.
     pub(crate) hooks: BTreeMap<String, String>,
 }
@@ -284,6 +286,7 @@ impl Service {
                 .filter(|(_, access)| *access == "single")
                 .map(|(key, _)| key.clone())
                 .collect(),
+            inner: self.inner.iter().copied().collect(),
             hooks: commands(&self.hooks),
         }
     }

@@ -13,10 +13,14 @@
 //! | `GROW_MB`, `GROW_AFTER_MS` | memory it touches later |
 //! | `FLAPS=n` | of `n` answers of `/readyz` one is 200, the others are 503 |
 //! | `FAILS=n` | of `n` requests one is answered with 500 |
+//! | `CALL=host:port` | calls another service 100 times a second from its start on |
 //! | `LEDGER` | folder in which it notes the `X-Id` of every request that it did |
 //!
-//! `/events?n=N` streams N events (for ever without it), `/upgrade` echoes lines after a
-//! switch of protocols. On SIGTERM both say `bye` and end well; a plain request is cut
+//! `/calls` says how its calls went; `/ask/HOST:PORT/NAME` connects there, asks for NAME and says
+//! what came back: nothing is tried twice, and only the first address of a name is.
+//!
+//! `/events?n=N` streams N events (for ever without it), `/upgrade` echoes lines, or WebSocket frames
+//! with one, after a switch of protocols. On SIGTERM both say `bye` and end well; a plain request is cut
 //! off there, so that whoever stops a replica that still works is found out.
 //!
 //! `workload task WORD…` does one thing after another and ends: `say TEXT`, `warn TEXT`
@@ -25,9 +29,11 @@
 //!
 //! `workload healthcheck` exits 0 when `/readyz` answers 200.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -80,8 +86,12 @@ async fn main() -> std::process::ExitCode {
         asked: AtomicUsize::new(0),
         answered: AtomicUsize::new(0),
         ledger: ledger(),
+        calls: Mutex::default(),
         ends,
     });
+    if let Ok(to) = env::var("CALL") {
+        tokio::spawn(call(to, Arc::clone(&replica)));
+    }
     let listener = TcpListener::bind(("0.0.0.0", port))
         .await
         .expect("the port is free");
@@ -141,7 +151,79 @@ struct Replica {
     /// How many requests it has answered.
     answered: AtomicUsize,
     ledger: Option<std::fs::File>,
+    /// How its own calls went.
+    calls: Mutex<Calls>,
     ends: watch::Receiver<bool>,
+}
+
+/// How calls of another service went.
+#[derive(Default)]
+struct Calls {
+    /// By the first word of the answer, the version.
+    answered: BTreeMap<String, u64>,
+    /// No answer, or another status than 200.
+    lost: u64,
+    /// What happened to the first that was lost.
+    first: String,
+}
+
+impl Calls {
+    fn count(&mut self, answer: &str) {
+        if let Some(page) = answer.strip_prefix("200 ") {
+            let version = page.split_whitespace().next().unwrap_or_default();
+            *self.answered.entry(version.to_owned()).or_default() += 1;
+            return;
+        }
+        if self.lost == 0 {
+            answer.clone_into(&mut self.first);
+        }
+        self.lost += 1;
+    }
+
+    /// `lost 0; 1 answered 20; 2 answered 30`.
+    fn words(&self) -> String {
+        let mut words = vec![format!("lost {} {}", self.lost, self.first)];
+        let answered = self.answered.iter();
+        words.extend(answered.map(|(version, count)| format!("{version} answered {count}")));
+        words.join("; ")
+    }
+}
+
+/// Calls in an open loop: one that hangs holds up no other.
+async fn call(to: String, replica: Arc<Replica>) {
+    let host = to.split(':').next().unwrap_or_default().to_owned();
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
+    loop {
+        ticks.tick().await;
+        let (to, host, replica) = (to.clone(), host.clone(), Arc::clone(&replica));
+        tokio::spawn(async move {
+            let answer = ask(&to, &host).await;
+            replica.calls.lock().expect("whole").count(&answer);
+        });
+    }
+}
+
+/// The status and the page that come back; or what went wrong.
+async fn ask(to: &str, host: &str) -> String {
+    let ask = async {
+        let mut addresses = tokio::net::lookup_host(to).await?;
+        let first = addresses.next().ok_or(std::io::ErrorKind::NotFound)?;
+        let mut stream = TcpStream::connect(first).await?;
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (head, page) = answer
+            .split_once("\r\n\r\n")
+            .ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let status = head.split_whitespace().nth(1).unwrap_or_default();
+        Ok::<_, std::io::Error>(format!("{status} {page}"))
+    };
+    match tokio::time::timeout(Duration::from_secs(20), ask).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => format!("failed: {error}"),
+        Err(_) => "failed: no answer in time".to_owned(),
+    }
 }
 
 impl Replica {
@@ -198,6 +280,9 @@ struct Asked {
     path: String,
     id: Option<String>,
     length: usize,
+    upgrade: String,
+    /// The connection ends with the answer.
+    last: bool,
 }
 
 async fn asked(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
@@ -209,6 +294,8 @@ async fn asked(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
         path: request.split_whitespace().nth(1).unwrap_or("/").to_owned(),
         id: None,
         length: 0,
+        upgrade: String::new(),
+        last: false,
     };
     loop {
         let mut header = String::new();
@@ -218,6 +305,8 @@ async fn asked(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
         let header = header.trim().to_ascii_lowercase();
         match header.split_once(':') {
             Some(("content-length", value)) => asked.length = value.trim().parse().ok()?,
+            Some(("upgrade", value)) => value.trim().clone_into(&mut asked.upgrade),
+            Some(("connection", value)) => asked.last = value.trim() == "close",
             Some(("x-id", value)) => asked.id = Some(value.trim().to_owned()),
             None => return Some(asked),
             _ => {}
@@ -249,7 +338,14 @@ async fn serve(mut stream: TcpStream, replica: Arc<Replica>) {
         let (status, text) = match request.path.as_str() {
             "/readyz" if !replica.is_ready() => ("503 Service Unavailable", "not ready".to_owned()),
             "/readyz" => ("200 OK", "ready".to_owned()),
-            "/upgrade" => return drop(echo(stream, &replica).await),
+            "/upgrade" => return drop(echo(stream, &replica, &request.upgrade).await),
+            "/calls" => ("200 OK", replica.calls.lock().expect("whole").words()),
+            path if path.starts_with("/ask/") => {
+                let mut words = path.split('/').skip(2);
+                let (to, host) = (words.next(), words.next());
+                let answer = ask(to.unwrap_or_default(), host.unwrap_or_default()).await;
+                ("200 OK", answer)
+            }
             path if path.starts_with("/events") => {
                 let count = path.split_once("?n=").and_then(|(_, n)| n.parse().ok());
                 return drop(events(stream, &replica, count.unwrap_or(u64::MAX)).await);
@@ -273,7 +369,7 @@ async fn serve(mut stream: TcpStream, replica: Arc<Replica>) {
             "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Type: text/plain\r\n\r\n{text}",
             text.len()
         );
-        if stream.get_mut().write_all(answer.as_bytes()).await.is_err() {
+        if stream.get_mut().write_all(answer.as_bytes()).await.is_err() || request.last {
             return;
         }
     }
@@ -313,26 +409,28 @@ async fn events(
     stream.shutdown().await
 }
 
-/// Every line comes back.
-async fn echo(mut stream: BufReader<TcpStream>, replica: &Replica) -> std::io::Result<()> {
-    stream
-        .get_mut()
-        .write_all(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n",
-        )
-        .await?;
+/// Every line comes back, in whatever protocol: a WebSocket frame with a line in it too.
+async fn echo(
+    mut stream: BufReader<TcpStream>,
+    replica: &Replica,
+    protocol: &str,
+) -> std::io::Result<()> {
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+    );
+    stream.get_mut().write_all(head.as_bytes()).await?;
     loop {
-        let mut line = String::new();
+        let mut line = Vec::new();
         tokio::select! {
-            read = stream.read_line(&mut line) => if read? == 0 {
+            read = stream.read_until(b'\n', &mut line) => if read? == 0 {
                 return Ok(());
             },
             () = ended(replica) => {
-                stream.get_mut().write_all(b"bye\n").await?;
+                stream.get_mut().write_all(b"\x81\x04bye\n").await?;
                 return stream.get_mut().shutdown().await;
             }
         }
-        stream.get_mut().write_all(line.as_bytes()).await?;
+        stream.get_mut().write_all(&line).await?;
     }
 }
 

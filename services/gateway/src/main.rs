@@ -11,7 +11,7 @@ use shop_gateway::LockOptions;
 use shop_gateway::RunOptions;
 
 const USAGE: &str = "\
-usage: shop-gateway run --name NAME --dir DIR --listen ID=PORT ...
+usage: shop-gateway run --name NAME --dir DIR --listen ID=PORT ... [--doors]
        shop-gateway control --name NAME [--prober]
        shop-gateway keep
        shop-gateway lock";
@@ -56,6 +56,7 @@ struct Options {
     dir: Option<String>,
     listens: Vec<String>,
     prober: bool,
+    doors: bool,
 }
 
 impl Options {
@@ -71,6 +72,7 @@ impl Options {
                 "--name" => options.name = Some(value()?),
                 "--dir" => options.dir = Some(value()?),
                 "--listen" => options.listens.push(value()?),
+                "--doors" => options.doors = true,
                 "--prober" => options.prober = true,
                 other => return Err(Error::Usage(format!("no option `{other}`"))),
             }
@@ -81,6 +83,7 @@ impl Options {
     fn run(self) -> Result<RunOptions, Error> {
         let mut options =
             RunOptions::new(required(self.name, "--name")?, required(self.dir, "--dir")?);
+        options.doors = self.doors;
         for listen in &self.listens {
             options.listens.push(listen.parse()?);
         }

@@ -254,11 +254,12 @@ pub struct Listener {
     pub id: String,
     /// What is spoken on it.
     pub protocol: Protocol,
-    /// The port inside the container; none: the gateway chooses one.
+    /// The port inside the container, for a listener with [`bind`](Self::bind).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// A name whose address the listener is bound to, for requests from inside
-    /// one network; none: every address.
+    /// A name of the gateway's own in one network: only what comes to its address there
+    /// belongs to this listener. Opened by gateways that run with `--doors`; none: a
+    /// published port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bind: Option<String>,
     /// The most specific one wins: a named host before any host, then the

@@ -17,6 +17,7 @@ use crate::control::health;
 use crate::control::operations::GatewayOperations;
 use crate::control::socket;
 use crate::error::Error;
+use crate::plane::doors::Doors;
 use crate::plane::listen::ListenSpec;
 use crate::plane::listen::bind;
 use crate::plane::worker::Setup;
@@ -46,6 +47,8 @@ pub struct RunOptions {
     pub directory: PathBuf,
     /// The published ports.
     pub listens: Vec<ListenSpec>,
+    /// Let requests in from inside the stack's networks, as the configuration says.
+    pub doors: bool,
     /// Threads of the data plane; none: one per core, at most 4.
     pub threads: Option<usize>,
     /// How long open connections may take to end after the signal. Less than
@@ -66,6 +69,7 @@ impl RunOptions {
             name: name.into(),
             directory: directory.into(),
             listens: Vec::new(),
+            doors: false,
             threads: None,
             grace: Duration::from_secs(8),
             connect_limit: Duration::from_secs(1),
@@ -108,7 +112,11 @@ impl Gateway {
         let table = Arc::new(Table::default());
         restore(&store, &table, &options.report);
         let names = Arc::new(Names::new(Arc::clone(&options.resolver)));
-        let (workers, listens) = start_workers(&options, &table, &names)?;
+        let doors = Arc::new(Doors::new(Arc::clone(&table), Arc::clone(&names)));
+        let (workers, listens) = start_workers(&options, &table, &names, &doors)?;
+        if options.doors {
+            doors.open(&table.config(), &workers)?;
+        }
         (options.report)(Event::Started {
             name: options.name.clone(),
             listens: listens.clone(),
@@ -121,6 +129,7 @@ impl Gateway {
             names: Arc::clone(&names),
             store,
             workers,
+            doors: options.doors.then_some(doors),
             report: options.report,
             switching: Mutex::new(()),
         });
@@ -179,6 +188,7 @@ fn start_workers(
     options: &RunOptions,
     table: &Arc<Table>,
     names: &Arc<Names>,
+    doors: &Arc<Doors>,
 ) -> Result<(Vec<Worker>, Vec<Listen>), Error> {
     let threads = options.threads.unwrap_or_else(|| {
         available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS))
@@ -190,6 +200,7 @@ fn start_workers(
             names: Arc::clone(names),
             connect_limit: options.connect_limit,
             sockets: Vec::new(),
+            doors: Arc::clone(doors),
         })
         .collect();
     let mut listens = Vec::new();

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use bollard::models::ContainerInspectResponse;
 use bollard::models::ContainerState;
 use bollard::models::ContainerStateStatusEnum;
+use bollard::models::EndpointSettings;
 use bollard::models::HealthStatusEnum;
 use bollard::models::HostConfig;
 use bollard::models::PortMap;
@@ -47,9 +48,9 @@ pub(super) fn instance(stack: &str, found: ContainerInspectResponse) -> Instance
     let state = found.state.unwrap_or_default();
     let network = found.network_settings.unwrap_or_default();
     let host = found.host_config.unwrap_or_default();
+    let id = found.id.unwrap_or_default();
     Instance {
         name: plain_name(found.name.as_deref()),
-        id: found.id.unwrap_or_default(),
         role,
         service,
         slot: label(slot).parse().unwrap_or_default(),
@@ -64,8 +65,11 @@ pub(super) fn instance(stack: &str, found: ContainerInspectResponse) -> Instance
             .unwrap_or_default(),
         started_at: seconds(state.started_at.as_deref()),
         state: self::state(&state),
+        names: names(role, &id, network.networks.as_ref()),
         networks: network.networks.unwrap_or_default().into_keys().collect(),
         live: live(&host),
+        id,
+        nameless: ours && label(names::NAME) == "gateway",
         ours,
         host_ports: host_ports(host.port_bindings.as_ref(), network.ports.as_ref()),
         listens: serde_json::from_str(&label(names::LISTENS)).unwrap_or_default(),
@@ -80,6 +84,27 @@ pub(super) fn instance(stack: &str, found: ContainerInspectResponse) -> Instance
         environment: Some(environment(config.env.unwrap_or_default())),
         memory_in_use: None,
     }
+}
+
+/// The names of a gateway by network, without the short id that the engine adds to them.
+fn names(
+    role: Role,
+    id: &str,
+    networks: Option<&HashMap<String, EndpointSettings>>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    if role != Role::Gateway {
+        return BTreeMap::new();
+    }
+    let own = id.get(..12).unwrap_or(id);
+    networks
+        .into_iter()
+        .flatten()
+        .filter_map(|(network, endpoint)| {
+            let names = endpoint.aliases.iter().flatten();
+            let names: BTreeSet<String> = names.filter(|name| *name != own).cloned().collect();
+            (!names.is_empty()).then(|| (network.clone(), names))
+        })
+        .collect()
 }
 
 /// A running container outside the stack.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bollard::errors::Error;
+use bollard::models::HealthcheckResult;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -25,6 +26,8 @@ use crate::state::names;
 use crate::state::observed::Health;
 use crate::state::observed::InstanceState;
 
+/// So many lines of a check tell why it failed.
+const CHECK_LINES: usize = 10;
 const BUFFERED_CHANGES: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -67,6 +70,31 @@ impl Watch for Docker {
             })
         })
     }
+
+    fn check_log<'a>(&'a self, container: &'a str) -> Pending<'a, Vec<String>> {
+        Box::pin(async move {
+            let found = self.inspect(container).await?;
+            let health = found.and_then(|found| found.state?.health);
+            let checks = health.and_then(|health| health.log).unwrap_or_default();
+            Ok(checks.last().map(check_lines).unwrap_or_default())
+        })
+    }
+}
+
+/// How a check ended, and the end of what it said.
+fn check_lines(check: &HealthcheckResult) -> Vec<String> {
+    let code = check.exit_code.unwrap_or_default();
+    let output = check.output.as_deref().unwrap_or_default();
+    let said: Vec<&str> = output.lines().collect();
+    let last = said.iter().skip(said.len().saturating_sub(CHECK_LINES));
+    // The engine has no code for one that it had to end.
+    let ended = match code {
+        -1 => "health check: did not end in time".to_owned(),
+        code => format!("health check: exit code {code}"),
+    };
+    std::iter::once(ended)
+        .chain(last.map(|line| format!("health check: {line}")))
+        .collect()
 }
 
 impl Docker {
@@ -254,6 +282,25 @@ impl Parser {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_check_says_how_it_ended_and_its_last_lines() {
+        let check = |exit_code, output: &str| HealthcheckResult {
+            exit_code: Some(exit_code),
+            output: Some(output.to_owned()),
+            ..HealthcheckResult::default()
+        };
+        let lines = check_lines(&check(7, "connecting\nrefused\n"));
+        let wanted = ["exit code 7", "connecting", "refused"];
+        assert_eq!(lines, wanted.map(|line| format!("health check: {line}")));
+        let long: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let long = long.join("\n");
+        let lines = check_lines(&check(1, &long));
+        assert_eq!(lines.len(), 1 + CHECK_LINES);
+        assert_eq!(lines.last().map(String::as_str), Some("health check: 99"));
+        let slow = check_lines(&check(-1, ""));
+        assert_eq!(slow, ["health check: did not end in time"]);
+    }
 
     fn line(action: &str, attributes: &str, at: i64) -> String {
         format!(

@@ -73,19 +73,21 @@ impl World {
                 role,
                 listens,
                 networks,
-            } => self.helper(context, name, *role, listens, networks),
-            Action::ConnectNetwork {
-                container, network, ..
+                names,
             } => {
-                self.need_network(network)?;
-                self.get(container)?
-                    .instance
-                    .networks
-                    .insert(network.clone());
+                self.helper(context, name, *role, listens, networks)?;
+                self.get(name)?.instance.names.clone_from(names);
                 Ok(())
             }
+            Action::ConnectNetwork {
+                container,
+                network,
+                aliases,
+            } => self.connect(container, network, aliases),
             Action::DisconnectNetwork { container, network } => {
-                self.get(container)?.instance.networks.remove(network);
+                let one = &mut self.get(container)?.instance;
+                one.networks.remove(network);
+                one.names.remove(network);
                 Ok(())
             }
             Action::StartContainer { container } => self.start(container, false),
@@ -218,6 +220,7 @@ impl World {
             networks,
             live: spec.spec.live.clone(),
             ours: true,
+            nameless: spec.labels.contains_key(names::NAME),
             host_ports: spec
                 .spec
                 .ports
@@ -306,6 +309,17 @@ impl World {
         self.start(name, false)
     }
 
+    fn connect(&mut self, name: &str, network: &str, aliases: &[String]) -> Done {
+        self.need_network(network)?;
+        let one = &mut self.get(name)?.instance;
+        one.networks.insert(network.to_owned());
+        if !aliases.is_empty() {
+            let names = aliases.iter().cloned().collect();
+            one.names.insert(network.to_owned(), names);
+        }
+        Ok(())
+    }
+
     fn start(&mut self, name: &str, again: bool) -> Done {
         let one = self.get(name)?;
         let service = one.instance.service.clone();
@@ -316,7 +330,9 @@ impl World {
         let wanted = one.instance.host_ports.clone();
         self.need_ports(name, &wanted)?;
         let of = |name: &String| self.behaviours.get(name).copied();
-        let behaviour = of(&image).or_else(|| of(&service)).unwrap_or_default();
+        let one_alone = || self.arranged(name);
+        let behaviour = of(&image).or_else(|| of(&service));
+        let behaviour = behaviour.or_else(one_alone).unwrap_or_default();
         let task = self.task_behaviour(name);
         self.created += 1;
         let at = self.created;

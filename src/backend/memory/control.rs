@@ -31,6 +31,10 @@ pub(super) async fn serve(
 ) {
     let mut lines = BufReader::new(input).lines();
     while let Ok(Some(line)) = lines.next_line().await {
+        let hangs_up = memory.world().faults.hangs_up();
+        if hangs_up || memory.world().is_there().is_err() {
+            return;
+        }
         let answer = match serde_json::from_str::<Request>(&line) {
             Ok(request) => Answer {
                 id: request.id,

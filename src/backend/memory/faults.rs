@@ -22,11 +22,46 @@ pub struct Faults {
     pub at: BTreeMap<u64, Fault>,
     /// After so many calls nothing gets through any more.
     pub crash_after: Option<u64>,
+    /// The engine goes away, with all locks.
+    pub away: Option<Away>,
+    /// So many more requests to a gateway end its connection instead.
+    pub hang_ups: u32,
     /// Calls that failed by design.
     pub hits: u64,
 }
 
+/// An absence of the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Away {
+    /// It begins after so many calls.
+    pub after: u64,
+    /// It ends after so many questions.
+    pub questions: u32,
+}
+
 impl Faults {
+    /// Whether the engine is away when it is asked.
+    pub(super) fn is_away(&mut self) -> bool {
+        match &mut self.away {
+            Some(away) if self.calls >= away.after => {
+                if away.questions == 0 {
+                    self.away = None;
+                    return false;
+                }
+                away.questions -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a gateway ends its connection now.
+    pub(super) fn hangs_up(&mut self) -> bool {
+        let hangs_up = self.hang_ups > 0;
+        self.hang_ups = self.hang_ups.saturating_sub(1);
+        hangs_up
+    }
+
     /// Runs one mutating call under the faults.
     pub(super) fn wrap(&mut self) -> Result<Option<Fault>, BackendError> {
         self.calls += 1;

@@ -21,6 +21,7 @@ use std::sync::PoisonError;
 
 use tokio::sync::mpsc;
 
+pub use faults::Away;
 pub use faults::Fault;
 pub use faults::Faults;
 pub use world::Behaviour;

@@ -38,10 +38,13 @@ impl World {
 
     /// What a hook does: it ends well, unless what its name begins with is arranged.
     pub(super) fn task_behaviour(&self, container: &str) -> Behaviour {
-        let arranged = self
-            .behaviours
-            .iter()
-            .find(|(name, _)| container.starts_with(name.as_str()));
-        arranged.map_or(Behaviour::Exits(0), |(_, behaviour)| *behaviour)
+        self.arranged(container).unwrap_or(Behaviour::Exits(0))
+    }
+
+    /// What was arranged for containers whose names begin like this one's.
+    pub(super) fn arranged(&self, container: &str) -> Option<Behaviour> {
+        let mut behaviours = self.behaviours.iter();
+        let arranged = behaviours.find(|(name, _)| container.starts_with(name.as_str()));
+        arranged.map(|(_, behaviour)| *behaviour)
     }
 }

@@ -48,7 +48,10 @@ const CHANGES: usize = 4096;
 
 impl Observe for Memory {
     fn observe<'a>(&'a self, query: &'a Query) -> Pending<'a, ObservedState> {
-        Box::pin(async move { Ok(self.world().observe(query)) })
+        Box::pin(async move {
+            self.world().is_there()?;
+            Ok(self.world().observe(query))
+        })
     }
 }
 
@@ -120,6 +123,7 @@ fn change(instance: &Instance) -> Change {
 impl Watch for Memory {
     fn watch<'a>(&'a self, _stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {
         Box::pin(async move {
+            self.world().is_there()?;
             let (sender, receiver) = mpsc::channel(CHANGES);
             self.watchers
                 .lock()
@@ -134,6 +138,13 @@ impl Watch for Memory {
             let mut world = self.world();
             let one = world.get(container)?;
             Ok(change(&one.instance))
+        })
+    }
+
+    fn check_log<'a>(&'a self, container: &'a str) -> Pending<'a, Vec<String>> {
+        Box::pin(async move {
+            let world = self.world();
+            Ok(world.checks.get(container).cloned().unwrap_or_default())
         })
     }
 }
@@ -267,6 +278,7 @@ impl Lease for Memory {
     ) -> Pending<'a, Box<dyn Lock>> {
         Box::pin(async move {
             let mut world = self.world();
+            world.is_there()?;
             if let Some(happens) = world.before_lock.take() {
                 happens(&mut world);
             }
@@ -289,6 +301,7 @@ impl Lease for Memory {
 impl Exec for Memory {
     fn session<'a>(&'a self, container: &'a str, _command: &'a [String]) -> Pending<'a, Session> {
         Box::pin(async move {
+            self.world().is_there()?;
             if !self.world().get(container)?.runs() {
                 return Err(BackendError::NotFound {
                     what: format!("running container {container}"),

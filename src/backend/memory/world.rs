@@ -40,6 +40,8 @@ pub enum Behaviour {
     Unhealthy,
     /// Ends at once with this code.
     Exits(i64),
+    /// Is ended at once for lack of memory.
+    OutOfMemory,
 }
 
 /// A container.
@@ -88,8 +90,8 @@ pub struct World {
     pub releases: BTreeMap<String, BTreeMap<u64, Vec<u8>>>,
     /// Configuration of each stack's gateways.
     pub routes: BTreeMap<String, Config>,
-    /// What containers of an image id or of a service do, [`Behaviour::Ready`] by
-    /// default; hooks end well unless what their names begin with stands here.
+    /// What containers do, by their image id, their service or what their names begin
+    /// with: those of services [`Behaviour::Ready`] by default, hooks end well.
     pub behaviours: BTreeMap<String, Behaviour>,
     /// Faults of mutating calls.
     pub faults: Faults,
@@ -101,6 +103,8 @@ pub struct World {
     pub before_lock: Option<fn(&mut Self)>,
     /// Logs by container name.
     pub logs: BTreeMap<String, Vec<String>>,
+    /// What health checks said last, by container name.
+    pub checks: BTreeMap<String, Vec<String>>,
     /// Actions that were carried out.
     pub journal: Vec<Action>,
     /// Engine ids given out.
@@ -139,6 +143,7 @@ impl Default for World {
             lock_id: 0,
             before_lock: None,
             logs: BTreeMap::new(),
+            checks: BTreeMap::new(),
             journal: Vec::new(),
             created: 0,
         }
@@ -215,8 +220,18 @@ impl World {
         all
     }
 
+    /// An engine that is away takes its locks along.
+    pub(super) fn is_there(&mut self) -> Result<(), BackendError> {
+        if self.faults.is_away() {
+            self.locks.clear();
+            return Err(super::faults::unreachable());
+        }
+        Ok(())
+    }
+
     /// Carries out one action under the faults.
     pub fn apply(&mut self, context: &Context, action: &Action) -> Result<(), BackendError> {
+        self.is_there()?;
         let fault = self.faults.wrap()?;
         self.act(context, action)?;
         self.journal.push(action.clone());
@@ -259,11 +274,16 @@ impl World {
     /// the service, else all that run.
     pub fn answering(&self, stack: &str, service: &str) -> usize {
         let config = self.routes.get(stack);
+        let named = self.containers.values().any(|one| {
+            let names = &one.instance.names;
+            one.stack == stack && names.values().any(|names| names.contains(service))
+        });
         let routed = config.is_some_and(|config| {
-            config
-                .listeners
-                .iter()
-                .any(|one| one.routes.iter().any(|route| route.service == service))
+            let mut listeners = config.listeners.iter();
+            listeners.any(|one| {
+                let leads = names::parse_door(&one.id).is_none() || named;
+                leads && one.routes.iter().any(|route| route.service == service)
+            })
         });
         let targets: BTreeSet<&str> = config
             .and_then(|config| config.services.get(service))
@@ -361,10 +381,14 @@ impl Container {
         self.ready = behaviour == Behaviour::Ready;
         self.instance.state = match behaviour {
             Behaviour::Exits(code) => InstanceState::Exited { code, oom: false },
+            Behaviour::OutOfMemory => InstanceState::Exited {
+                code: 137,
+                oom: true,
+            },
             _ => InstanceState::Running,
         };
         self.instance.health = match (self.checked, behaviour) {
-            (false, _) | (true, Behaviour::Exits(_)) => None,
+            (false, _) | (true, Behaviour::Exits(_) | Behaviour::OutOfMemory) => None,
             (true, Behaviour::Ready) => Some(Health::Healthy),
             (true, Behaviour::NeverReady) => Some(Health::Starting),
             (true, Behaviour::Unhealthy) => Some(Health::Unhealthy),

@@ -6,10 +6,8 @@ use crate::stack::Severity;
 use crate::stack::Stack;
 use crate::stack::model;
 use crate::stack::model::DeployMode;
-use crate::stack::model::FailureAction;
 use crate::stack::model::MountSource;
 use crate::stack::model::SecretStore;
-use crate::stack::units::Ratio;
 
 /// A warning for each key of the stack that has no effect yet.
 pub(super) fn of_stack(stack: &Stack) -> Option<Problem> {
@@ -65,16 +63,9 @@ pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
         ("deploy.endpoint_mode", deploy.endpoint_mode.is_some()),
         ("deploy.rollback_config", deploy.rollback_config.is_some()),
         (
-            "deploy.update_config.max_failure_ratio",
-            update.is_some_and(|update| {
-                update
-                    .max_failure_ratio
-                    .is_some_and(|it| it > Ratio::default())
-            }),
-        ),
-        (
-            "deploy.update_config.failure_action: continue",
-            update.is_some_and(|update| update.failure_action == Some(FailureAction::Continue)),
+            // A stage is judged as a whole, by its verdict.
+            "deploy.update_config.max_failure_ratio (with x-shop.rollout)",
+            bears_failures(service) && is_staged(service),
         ),
         (
             "deploy.resources.reservations.devices",
@@ -83,14 +74,6 @@ pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
         (
             "deploy.resources.reservations.generic_resources",
             !deploy.resources.reservations.generic.is_empty(),
-        ),
-        (
-            "x-shop.route.internal",
-            service
-                .shop
-                .as_ref()
-                .and_then(|shop| shop.route.as_ref())
-                .is_some_and(|route| route.internal == Some(true)),
         ),
         (
             "x-shop.autoscale",
@@ -123,6 +106,17 @@ pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
         ));
     }
     warnings
+}
+
+fn bears_failures(service: &model::Service) -> bool {
+    let declared = service.deploy.update_config.as_ref();
+    let ratio = declared.and_then(|declared| declared.max_failure_ratio);
+    ratio.is_some_and(|ratio| ratio.0 > 0)
+}
+
+fn is_staged(service: &model::Service) -> bool {
+    let rollout = service.shop.as_ref().and_then(|shop| shop.rollout.as_ref());
+    rollout.is_some_and(|rollout| rollout.strategy != model::Strategy::Rolling)
 }
 
 fn warning(service: &model::Service, key: &str) -> Problem {

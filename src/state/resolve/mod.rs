@@ -9,6 +9,7 @@ mod container;
 mod files;
 mod hooks;
 mod ignored;
+mod inner;
 mod mounts;
 mod network;
 mod ports;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Inputs;
 use super::container;
 use super::hooks;
+use super::inner;
 use crate::stack::Stack;
 use crate::stack::model;
 use crate::stack::model::DeployMode;
@@ -82,6 +83,7 @@ pub(super) fn resolve(
         container_name: service.container_name.clone(),
         one_off,
         exclusive_volumes: exclusive_volumes(stack, service),
+        inner: inner::ports(stack, service, one_off),
         hooks: hooks::of_service(service),
     }
 }
@@ -229,9 +231,11 @@ fn rollout(service: &model::Service) -> Rollout {
         delay_ms: millis(declared.delay.unwrap_or_default()),
         monitor_ms: millis(declared.monitor.unwrap_or(MONITOR)),
         on_failure: match declared.failure_action {
-            Some(FailureAction::Pause | FailureAction::Continue) => OnFailure::Pause,
+            Some(FailureAction::Pause) => OnFailure::Pause,
+            Some(FailureAction::Continue) => OnFailure::Continue,
             Some(FailureAction::Rollback) | None => OnFailure::Rollback,
         },
+        max_failures: declared.max_failure_ratio.map_or(0, |ratio| ratio.0),
         staged: service.shop.as_ref().and_then(staged),
     }
 }

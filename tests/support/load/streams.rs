@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
+use tokio::io::BufReader;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::Ledger;
@@ -67,7 +70,8 @@ async fn events(
         }
     }
     match (last.as_deref(), count) {
-        (Some("bye"), _) => Ok(()),
+        // Without a word the gateway ended it at the drain deadline, after a whole event.
+        (Some("bye"), _) | (None, None) => Ok(()),
         (Some("end"), Some(count)) if next == count => Ok(()),
         other => Err(format!("ended after {next} events: {other:?}")),
     }
@@ -80,7 +84,7 @@ async fn echo(
 ) -> Result<(), String> {
     let mut stream = ask::connect(port).await?;
     let head =
-        "GET /upgrade HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+        "GET /upgrade HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let sent = stream.get_mut().write_all(head.as_bytes()).await;
     sent.map_err(|error| format!("send: {error}"))?;
     let answer = ask::head_of(&mut stream).await?;
@@ -88,12 +92,15 @@ async fn echo(
         return Err(format!("status {}", answer.status));
     }
     for number in 0..count.unwrap_or(u32::MAX) {
-        let said = format!("line {number}");
+        // Long enough that no length is a line feed.
+        let said = format!("the number {number}");
         let sent = stream.get_mut();
-        let sent = sent.write_all(format!("{said}\n").as_bytes()).await;
+        let length = u8::try_from(said.len() + 1).unwrap_or(u8::MAX);
+        let frame = [&[0x81, length], said.as_bytes(), b"\n"].concat();
+        let sent = sent.write_all(&frame).await;
         // Where the server has just ended, its last word tells.
-        let back = ask::line(&mut stream).await?;
-        if back == "bye" {
+        let back = frame_of(&mut stream).await?;
+        if back == "bye" || back == GOING_AWAY {
             return Ok(());
         }
         sent.map_err(|error| format!("send: {error}"))?;
@@ -106,4 +113,21 @@ async fn echo(
         }
     }
     Ok(())
+}
+
+/// What a close frame of a server that goes away says.
+const GOING_AWAY: &str = "close 1001";
+
+/// What the next WebSocket frame says.
+async fn frame_of(stream: &mut BufReader<TcpStream>) -> Result<String, String> {
+    let mut head = [0; 2];
+    let read = stream.read_exact(&mut head).await;
+    read.map_err(|error| format!("read: {error}"))?;
+    let mut said = vec![0; usize::from(head[1])];
+    let read = stream.read_exact(&mut said).await;
+    read.map_err(|error| format!("read: {error}"))?;
+    Ok(match (head[0], said.as_slice()) {
+        (0x88, [high, low, ..]) => format!("close {}", u16::from_be_bytes([*high, *low])),
+        _ => String::from_utf8_lossy(&said).trim_end().to_owned(),
+    })
 }

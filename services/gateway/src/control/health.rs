@@ -3,7 +3,7 @@
 //!
 //! A target that shopctl has just added has passed its gate, so it counts as well. One
 //! that comes from the configuration of an earlier life has not: it gets requests once
-//! it has answered. When all are out, any is chosen all the same (`routing::balance`):
+//! it has answered as often in a row as a gate asks for. When all are out, any is chosen all the same (`routing::balance`):
 //! an attempt may fail, a refusal fails for certain. Test: `tests/gateway/health.rs`.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,8 @@ use tokio::time::MissedTickBehavior;
 use tokio::time::interval;
 use tokio::time::sleep;
 
+use super::probe::ENOUGH;
+use super::probe::PACE;
 use super::probe::attempt;
 use super::probe::parse_path;
 use crate::protocol::Health;
@@ -85,7 +87,12 @@ async fn ask(target: &Target, names: &Names, health: &Health) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut in_a_row = 0;
     loop {
-        ticks.tick().await;
+        if in_a_row > 0 && !target.is_known() {
+            // It waits for its first request, as a new one does at its gate.
+            sleep(PACE).await;
+        } else {
+            ticks.tick().await;
+        }
         let limit = every.min(PATIENCE);
         let answer = within(
             limit,
@@ -97,9 +104,8 @@ async fn ask(target: &Target, names: &Names, health: &Health) {
             continue;
         }
         in_a_row += 1;
-        // What never answered before needs one good answer, not several.
         let enough = match (good, target.is_known()) {
-            (true, false) => 1,
+            (true, false) => ENOUGH,
             (true, true) => health.rise.max(1),
             (false, _) => health.fall.max(1),
         };

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use super::probe::probe;
 use super::server::Operations;
 use super::server::content;
+use crate::plane::doors::Doors;
 use crate::plane::worker::Worker;
 use crate::protocol::Applied;
 use crate::protocol::Config;
@@ -29,8 +30,12 @@ use crate::report::Event;
 use crate::report::Report;
 use crate::routing::snapshot::validate;
 use crate::routing::table::Table;
+use crate::routing::target::Target;
 use crate::store::Store;
 use crate::upstream::resolve::Names;
+
+/// What is ended at a drain deadline has gone within this time.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// A running gateway, as its control connections see it.
 pub(crate) struct GatewayOperations {
@@ -40,6 +45,8 @@ pub(crate) struct GatewayOperations {
     pub(crate) names: Arc<Names>,
     pub(crate) store: Store,
     pub(crate) workers: Vec<Worker>,
+    /// None: this gateway lets in what comes to its published ports, and nothing else.
+    pub(crate) doors: Option<Arc<Doors>>,
     pub(crate) report: Report,
     /// One switch at a time: what is persisted is what is in force.
     pub(crate) switching: Mutex<()>,
@@ -103,11 +110,18 @@ impl GatewayOperations {
                     ),
                 ));
             }
+            if let Some(doors) = &self.doors {
+                let opened = doors.open(&config, &self.workers);
+                opened.map_err(|error| Fault::internal(causes(&error)))?;
+            }
             let (store, saved) = (self.store.clone(), config.clone());
             tokio::task::spawn_blocking(move || store.save(&saved))
                 .await
                 .map_err(|error| Fault::internal(error.to_string()))??;
             let removed = self.table.replace(config);
+            if let Some(doors) = &self.doors {
+                doors.close(&self.table.config(), &self.workers);
+            }
             let keys: Arc<[u64]> = removed.iter().map(|target| target.key).collect();
             if !keys.is_empty() {
                 join_all(
@@ -134,7 +148,7 @@ impl GatewayOperations {
 
     async fn drain(&self, target: &str, deadline: Duration) -> Drained {
         let targets = self.table.find(target);
-        let left = join_all(targets.iter().map(|target| target.drained(deadline))).await;
+        let left = join_all(targets.iter().map(|target| drained(target, deadline))).await;
         Drained {
             in_flight: left.iter().sum(),
         }
@@ -152,6 +166,25 @@ impl GatewayOperations {
             lock,
             services: self.table.stats(),
         }
+    }
+}
+
+/// Waits until nothing is in flight; what is left at the deadline is counted, and ended
+/// here, where each protocol has words for it. Its container would only break it off.
+async fn drained(target: &Target, deadline: Duration) -> u64 {
+    let left = target.drained(deadline).await;
+    if left > 0 && target.is_removed() {
+        target.cut();
+        target.drained(LAST_WORDS).await;
+    }
+    left
+}
+
+/// An error and what caused it, in one line.
+fn causes(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {}", causes(source)),
+        None => error.to_string(),
     }
 }
 

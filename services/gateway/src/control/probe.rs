@@ -1,7 +1,8 @@
 //! Waits until a replica answers, over the network that its clients use.
 //!
 //! Often at first, since a start takes milliseconds, and the gate should open
-//! soon after the truth; then less often. Test: `tests/gateway/probe.rs`.
+//! soon after the truth; then less often. One good answer may be luck, so it takes
+//! [`ENOUGH`] in a row, close together. Test: `tests/gateway/probe.rs`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,12 +30,16 @@ use crate::upstream::resolve::Names;
 /// One attempt may take this long.
 const ATTEMPT: Duration = Duration::from_secs(1);
 /// From the start of one attempt to the start of the next.
-const PACE: Duration = Duration::from_millis(20);
+pub(crate) const PACE: Duration = Duration::from_millis(20);
+/// The same after a good answer, so that being sure costs the gate little.
+const AGAIN: Duration = Duration::from_millis(5);
+/// So many good answers in a row, [`AGAIN`] apart, make a replica ready.
+pub(crate) const ENOUGH: u32 = 2;
 /// For this long; then the pace slows down.
 const BRISK: Duration = Duration::from_secs(2);
 const SLOWEST_PACE: Duration = Duration::from_millis(250);
 
-/// The first success, or a timeout that carries what was last seen.
+/// Enough successes in a row, or a timeout that carries what was last seen.
 pub(crate) async fn probe(
     names: &Names,
     target: &str,
@@ -46,19 +51,24 @@ pub(crate) async fn probe(
     let started = Instant::now();
     let mut pace = PACE;
     let mut attempts = 0;
+    let mut in_a_row = 0;
     let mut last: Option<io::Error> = None;
     loop {
         let began = started.elapsed();
         attempts += 1;
         let limit = ATTEMPT.min(deadline.saturating_sub(began));
-        let seen = match within(limit, attempt(names, target, port, path.as_ref())).await {
-            Ok(()) => {
+        let answer = within(limit, attempt(names, target, port, path.as_ref())).await;
+        in_a_row = if answer.is_ok() { in_a_row + 1 } else { 0 };
+        let seen = match answer {
+            Ok(()) if in_a_row >= ENOUGH => {
                 let elapsed = started.elapsed().as_millis();
                 return Ok(Probed {
                     attempts,
                     elapsed_ms: u64::try_from(elapsed).unwrap_or(u64::MAX),
                 });
             }
+            // What went wrong before says more than that it went well once.
+            Ok(()) => last.unwrap_or_else(|| io::Error::other("it answered well only once")),
             // Cut short by the deadline, an attempt says less than the one before.
             Err(error) if limit < ATTEMPT && error.kind() == io::ErrorKind::TimedOut => {
                 last.unwrap_or(error)
@@ -69,7 +79,8 @@ pub(crate) async fn probe(
         if elapsed >= BRISK {
             pace = (pace * 5 / 4).min(SLOWEST_PACE);
         }
-        let pause = pace.saturating_sub(elapsed.saturating_sub(began));
+        let next = if in_a_row > 0 { AGAIN } else { pace };
+        let pause = next.saturating_sub(elapsed.saturating_sub(began));
         if elapsed + pause >= deadline {
             return Err(Fault::new(
                 FaultKind::Timeout,

@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -15,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::doors::Doors;
 use super::forward::Front;
 use super::headers::client_name;
 use super::tcp;
@@ -24,6 +26,32 @@ use crate::protocol::Protocol;
 const CLIENT_IDLE: Duration = Duration::from_secs(75);
 /// After an accept that failed, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// The same for a door between services: which listener a connection belongs to follows
+/// from the address it came to, and one that belongs to none is closed unread.
+pub(crate) async fn admit(listener: TcpListener, front: Rc<Front>, doors: Arc<Doors>) {
+    let mut stopping = front.stopping.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        let Ok((stream, peer)) = accepted else {
+            sleep(PAUSE).await;
+            continue;
+        };
+        let (front, doors) = (Rc::clone(&front), Arc::clone(&doors));
+        tokio::task::spawn_local(async move {
+            let Ok(at) = stream.local_addr() else {
+                return;
+            };
+            if let Some(id) = doors.listener(at).await {
+                let front = Rc::new(front.of(&id));
+                serve_http(front, stream, peer.ip()).await;
+            }
+        });
+    }
+}
 
 /// Ends when the gateway does; open connections go on.
 pub(crate) async fn accept(listener: TcpListener, front: Rc<Front>) {

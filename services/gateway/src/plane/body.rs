@@ -1,12 +1,16 @@
 //! A response's body: passed on frame by frame, never collected.
 //!
 //! A [`Reply`] holds the lease of its target until it has ended, and then gives
-//! the connection back to the pool. Test: `tests/gateway/http.rs`, `tests/gateway/streaming.rs`.
+//! the connection back to the pool. At the target's drain deadline it ends: well where
+//! that is no lie, else so that the client knows that something is missing. Test: `tests/gateway/http.rs`, `tests/gateway/streaming.rs`.
 
+use std::error::Error;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
+use std::task::ready;
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -34,23 +38,15 @@ impl Reply {
 
 impl Body for Reply {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.get_mut() {
             Self::Full(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
-            Self::Stream(relay) => {
-                let frame = Pin::new(&mut relay.body).poll_frame(cx);
-                match &frame {
-                    Poll::Ready(None) => relay.ended = true,
-                    Poll::Ready(Some(Err(_))) => relay.lease.target.count_error(),
-                    _ => {}
-                }
-                frame
-            }
+            Self::Stream(relay) => relay.poll(cx),
         }
     }
 
@@ -71,6 +67,8 @@ impl Body for Reply {
     }
 }
 
+type BoxError = Box<dyn Error + Send + Sync>;
+
 /// A response under way from a target.
 pub(crate) struct Relay {
     body: Incoming,
@@ -78,6 +76,11 @@ pub(crate) struct Relay {
     connection: Option<Connection>,
     pool: Rc<Pool>,
     lease: Lease,
+    /// It may end before its target has said all.
+    may_end: bool,
+    /// Resolves at the drain deadline. Made when there is something to wait for, which a
+    /// short answer never has.
+    cut: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Relay {
@@ -86,6 +89,7 @@ impl Relay {
         connection: Connection,
         pool: Rc<Pool>,
         lease: Lease,
+        may_end: bool,
     ) -> Self {
         Self {
             body,
@@ -93,6 +97,32 @@ impl Relay {
             connection: Some(connection),
             pool,
             lease,
+            may_end,
+            cut: None,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.lease.target.count_error();
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(frame))),
+            Poll::Pending => {
+                let target = &self.lease.target;
+                let cut = self.cut.get_or_insert_with(|| {
+                    let target = Arc::clone(target);
+                    Box::pin(async move { target.was_cut().await })
+                });
+                ready!(cut.as_mut().poll(cx));
+                self.cut = None;
+                Poll::Ready((!self.may_end).then(|| Err("the drain deadline has passed".into())))
+            }
         }
     }
 }

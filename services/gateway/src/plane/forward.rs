@@ -63,6 +63,8 @@ enum Attempt {
         /// The client's body ended too early, which is not the target's fault.
         by_client: bool,
     },
+    /// The target had to go first.
+    Cut,
 }
 
 /// A response, and by which connection under which lease it came.
@@ -73,6 +75,16 @@ struct Exchange {
 }
 
 impl Front {
+    /// The same for another listener.
+    pub(crate) fn of(&self, listener: &str) -> Self {
+        Self {
+            table: Arc::clone(&self.table),
+            pool: Rc::clone(&self.pool),
+            listener: Rc::from(listener),
+            stopping: self.stopping.clone(),
+        }
+    }
+
     /// Answers a request, whatever happens.
     pub(crate) async fn answer(
         self: Rc<Self>,
@@ -129,7 +141,13 @@ impl Front {
         let mut may_change_target = true;
         let mut may_reuse = true;
         loop {
-            match self.attempt(request, &lease, may_reuse).await {
+            let attempt = tokio::select! {
+                biased;
+                attempt = self.attempt(request, &lease, may_reuse) => attempt,
+                () = lease.target.was_cut() => Attempt::Cut,
+            };
+            match attempt {
+                Attempt::Cut => return Err(Problem::Drained),
                 Attempt::Answered(response, connection) => {
                     return Ok(Exchange {
                         response,
@@ -212,9 +230,10 @@ impl Front {
                 return Problem::BadUpstream.response(id);
             };
             let from_target = hyper::upgrade::on(&mut response);
+            let speaks = upgrade::Protocol::of(response.headers());
             tokio::task::spawn_local(async move {
-                upgrade::join(from_client, from_target).await;
-                drop((lease, self));
+                upgrade::join(from_client, from_target, speaks, lease).await;
+                drop(self);
             });
             let (mut head, _) = response.into_parts();
             headers::prepare_response(head.status, &mut head.headers, id);
@@ -225,7 +244,8 @@ impl Front {
         if let Some((name, value)) = &lease.cookie {
             headers::set_cookie(&mut head.headers, name, value);
         }
-        let relay = Relay::new(body, connection, Rc::clone(&self.pool), lease);
+        let may_end = headers::is_event_stream(&head.headers);
+        let relay = Relay::new(body, connection, Rc::clone(&self.pool), lease, may_end);
         Response::from_parts(head, Reply::Stream(relay))
     }
 }

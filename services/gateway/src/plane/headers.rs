@@ -59,6 +59,15 @@ pub(crate) fn upgrade<B>(request: &Request<B>) -> Option<HeaderValue> {
         .flatten()
 }
 
+/// Whether a body may end anywhere: its events are whole by themselves, and who reads
+/// them comes again.
+pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("text/event-stream")
+}
+
 /// Makes the client's request ours. Returns its id.
 pub(crate) fn prepare_request(
     head: &mut request::Parts,

@@ -6,7 +6,9 @@
 
 pub(crate) mod accept;
 pub(crate) mod body;
+pub(crate) mod doors;
 pub(crate) mod forward;
+pub(crate) mod frames;
 pub(crate) mod headers;
 pub(crate) mod listen;
 pub(crate) mod problem;

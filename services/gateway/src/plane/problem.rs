@@ -20,6 +20,8 @@ pub(crate) enum Problem {
     NoHealthyUpstream,
     /// The replica could not be reached, or broke off.
     BadUpstream,
+    /// The replica had to go before it answered.
+    Drained,
 }
 
 impl Problem {
@@ -28,6 +30,7 @@ impl Problem {
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoHealthyUpstream => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadUpstream => StatusCode::BAD_GATEWAY,
+            Self::Drained => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -36,6 +39,7 @@ impl Problem {
             Self::NoRoute => "no-route",
             Self::NoHealthyUpstream => "no-healthy-upstream",
             Self::BadUpstream => "bad-upstream",
+            Self::Drained => "drained",
         }
     }
 
@@ -44,6 +48,7 @@ impl Problem {
             Self::NoRoute => "No route for this host and path",
             Self::NoHealthyUpstream => "No replica of the service can take the request",
             Self::BadUpstream => "The replica could not be reached or broke off",
+            Self::Drained => "The replica was taken out of service before it answered",
         }
     }
 

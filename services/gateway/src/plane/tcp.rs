@@ -1,8 +1,9 @@
 //! One TCP connection: take a target, connect, pass bytes both ways. When one
-//! side has said all, the other may go on.
+//! side has said all, the other may go on. At the drain deadline it is closed.
 //!
 //! Test: `tests/gateway/tcp.rs`.
 
+use tokio::io::AsyncWriteExt as _;
 use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
 
@@ -19,7 +20,10 @@ pub(crate) async fn serve(front: &Front, mut client: TcpStream) {
         return;
     };
     // Either side may break off at any time; there is nobody to tell.
-    let _ = copy_bidirectional(&mut client, &mut target).await;
+    tokio::select! {
+        _ = copy_bidirectional(&mut client, &mut target) => {}
+        () = lease.target.was_cut() => { let _ = client.shutdown().await; }
+    }
     drop(lease);
 }
 

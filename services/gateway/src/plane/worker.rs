@@ -2,6 +2,7 @@
 //!
 //! Test: through everything in `tests/gateway/`.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -13,10 +14,13 @@ use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 use super::accept::accept;
+use super::accept::admit;
+use super::doors::Doors;
 use super::forward::Front;
 use crate::routing::table::Table;
 use crate::upstream::pool::Pool;
@@ -34,9 +38,13 @@ pub(crate) struct Setup {
     pub(crate) connect_limit: Duration,
     /// The id of each listener and this thread's socket of it.
     pub(crate) sockets: Vec<(String, TcpListener)>,
+    /// Which listener a request from inside a network belongs to.
+    pub(crate) doors: Arc<Doors>,
 }
 
 enum Command {
+    Open(u16, TcpListener),
+    Close(u16),
     Purge(Arc<[u64]>, oneshot::Sender<()>),
     Stop(Duration, oneshot::Sender<()>),
 }
@@ -67,6 +75,17 @@ impl Worker {
         self.ask(|done| Command::Purge(targets, done)).await;
     }
 
+    /// Lets requests in at a door, through this thread's socket of it.
+    pub(crate) fn open(&self, port: u16, socket: TcpListener) {
+        // A worker that has ended lets nobody in.
+        let _ = self.0.send(Command::Open(port, socket));
+    }
+
+    /// Shuts a door; open connections go on.
+    pub(crate) fn close(&self, port: u16) {
+        let _ = self.0.send(Command::Close(port));
+    }
+
     /// Accepts no more; ready when the last connection has ended, or the time is over.
     pub(crate) async fn stop(&self, grace: Duration) {
         self.ask(|done| Command::Stop(grace, done)).await;
@@ -84,19 +103,23 @@ impl Worker {
 async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
     let pool = Rc::new(Pool::new(setup.names, setup.connect_limit));
     let (stop, stopping) = watch::channel(false);
+    // Its listener is that of no port: doors open and close while the gateway runs.
+    let mut door = Some(Rc::new(Front {
+        table: setup.table,
+        pool: Rc::clone(&pool),
+        listener: Rc::from(""),
+        stopping,
+    }));
+    let mut doors: BTreeMap<u16, JoinHandle<()>> = BTreeMap::new();
     for (id, socket) in setup.sockets {
-        let front = Rc::new(Front {
-            table: Arc::clone(&setup.table),
-            pool: Rc::clone(&pool),
-            listener: Rc::from(id),
-            stopping: stopping.clone(),
-        });
+        let Some(front) = door.as_ref().map(|front| Rc::new(front.of(&id))) else {
+            break;
+        };
         // Cannot fail but for a runtime without I/O; then nothing is accepted.
         if let Ok(listener) = tokio::net::TcpListener::from_std(socket) {
             tokio::task::spawn_local(accept(listener, front));
         }
     }
-    drop(stopping);
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         let command = tokio::select! {
@@ -107,6 +130,20 @@ async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
             command = commands.recv() => command,
         };
         match command {
+            Some(Command::Open(port, socket)) => {
+                if let (Ok(listener), Some(front)) =
+                    (tokio::net::TcpListener::from_std(socket), &door)
+                {
+                    let (front, which) = (Rc::clone(front), Arc::clone(&setup.doors));
+                    let task = tokio::task::spawn_local(admit(listener, front, which));
+                    doors.insert(port, task);
+                }
+            }
+            Some(Command::Close(port)) => {
+                if let Some(task) = doors.remove(&port) {
+                    task.abort();
+                }
+            }
             Some(Command::Purge(targets, done)) => {
                 let pool = Rc::clone(&pool);
                 tokio::task::spawn_local(async move {
@@ -116,6 +153,7 @@ async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
             }
             Some(Command::Stop(grace, done)) => {
                 stop.send_replace(true);
+                drop(door.take());
                 let _ = timeout(grace, stop.closed()).await;
                 let _ = done.send(());
                 return;

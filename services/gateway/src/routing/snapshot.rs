@@ -179,6 +179,13 @@ pub(crate) fn validate(config: &Config) -> Result<(), Fault> {
         if id.is_empty() || !ids.insert(id) {
             return invalid(format!("listener `{id}`: the id is empty or used twice"));
         }
+        if listener.bind.is_some()
+            && (listener.port.unwrap_or(0) == 0 || listener.protocol != Protocol::Http)
+        {
+            return invalid(format!(
+                "listener `{id}`: bound to a name, it needs a port and speaks HTTP"
+            ));
+        }
         for route in &listener.routes {
             if !config.services.contains_key(&route.service) {
                 return invalid(format!("listener `{id}`: no service `{}`", route.service));
@@ -323,5 +330,12 @@ mod tests {
         let mut twice = config(&json!([]), &[]);
         twice.listeners.push(twice.listeners[0].clone());
         assert!(validate(&twice).is_err());
+        let mut door = config(&json!([]), &[]);
+        door.listeners[0].bind = Some("g-1".to_owned());
+        assert!(validate(&door).is_err(), "no port");
+        door.listeners[0].port = Some(80);
+        assert!(validate(&door).is_ok());
+        door.listeners[0].protocol = Protocol::Tcp;
+        assert!(validate(&door).is_err(), "not HTTP");
     }
 }

@@ -7,6 +7,7 @@
 //! Must not wait, read or write. Test: here, and `tests/gateway/switch.rs` over sockets.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
@@ -94,6 +95,24 @@ impl Table {
             .listeners
             .get(listener)
             .map_or(Protocol::Http, |listener| listener.protocol)
+    }
+
+    /// The listener of a port for requests from inside a network, which the name that it
+    /// is bound to stands for.
+    pub(crate) fn door(&self, bind: &str, port: u16) -> Option<String> {
+        let state = self.read();
+        let mut listeners = state.snapshot.config.listeners.iter();
+        let found =
+            listeners.find(|one| one.port == Some(port) && one.bind.as_deref() == Some(bind))?;
+        Some(found.id.clone())
+    }
+
+    /// The names that listeners of a port are bound to.
+    pub(crate) fn binds(&self, port: u16) -> BTreeSet<String> {
+        let state = self.read();
+        let listeners = state.snapshot.config.listeners.iter();
+        let of_port = listeners.filter(|one| one.port == Some(port));
+        of_port.filter_map(|one| one.bind.clone()).collect()
     }
 
     /// Switches to a valid configuration; the targets removed by it.

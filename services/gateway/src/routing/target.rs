@@ -56,6 +56,9 @@ pub(crate) struct Target {
     epoch: AtomicU64,
     addresses: Mutex<Vec<IpAddr>>,
     idle: Notify,
+    /// Its drain deadline has passed: what is still open is to end.
+    cut: AtomicBool,
+    cut_now: Notify,
 }
 
 impl Target {
@@ -78,6 +81,8 @@ impl Target {
             epoch: AtomicU64::new(0),
             addresses: Mutex::new(Vec::new()),
             idle: Notify::new(),
+            cut: AtomicBool::new(false),
+            cut_now: Notify::new(),
         }
     }
 
@@ -99,6 +104,9 @@ impl Target {
 
     pub(crate) fn set_removed(&self, removed: bool) {
         self.removed.store(removed, Release);
+        if !removed {
+            self.cut.store(false, Release);
+        }
     }
 
     pub(crate) fn is_ejected(&self) -> bool {
@@ -194,6 +202,22 @@ impl Target {
             self.epoch.fetch_add(1, AcqRel);
         }
         self.epoch()
+    }
+
+    /// Tells all that is in flight to end.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Release);
+        self.cut_now.notify_waiters();
+    }
+
+    /// Resolves when what is in flight is to end.
+    pub(crate) async fn was_cut(&self) {
+        let now = self.cut_now.notified();
+        tokio::pin!(now);
+        now.as_mut().enable();
+        if !self.cut.load(Acquire) {
+            now.await;
+        }
     }
 
     /// Waits until nothing is in flight, or the time is over; what is left.

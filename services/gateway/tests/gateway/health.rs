@@ -102,6 +102,29 @@ async fn after_a_restart_nobody_is_taken_for_well_before_it_has_answered() {
 }
 
 #[tokio::test]
+async fn after_a_restart_one_good_answer_of_two_is_not_enough() {
+    let rig = Rig::start();
+    let replicas = Replica::start_many(2).await;
+    let applied = rig.control.apply(&checked(1, &replicas)).await;
+    applied.expect("applied");
+    let store = rig.end().await;
+    replicas[0].seen.flaps.store(true, SeqCst);
+    let before = replicas[0].seen.checks.load(SeqCst);
+    let rig = Rig::on(store, |_| ());
+    until("it was asked often", async || {
+        assert_eq!(healthy(&rig, &replicas[0]).await, Some(false));
+        replicas[0].seen.checks.load(SeqCst) >= before + 20
+    })
+    .await;
+    assert_eq!(healthy(&rig, &replicas[1]).await, Some(true));
+    replicas[0].seen.flaps.store(false, SeqCst);
+    until("it is well", async || {
+        healthy(&rig, &replicas[0]).await == Some(true)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nobody_is_asked_who_is_not_to_be_asked_any_more() {
     let rig = Rig::start();
     let replicas = Replica::start_many(2).await;

@@ -4,6 +4,8 @@
 //! clients and the rig; every other module is one subject.
 
 mod control;
+mod cut;
+mod doors;
 mod health;
 mod http;
 mod lock;

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -199,6 +200,32 @@ async fn a_name_that_is_not_known_yet_is_asked_for_again_at_each_attempt() {
         .ask(probe("replica", Some("/"), MINUTE))
         .await
         .expect("ready");
-    assert_eq!(probed.attempts, 6);
+    assert_eq!(
+        probed.attempts, 7,
+        "five failed, and two in a row were good"
+    );
     assert!(probed.elapsed_ms >= 5 * 20, "{}", probed.elapsed_ms);
+}
+
+#[tokio::test]
+async fn a_service_that_answers_well_every_second_time_never_passes() {
+    let rig = Rig::start();
+    let replica = Replica::start().await;
+    replica.seen.flaps.store(true, SeqCst);
+    let path = Some("/readyz");
+    let short = Duration::from_millis(600);
+    let asked = probe(&replica.host(), path, short);
+    let fault = rig
+        .control
+        .ask::<Probed>(asked)
+        .await
+        .expect_err("it flaps");
+    assert_eq!(fault.kind, FaultKind::Timeout);
+    let checks = replica.seen.checks.load(SeqCst);
+    assert!(checks >= 10, "it was asked {checks} times");
+    replica.seen.flaps.store(false, SeqCst);
+    let asked = probe(&replica.host(), path, short);
+    let probed: Probed = rig.control.ask(asked).await.expect("ready");
+    assert_eq!(probed.attempts, 2);
+    assert!(probed.elapsed_ms >= 5, "{probed:?}");
 }

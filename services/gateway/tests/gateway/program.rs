@@ -107,7 +107,7 @@ async fn a_prober_needs_no_gateway() {
     let probe = json!({"id": 2, "op": "probe", "target": replica.host(), "port": PORT,
                        "http": "/", "deadline_ms": 10_000});
     let answer = prober.ask(&probe).await;
-    assert_eq!(answer["ok"]["attempts"], 1);
+    assert_eq!(answer["ok"]["attempts"], 2);
     let stats = prober.ask(&json!({"id": 3, "op": "stats"})).await;
     assert_eq!(stats["error"]["kind"], "unsupported");
     prober.end().await;

@@ -1,7 +1,5 @@
 //! Other protocols on an HTTP connection, such as WebSocket.
 
-use std::time::Duration;
-
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -14,16 +12,21 @@ use crate::support::client::request;
 use crate::support::replica::Replica;
 
 async fn upgrade(rig: &Rig) -> TokioIo<hyper::upgrade::Upgraded> {
+    upgrade_to(rig, "shout").await
+}
+
+/// A conversation in another protocol, in which the replica says all in upper case.
+pub(crate) async fn upgrade_to(rig: &Rig, protocol: &str) -> TokioIo<hyper::upgrade::Upgraded> {
     let mut client = Client::connect(rig.http()).await;
     let mut request = request("GET", "/upgrade", full(""));
-    for (name, value) in [("connection", "keep-alive, Upgrade"), ("upgrade", "shout")] {
+    for (name, value) in [("connection", "keep-alive, Upgrade"), ("upgrade", protocol)] {
         request
             .headers_mut()
             .insert(name, value.parse().expect("a value"));
     }
     let mut response = client.send(request).await.expect("an answer");
     assert_eq!(response.status(), 101);
-    assert_eq!(response.headers()["upgrade"], "shout");
+    assert_eq!(response.headers()["upgrade"], protocol);
     assert_eq!(response.headers()["connection"], "upgrade");
     TokioIo::new(
         hyper::upgrade::on(&mut response)
@@ -52,10 +55,8 @@ async fn after_101_bytes_go_both_ways_and_count_as_in_flight() {
     assert_eq!(applied.draining.len(), 1);
     assert_eq!(applied.draining[0].in_flight, 1);
     assert_eq!(say(&mut stream, "still there?").await, "STILL THERE?");
-    let host = replica.host();
-    assert_eq!(rig.control.drain(&host, Duration::from_millis(50)).await, 1);
     stream.shutdown().await.expect("closed");
-    assert_eq!(rig.control.drain(&host, SOON).await, 0);
+    assert_eq!(rig.control.drain(&replica.host(), SOON).await, 0);
 }
 
 #[tokio::test]

@@ -2,8 +2,10 @@
 //! with the labels by which Docker Compose lists them.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use bollard::models::ContainerCreateBody;
+use bollard::models::EndpointSettings;
 use bollard::models::HostConfig;
 use bollard::models::Mount;
 use bollard::models::MountType;
@@ -28,17 +30,33 @@ const USER: &str = "65532:65532";
 const GATEWAY_MEMORY: i64 = 32 << 20;
 const KEEPER_MEMORY: i64 = 6 << 20;
 
+/// A container of ours to make.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Helper<'h> {
+    pub(super) name: &'h str,
+    pub(super) role: Role,
+    pub(super) listens: &'h [Listen],
+    pub(super) networks: &'h [String],
+    pub(super) names: &'h BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Helper<'_> {
+    /// How it is attached to a network.
+    fn endpoint(&self, network: &str) -> EndpointSettings {
+        let names = self.names.get(network).into_iter().flatten();
+        endpoint(&names.cloned().collect::<Vec<_>>(), None, None)
+    }
+}
+
 impl Docker {
     pub(super) async fn create_helper(
         &self,
         context: &Context,
-        name: &str,
-        role: Role,
-        listens: &[Listen],
-        networks: &[String],
+        helper: &Helper<'_>,
     ) -> Result<(), BackendError> {
-        let body = helper_body(context, name, role, listens, networks)?;
-        if role == Role::Prober {
+        let body = helper_body(context, helper)?;
+        let name = helper.name;
+        if helper.role == Role::Prober {
             // It holds nothing: one of a run that was killed makes way.
             let found = self.inspect(name).await?;
             if found.is_some_and(|found| !is_of_run(context, &found)) {
@@ -46,15 +64,21 @@ impl Docker {
             }
         }
         self.create(context, name, None, body).await?;
-        for network in networks.iter().skip(1) {
-            self.connect_network(name, network, endpoint(&[], None, None))
+        for network in helper.networks.iter().skip(1) {
+            self.connect_network(name, network, helper.endpoint(network))
                 .await?;
         }
         self.start_container(name).await
     }
 }
 
-fn command(name: &str, role: Role, listens: &[Listen]) -> Result<Vec<String>, BackendError> {
+fn command(helper: &Helper<'_>) -> Result<Vec<String>, BackendError> {
+    let Helper {
+        name,
+        role,
+        listens,
+        ..
+    } = *helper;
     let mut command: Vec<String> = match role {
         Role::Gateway => {
             // Its own container name: what `gateway control` is told too.
@@ -73,17 +97,25 @@ fn command(name: &str, role: Role, listens: &[Listen]) -> Result<Vec<String>, Ba
         command.push("--listen".to_owned());
         command.push(format!("{}={}", listen.id, listen.inside));
     }
+    if role == Role::Gateway && listens.is_empty() {
+        // What is not published is for requests between services.
+        command.push("--doors".to_owned());
+    }
     Ok(command)
 }
 
 fn helper_body(
     context: &Context,
-    name: &str,
-    role: Role,
-    listens: &[Listen],
-    networks: &[String],
+    helper: &Helper<'_>,
 ) -> Result<ContainerCreateBody, BackendError> {
-    let command = command(name, role, listens)?;
+    let Helper {
+        name,
+        role,
+        listens,
+        networks,
+        ..
+    } = *helper;
+    let command = command(helper)?;
     let mut ports = PortMap::new();
     for listen in listens {
         ports
@@ -102,7 +134,7 @@ fn helper_body(
         labels: Some(labels.into_iter().collect()),
         exposed_ports: (!ports.is_empty()).then(|| ports.keys().cloned().collect()),
         networking_config: first.clone().map(|network| NetworkingConfig {
-            endpoints_config: Some([(network, endpoint(&[], None, None))].into()),
+            endpoints_config: Some([(network.clone(), helper.endpoint(&network))].into()),
         }),
         host_config: Some(HostConfig {
             network_mode: Some(first.unwrap_or_else(|| "none".to_owned())),
@@ -216,13 +248,14 @@ mod tests {
             inside,
         });
         let networks = ["shop_back", "shop_default"].map(ToOwned::to_owned);
-        let body = helper_body(
-            &context(),
-            "shop-gateway-2",
-            Role::Gateway,
-            &listens,
-            &networks,
-        );
+        let helper = Helper {
+            name: "shop-gateway-2",
+            role: Role::Gateway,
+            listens: &listens,
+            networks: &networks,
+            names: &BTreeMap::new(),
+        };
+        let body = helper_body(&context(), &helper);
         let mut body = golden(body.unwrap());
         body["ExposedPorts"].sort_all_objects();
         insta::with_settings!({ sort_maps => true }, { insta::assert_json_snapshot!(body) });
@@ -230,9 +263,20 @@ mod tests {
 
     #[test]
     fn a_keeper_and_a_prober() {
-        let keeper = helper_body(&context(), "shop-keeper", Role::Keeper, &[], &[]);
-        let networks = ["shop_default".to_owned()];
-        let prober = helper_body(&context(), "shop-prober", Role::Prober, &[], &networks);
+        let keeper = Helper {
+            name: "shop-keeper",
+            role: Role::Keeper,
+            listens: &[],
+            networks: &[],
+            names: &BTreeMap::new(),
+        };
+        let prober = Helper {
+            name: "shop-prober",
+            role: Role::Prober,
+            networks: &["shop_default".to_owned()],
+            ..keeper
+        };
+        let [keeper, prober] = [keeper, prober].map(|one| helper_body(&context(), &one));
         let bodies = [keeper, prober].map(|body| golden(body.unwrap()));
         insta::with_settings!({ sort_maps => true }, { insta::assert_json_snapshot!(bodies) });
     }

@@ -11,6 +11,8 @@ mod volumes;
 
 use tokio::sync::mpsc;
 
+use helpers::Helper;
+
 use super::Docker;
 use crate::backend::Apply;
 use crate::backend::BackendError;
@@ -47,9 +49,16 @@ impl Docker {
                 role,
                 listens,
                 networks,
+                names,
             } => {
-                self.create_helper(context, name, *role, listens, networks)
-                    .await
+                let helper = Helper {
+                    name,
+                    role: *role,
+                    listens,
+                    networks,
+                    names,
+                };
+                self.create_helper(context, &helper).await
             }
             Action::ConnectNetwork {
                 container,

@@ -42,6 +42,8 @@ pub(crate) struct Seen {
     /// How often `/readyz` was asked, and whether it says no.
     pub(crate) checks: AtomicU64,
     pub(crate) ill: AtomicBool,
+    /// It says no every second time.
+    pub(crate) flaps: AtomicBool,
     /// Bytes of request bodies, as they come.
     pub(crate) uploaded: AtomicU64,
     /// Each permit lets `/events` send one event, or `/held` answer.
@@ -73,6 +75,7 @@ impl Replica {
             requests: AtomicU64::new(0),
             checks: AtomicU64::new(0),
             ill: AtomicBool::new(false),
+            flaps: AtomicBool::new(false),
             uploaded: AtomicU64::new(0),
             permits: Semaphore::new(0),
         });
@@ -190,9 +193,10 @@ async fn answer(mut request: Request<Incoming>, seen: Arc<Seen>) -> Response<Bod
         // Health checks; not counted as requests.
         ["readyz"] => {
             seen.requests.fetch_sub(1, SeqCst);
-            seen.checks.fetch_add(1, SeqCst);
+            let number = seen.checks.fetch_add(1, SeqCst);
             let mut response = Response::new(full("ready, or not"));
-            if seen.ill.load(SeqCst) {
+            let flapped = seen.flaps.load(SeqCst) && number % 2 == 1;
+            if seen.ill.load(SeqCst) || flapped {
                 *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             }
             response
@@ -203,11 +207,12 @@ async fn answer(mut request: Request<Incoming>, seen: Arc<Seen>) -> Response<Bod
         }
         ["events"] => events(seen),
         ["upgrade"] => {
+            let protocol = request.headers()["upgrade"].clone();
             tokio::spawn(shout(hyper::upgrade::on(&mut request)));
             Response::builder()
                 .status(StatusCode::SWITCHING_PROTOCOLS)
                 .header("connection", "upgrade")
-                .header("upgrade", "shout")
+                .header("upgrade", protocol)
                 .body(full(""))
                 .expect("a response")
         }

@@ -1,6 +1,10 @@
 //! The executor over the world in memory: it converges, it keeps what serves,
 //! and no failure of any single call leaves a stack that a second run cannot mend.
 
+mod bear;
+mod outage;
+mod words;
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
@@ -239,8 +243,9 @@ async fn watched(
             lock_wait: Duration::ZERO,
             helper: &Present,
             builds,
-            secrets: &[],
+            secrets: &["s3cret".to_owned()],
             timeout: None,
+            patience: Duration::from_mins(1),
             stop,
             release: Some(Release {
                 desired: desired.clone(),

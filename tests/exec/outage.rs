@@ -1,0 +1,106 @@
+//! An engine or a gateway that goes away in the middle of a run, at each of its calls.
+
+use shopctl::backend::BackendError;
+use shopctl::backend::memory::Away;
+use shopctl::backend::memory::Memory;
+use shopctl::event::Event;
+use shopctl::event::EventKind;
+use shopctl::exec::Verdict;
+
+use super::deploy;
+use super::desired;
+use super::steps_left;
+use super::world;
+
+/// So many calls change version 1 into version 2.
+async fn calls() -> u64 {
+    let memory = world();
+    deploy(&memory, &desired("1")).await;
+    let before = memory.world().faults.calls;
+    deploy(&memory, &desired("2")).await;
+    memory.world().faults.calls - before
+}
+
+async fn serving() -> Memory {
+    let memory = world();
+    deploy(&memory, &desired("1")).await;
+    memory
+}
+
+fn retried(events: &[Event]) -> bool {
+    let retried = |event: &Event| matches!(event.kind, EventKind::Retrying { .. });
+    events.iter().any(retried)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_comes_back_is_waited_for_at_any_call() {
+    let calls = calls().await;
+    assert!(calls > 10, "{calls}");
+    for call in 0..calls {
+        let memory = serving().await;
+        let after = memory.world().faults.calls + call;
+        let away = Away {
+            after,
+            // The lock is asked for before the engine is.
+            questions: 12,
+        };
+        if call > 0 {
+            memory.world().faults.away = Some(away);
+        }
+        let (verdict, events) = deploy(&memory, &desired("2")).await;
+        let done = matches!(
+            verdict,
+            Verdict::Done {
+                release: Some(2),
+                ..
+            }
+        );
+        assert!(done, "away from call {call}: {verdict:?} {events:#?}");
+        assert_eq!(retried(&events), call > 0, "{call}: {events:#?}");
+        assert_eq!(memory.world().answering("shop", "order"), 2);
+        assert_eq!(memory.world().running("shop", "order"), 2);
+        assert_eq!(steps_left(&memory, &desired("2")).await, 0, "{call}");
+        assert!(memory.world().locks.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_stays_away_is_told() {
+    let memory = serving().await;
+    let after = memory.world().faults.calls + 3;
+    memory.world().faults.away = Some(Away {
+        after,
+        questions: u32::MAX,
+    });
+    let began = tokio::time::Instant::now();
+    let (verdict, events) = deploy(&memory, &desired("2")).await;
+    let away = matches!(verdict, Verdict::Backend(BackendError::Unreachable { .. }));
+    assert!(away, "{verdict:?} {events:#?}");
+    let waited = began.elapsed().as_secs();
+    assert!((60..70).contains(&waited), "{waited} s");
+    memory.world().faults.away = None;
+    let (mended, _) = deploy(&memory, &desired("2")).await;
+    assert!(matches!(mended, Verdict::Done { .. }), "{mended:?}");
+    assert_eq!(steps_left(&memory, &desired("2")).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_hangs_up_is_asked_again() {
+    for times in [1, 2, 5] {
+        let memory = serving().await;
+        memory.world().faults.hang_ups = times;
+        let (verdict, events) = deploy(&memory, &desired("2")).await;
+        let done = matches!(
+            verdict,
+            Verdict::Done {
+                release: Some(2),
+                ..
+            }
+        );
+        assert!(done, "{verdict:?} {events:#?}");
+        assert!(!retried(&events), "{events:#?}");
+        assert_eq!(memory.world().faults.hang_ups, 0);
+        assert_eq!(memory.world().answering("shop", "order"), 2);
+        assert_eq!(steps_left(&memory, &desired("2")).await, 0);
+    }
+}
