@@ -35,7 +35,7 @@ impl<B: Backend> Runner<'_, B> {
     /// Takes a failed replica back if the rollout goes on without it; else gives the
     /// error back.
     pub(super) async fn bear(&self, step: &Step, error: StepError) -> Result<Borne, StepError> {
-        let Some(beyond) = self.bears(step, &error) else {
+        let Some(beyond) = self.bears(step, &error).await else {
             return Err(error);
         };
         let Some(slot) = step.slot else {
@@ -61,7 +61,7 @@ impl<B: Backend> Runner<'_, B> {
 
     /// Whether the rollout goes on without a replica; `Some(true)` if it has failed all
     /// the same.
-    fn bears(&self, step: &Step, error: &StepError) -> Option<bool> {
+    async fn bears(&self, step: &Step, error: &StepError) -> Option<bool> {
         let tolerance = self.job.plan.tolerances.get(&step.service)?;
         let of_replica = matches!(
             error,
@@ -73,7 +73,7 @@ impl<B: Backend> Runner<'_, B> {
         let gated = matches!(step.gate, Gate::Ready { .. });
         // Without an old one there is nothing to bear it.
         let replaces = recover::replaced(self.job, step).is_some();
-        if !of_replica || !gated || !replaces || !self.job.lock.held() {
+        if !of_replica || !gated || !replaces || self.job.lock.confirm().await.is_err() {
             return None;
         }
         let failures = self.count_loss(&step.service);

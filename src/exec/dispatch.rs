@@ -171,7 +171,16 @@ async fn drive<B: Backend>(
         }
     };
     tokio::pin!(expired);
-    let mut looks = tokio::time::interval(LOCK_LOOK);
+    let lost = async {
+        let mut looks = tokio::time::interval(LOCK_LOOK);
+        loop {
+            looks.tick().await;
+            if job.lock.confirm().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::pin!(lost);
     loop {
         while let Some(id) = queue.take() {
             if let Some(step) = steps.get(&id) {
@@ -217,7 +226,7 @@ async fn drive<B: Backend>(
                 progress.halted = true;
                 queue.close();
             }
-            _ = looks.tick(), if progress.failed.is_none() && !job.lock.held() => {
+            () = &mut lost, if progress.failed.is_none() => {
                 // Nothing may be changed any more, so nothing is worth waiting for.
                 progress.failed = Some((0, BackendError::LockLost.into()));
                 queue.close();

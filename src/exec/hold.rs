@@ -82,10 +82,6 @@ impl Lock for Hold {
         self.id.load(Ordering::Relaxed)
     }
 
-    fn held(&self) -> bool {
-        self.current().is_some_and(|lock| lock.held())
-    }
-
     fn confirm(&self) -> Pending<'_, ()> {
         Box::pin(async move {
             match self.current() {

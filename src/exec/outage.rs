@@ -78,7 +78,8 @@ pub(super) fn may_pass(error: &StepError) -> bool {
 impl<B: Backend> Drive<'_, B> {
     /// Whether a round failed for want of the engine or a gateway.
     pub(super) async fn is_outage(&self, failure: &Failure) -> bool {
-        may_pass(&failure.error) || (!self.lock.held() && self.engine_is_gone().await)
+        may_pass(&failure.error)
+            || (self.lock.confirm().await.is_err() && self.engine_is_gone().await)
     }
 
     /// A look, as soon as the engine is there; none where the user wants the run to stop.
@@ -139,7 +140,7 @@ impl<B: Backend> Drive<'_, B> {
                 _ = stop.wait_for(|stop| *stop) => continue,
             }
             outage.pause = (outage.pause * 2).min(LONGEST_PAUSE);
-            if self.lock.held() || self.retake(outage).await? {
+            if self.lock.confirm().await.is_ok() || self.retake(outage).await? {
                 return Ok(Next::GoOn);
             }
         }

@@ -29,7 +29,6 @@ pub(super) fn of_stack(stack: &Stack) -> Option<Problem> {
 /// A warning for each key of a service that has no effect yet.
 pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
     let deploy = &service.deploy;
-    let update = deploy.update_config.as_ref();
     let first = [
         ("annotations", !service.annotations.is_empty()),
         ("volumes_from", !service.volumes_from.is_empty()),
