@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A million requests at a constant rate (open loop) through the gateway, while the
-# shop is rolled over, scaled and taken back all the time: none is lost, none is done
-# twice. tests/engine_zero_loss.rs is the same with fewer.
+# shop is rolled over, switched from blue to green, scaled and taken back all the time:
+# none is lost, none is done twice. tests/engine_zero_loss.rs is the same with fewer.
 #
 #   COUNT=1000000 RATE=500 benches/zero-loss.sh [FOLDER]   with `load` and `workload`
 #
@@ -46,7 +46,9 @@ finish() {
 }
 trap finish EXIT
 
-file() { # file VERSION REPLICAS
+rolling='{}'
+green='{ strategy: blue-green, pause: 500ms, hold: 500ms }'
+file() { # file VERSION REPLICAS [ROLLOUT]
     cat >"$folder/stack.yaml" <<END
 services:
   web:
@@ -57,7 +59,7 @@ services:
     volumes: ["./ledger:/ledger"]
     ports: ["127.0.0.1:$port:8000"]
     deploy: { replicas: $2, update_config: { monitor: 0s, order: start-first } }
-    x-shop: { ready: { http: /readyz, port: 8000 } }
+    x-shop: { ready: { http: /readyz, port: 8000 }, rollout: ${3:-$rolling} }
 END
 }
 
@@ -69,7 +71,7 @@ for line in sys.stdin:
     event = json.loads(line)
     what = event.get("what", "")
     if (event["event"] == "step_started" and what.startswith("drain ")) or (
-        event["event"] == "step_finished" and what.startswith("route web")
+        event["event"] == "step_finished" and what.startswith(("route web", "send 100 % of web"))
     ):
         print(event["at"])'
 }
@@ -110,16 +112,26 @@ fresh
 run deploy >/dev/null
 customers "$count"
 changes=0
+rolled=0
 while kill -0 "$load" 2>/dev/null; do
-    case $((changes % 4)) in
-        0) file "$((changes + 1))" 2 && run deploy -o json ;;
+    case $((changes % 5)) in
+        0)
+            file "$((changes + 1))" 2
+            run deploy -o json
+            rolled=$((rolled + 1))
+            ;;
         1) run scale web=4 -o json ;;
-        2) run scale web=2 -o json ;;
-        3) run rollback -o json ;;
-    esac | switches >>"$folder/switches"
+        2)
+            file "$((changes + 1))" 2 "$green"
+            run deploy -o json
+            ;;
+        3) run scale web=2 -o json ;;
+        4) run rollback -o json ;;
+    esac >"$folder/events"
+    switches <"$folder/events" >>"$folder/switches"
     changes=$((changes + 1))
 done
-printf '%d changes\n' "$changes"
+printf '%d changes, %d of them rolling deploys\n' "$changes" "$rolled"
 verdict 0
 run down --volumes --yes >/dev/null
 

@@ -1,5 +1,5 @@
-//! No request is lost and none is done twice while a shop is rolled over, scaled and
-//! taken back: 50,000 requests in an open loop through the gateway, at 500 a second,
+//! No request is lost and none is done twice while a shop is rolled over, switched from
+//! blue to green, scaled and taken back: 50,000 requests in an open loop through the gateway, at 500 a second,
 //! with streams and switched protocols beside them. `benches/zero-loss.sh` is the same
 //! with 1,000,000.
 //!
@@ -27,7 +27,11 @@ const RATE: u32 = 500;
 /// Conversations that go on all the time.
 const STREAMS: u32 = 8;
 
-fn file(version: u32, port: u16, grace: &str) -> String {
+/// How a deploy of the rig goes.
+const ROLLING: &str = "{}";
+const BLUE_GREEN: &str = "{ strategy: blue-green, pause: 500ms, hold: 500ms }";
+
+fn file(version: u32, port: u16, grace: &str, rollout: &str) -> String {
     format!(
         r#"
 services:
@@ -39,7 +43,7 @@ services:
     volumes: ["./ledger:/ledger"]
     ports: [{{ target: 8000, published: "{port}", host_ip: 127.0.0.1, app_protocol: http }}]
     deploy: {{ replicas: 2, update_config: {{ monitor: 0s }} }}
-    x-shop: {{ ready: {{ http: /readyz, port: 8000 }} }}
+    x-shop: {{ ready: {{ http: /readyz, port: 8000 }}, rollout: {rollout} }}
 "#
     )
 }
@@ -61,7 +65,7 @@ impl Rig {
     fn start(count: u32, grace: &'static str) -> Self {
         use std::os::unix::fs::PermissionsExt as _;
         let port = free_port();
-        let stack = TestStack::new(&file(1, port, grace));
+        let stack = TestStack::new(&file(1, port, grace, ROLLING));
         let ledger = stack.path().join("ledger");
         std::fs::create_dir(&ledger).expect("a folder");
         // The replicas are another user.
@@ -105,8 +109,10 @@ impl Rig {
         let switched = |event: &Value| {
             let what = event["what"].as_str().unwrap_or_default();
             let begins = event["event"] == "step_started" && what.starts_with("drain ");
-            let joins = event["event"] == "step_finished" && what.starts_with("route web");
-            (begins || joins).then(|| event["at"].as_u64().expect("a time"))
+            let done = event["event"] == "step_finished";
+            let joins = done && what.starts_with("route web");
+            let turns = done && what.starts_with("send 100 % of web");
+            (begins || joins || turns).then(|| event["at"].as_u64().expect("a time"))
         };
         let before = self.switches.len();
         let events = ran.events();
@@ -115,8 +121,8 @@ impl Rig {
         assert!(self.switches.len() > before, "no switch: {ran}");
     }
 
-    fn deploy(&mut self, version: u32) {
-        let file = file(version, self.port, self.grace);
+    fn deploy(&mut self, version: u32, rollout: &str) {
+        let file = file(version, self.port, self.grace, rollout);
         self.stack.write("stack.yaml", &file);
         self.change(&["deploy"]);
     }
@@ -161,10 +167,11 @@ fn a_shop_that_is_changed_all_the_time_loses_and_repeats_nothing() {
     let mut changes = 0;
     while rig.is_busy() {
         version += 1;
-        match changes % 4 {
-            0 => rig.deploy(version),
+        match changes % 5 {
+            0 => rig.deploy(version, ROLLING),
             1 => rig.change(&["scale", "web=4"]),
-            2 => rig.change(&["scale", "web=2"]),
+            2 => rig.deploy(version, BLUE_GREEN),
+            3 => rig.change(&["scale", "web=2"]),
             _ => rig.change(&["rollback"]),
         }
         changes += 1;
@@ -177,7 +184,12 @@ fn a_shop_that_is_changed_all_the_time_loses_and_repeats_nothing() {
     }
     assert_eq!(code, 0, "{found}");
     assert_eq!(found["requests"], count, "{found}");
-    assert!(changes >= 4, "every kind of change was made: {changes}");
+    let turns = rig.events.iter().filter(|event| {
+        let what = event["what"].as_str().unwrap_or_default();
+        event["event"] == "step_finished" && what.starts_with("send 100 % of web")
+    });
+    assert!(turns.count() >= 1, "blue became green");
+    assert!(changes >= 5, "every kind of change was made: {changes}");
     let rate = found["rate"].as_f64().expect("a rate");
     assert!(rate >= 0.95 * f64::from(RATE), "the rate was held: {found}");
 }
@@ -218,7 +230,7 @@ fn deploys_that_leave_no_time_to_drain_are_found_out() {
     let mut version = 1;
     while rig.is_busy() {
         version += 1;
-        rig.deploy(version);
+        rig.deploy(version, ROLLING);
     }
     let (code, found) = rig.check();
     println!("{found}");

@@ -205,6 +205,8 @@ pub trait Lease: Send + Sync {
         context: &'a Context,
         holder: &'a Holder,
     ) -> Pending<'a, Box<dyn Lock>>;
+    /// Waits until the lock of a stack that is held now may be free.
+    fn freed<'a>(&'a self, stack: &'a str) -> Pending<'a, ()>;
 }
 
 /// Both ends of a process in a container.

@@ -45,7 +45,7 @@ use crate::state::observed::Role;
 
 /// Plans are made again at most so often before a stack counts as not converging.
 const ROUNDS: u32 = 3;
-/// A waiting run looks at the lock this often, should the engine's event be lost.
+/// A waiting run tries this often: a lock that never began is left over, and never freed.
 const LOCK_LOOK: Duration = Duration::from_secs(2);
 
 /// Makes sure that our own image is on the target before helpers need it.
@@ -504,12 +504,6 @@ async fn acquire<B: Backend>(
     let mut stop = mission.stop.clone();
     let mut told = false;
     loop {
-        // Watched before the attempt, so that a release in between is seen.
-        let mut changes = if told {
-            Some(backend.watch(&mission.context.stack).await?)
-        } else {
-            None
-        };
         let held = match backend.acquire(mission.context, mission.holder).await {
             Err(BackendError::Locked(held)) => held,
             other => return other,
@@ -521,16 +515,9 @@ async fn acquire<B: Backend>(
             told = true;
             let holder = format!("{} on {} (run {})", held.who, held.host, held.run);
             emitter.emit(EventKind::LockWaiting { holder });
-            continue;
         }
-        let freed = async {
-            match &mut changes {
-                Some(changes) => drop(changes.recv().await),
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = freed => {}
+            _ = backend.freed(&mission.context.stack) => {}
             () = tokio::time::sleep(LOCK_LOOK.min(deadline - Instant::now())) => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }

@@ -70,6 +70,32 @@ async fn the_second_holder_is_told_of_the_first() {
     assert!(lock.id() > first);
 }
 
+/// Who waits hears of the end at once, not at the next look.
+#[tokio::test]
+#[ignore = "engine"]
+async fn the_end_of_a_lock_is_heard() {
+    let world = World::new().await;
+    let lock = take(&world, "one").await.unwrap();
+    until_it_runs(&world).await;
+    let freed = world.docker.freed(&world.stack);
+    tokio::pin!(freed);
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut freed).await;
+    assert!(early.is_err(), "it is held");
+    let (released, heard) = tokio::join!(
+        async {
+            lock.release().await.unwrap();
+            Instant::now()
+        },
+        async {
+            freed.await.unwrap();
+            Instant::now()
+        },
+    );
+    let late = heard.saturating_duration_since(released);
+    assert!(late < Duration::from_millis(200), "{late:?}");
+    take(&world, "two").await.unwrap();
+}
+
 #[tokio::test]
 #[ignore = "engine"]
 async fn of_many_that_race_one_wins() {

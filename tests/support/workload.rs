@@ -13,6 +13,7 @@
 //! | `GROW_MB`, `GROW_AFTER_MS` | memory it touches later |
 //! | `FLAPS=n` | of `n` answers of `/readyz` one is 200, the others are 503 |
 //! | `FAILS=n` | of `n` requests one is answered with 500 |
+//! | `NEEDS=host:port` | `/readyz` answers 503 while nobody listens there |
 //! | `CALL=host:port` | calls another service 100 times a second from its start on |
 //! | `LEDGER` | folder in which it notes the `X-Id` of every request that it did |
 //!
@@ -61,6 +62,15 @@ fn setting(name: &str, default: u64) -> u64 {
 #[expect(clippy::print_stdout, reason = "its log is what the tests read")]
 fn log(line: &str) {
     println!("{line}");
+}
+
+/// Whether somebody listens at `NEEDS`.
+async fn has_what_it_needs() -> bool {
+    let Ok(at) = env::var("NEEDS") else {
+        return true;
+    };
+    let connecting = tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(at));
+    matches!(connecting.await, Ok(Ok(_)))
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -336,7 +346,9 @@ async fn serve(mut stream: TcpStream, replica: Arc<Replica>) {
             return;
         }
         let (status, text) = match request.path.as_str() {
-            "/readyz" if !replica.is_ready() => ("503 Service Unavailable", "not ready".to_owned()),
+            "/readyz" if !replica.is_ready() || !has_what_it_needs().await => {
+                ("503 Service Unavailable", "not ready".to_owned())
+            }
             "/readyz" => ("200 OK", "ready".to_owned()),
             "/upgrade" => return drop(echo(stream, &replica, &request.upgrade).await),
             "/calls" => ("200 OK", replica.calls.lock().expect("whole").words()),

@@ -68,6 +68,10 @@ impl Lease for Docker {
             Ok(Box::new(lock) as Box<dyn Lock>)
         })
     }
+
+    fn freed<'a>(&'a self, stack: &'a str) -> Pending<'a, ()> {
+        Box::pin(async move { self.wait_removed(&names::lock(stack)).await })
+    }
 }
 
 impl Docker {

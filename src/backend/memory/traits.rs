@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -43,6 +44,8 @@ use crate::state::observed::ObservedState;
 
 /// Bytes a session's pipe holds.
 const PIPE: usize = 64 * 1024;
+/// A lock that is waited for is looked at this often.
+const LOOK: Duration = Duration::from_millis(20);
 /// Changes a slow watcher may leave unread.
 const CHANGES: usize = 4096;
 
@@ -294,6 +297,15 @@ impl Lease for Memory {
                 id: world.lock_id,
             });
             Ok(lock)
+        })
+    }
+
+    fn freed<'a>(&'a self, stack: &'a str) -> Pending<'a, ()> {
+        Box::pin(async move {
+            while self.world().locks.contains_key(stack) {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
         })
     }
 }
