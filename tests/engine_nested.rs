@@ -240,3 +240,25 @@ fn a_full_disk_stops_no_replica_that_serves() {
     fs::remove_file(filler).expect("room again");
     shop.converges(2);
 }
+
+/// What keeps the releases is used by a container that runs, so nothing of it is swept away.
+#[test]
+#[ignore = "engine"]
+fn releases_survive_a_sweep_of_all_that_is_not_in_use() {
+    let shop = Shop::serving(Engine::new(false));
+    shop.stack.write("stack.yaml", &file(2, 0));
+    shop.must(0, &["deploy", "--progress", "plain"]);
+    let before = shop.must(0, &["history", "-o", "json"]);
+    assert_eq!(before.matches("\"stable\": true").count(), 2, "{before}");
+    let swept = Command::new("docker")
+        .args(["--host", &shop.engine.host()])
+        .args(["system", "prune", "--all", "--force", "--volumes"])
+        .output()
+        .expect("docker runs");
+    assert!(swept.status.success(), "{swept:?}");
+    assert_eq!(shop.must(0, &["history", "-o", "json"]), before);
+    shop.must(0, &["status", "--drift", "--check"]);
+    assert!(shop.must(0, &["deploy"]).contains("nothing to do"));
+    shop.must(0, &["rollback", "--progress", "plain"]);
+    assert!(shop.ask().starts_with("1 "));
+}

@@ -48,6 +48,9 @@ const ROUNDS: u32 = 3;
 /// A waiting run tries this often: a lock that never began is left over, and never freed.
 const LOCK_LOOK: Duration = Duration::from_secs(2);
 
+/// An engine that does not answer for so long is gone.
+const GONE_LIMIT: Duration = Duration::from_secs(10);
+
 /// Makes sure that our own image is on the target before helpers need it.
 pub trait ProvideHelper: Send + Sync {
     /// Does nothing when the image is there.
@@ -377,9 +380,9 @@ impl<B: Backend> Drive<'_, B> {
                         Next::GoOn => {}
                         Next::Stop => return Ok(End::Stopped { left }),
                         Next::GiveUp => {
-                            return match self.backend.observe(query).await {
-                                Err(error @ BackendError::Unreachable { .. }) => Err(error),
-                                _ => Ok(End::Failed(failure)),
+                            return match self.absence().await {
+                                Some(error) => Err(error),
+                                None => Ok(End::Failed(failure)),
                             };
                         }
                     }
@@ -402,8 +405,21 @@ impl<B: Backend> Drive<'_, B> {
 
     /// Whether the engine cannot be reached at this moment.
     pub(super) async fn engine_is_gone(&self) -> bool {
-        let look = self.backend.observe(self.mission.query).await;
-        matches!(look, Err(BackendError::Unreachable { .. }))
+        self.absence().await.is_some()
+    }
+
+    /// Why the engine cannot be reached at this moment; `None` where it can.
+    async fn absence(&self) -> Option<BackendError> {
+        let look = self.backend.observe(self.mission.query);
+        // One that says nothing at all is as good as gone.
+        match tokio::time::timeout(GONE_LIMIT, look).await {
+            Ok(Err(error @ BackendError::Unreachable { .. })) => Some(error),
+            Ok(_) => None,
+            Err(_) => Some(BackendError::Unreachable {
+                target: "the engine".to_owned(),
+                source: format!("no answer within {GONE_LIMIT:?}").into(),
+            }),
+        }
     }
 
     fn announce(&self, plan: &Plan, first: bool) {

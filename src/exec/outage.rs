@@ -21,6 +21,8 @@ use crate::state::observed::ObservedState;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long one attempt to take the lock anew may last.
+const RETAKE_LIMIT: Duration = Duration::from_secs(15);
 
 /// What a run knows of the engine's absence.
 pub(super) struct Outage {
@@ -151,7 +153,12 @@ impl<B: Backend> Drive<'_, B> {
         outage.lost = Some(self.lock.was_known_by());
         self.lock.put_aside();
         let (context, holder) = (self.mission.context, self.mission.holder);
-        match self.backend.acquire(context, holder).await {
+        let taken = tokio::time::timeout(RETAKE_LIMIT, self.backend.acquire(context, holder));
+        // Where nothing comes back, a call may wait for ever.
+        let Ok(taken) = taken.await else {
+            return Ok(false);
+        };
+        match taken {
             Ok(lock) => {
                 self.lock.replace(lock);
                 Ok(true)

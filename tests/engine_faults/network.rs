@@ -5,11 +5,13 @@ use crate::Revision;
 use crate::Shop;
 use crate::kill;
 use crate::support::block_on;
+use crate::support::cable::Cable;
 use crate::support::client::Client;
 use crate::support::docker;
 use crate::support::eventually;
 use crate::support::get;
 use crate::unhurt;
+use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -98,6 +100,7 @@ fn a_replica_that_hangs_is_left_out_and_taken_back() {
 
 #[test]
 #[ignore = "engine"]
+#[expect(clippy::print_stdout, reason = "the gap is a finding")]
 fn a_gateway_killed_in_the_middle_of_a_deploy_comes_back_with_its_routes() {
     let shop = Shop::serving(GOOD);
     let mut run = shop.begin(Revision {
@@ -112,9 +115,13 @@ fn a_gateway_killed_in_the_middle_of_a_deploy_comes_back_with_its_routes() {
         .and_then(|state| state.pid);
     // Not through the engine, which would take that for the user's wish.
     kill("-KILL", process.expect("it runs"));
+    let killed = Instant::now();
     eventually(Duration::from_secs(10), "the gateway is back", || {
         matches!(get(shop.port, "/"), Ok((200, _))).then_some(())
     });
+    // The engine waits 100 ms before it starts a container again.
+    println!("the gateway was away for {:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(3), "a short gap");
     let ended = run.wait().expect("it ends");
     assert_eq!(
         ended.code(),
@@ -123,4 +130,48 @@ fn a_gateway_killed_in_the_middle_of_a_deploy_comes_back_with_its_routes() {
     );
     shop.converges();
     assert!(get(shop.port, "/").expect("it serves").1.starts_with("2 "));
+}
+
+/// As on a laptop that loses its network: nothing is refused, nothing comes back.
+#[test]
+#[ignore = "engine"]
+#[expect(clippy::print_stdout, reason = "how it ended is a finding")]
+fn a_run_that_is_cut_off_from_the_engine_ends_and_another_finishes_its_work() {
+    let shop = Shop::serving(GOOD);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let cable = runtime.block_on(Cable::lay());
+    let before = shop.stack.replicas("web");
+    let mut client = Client::start(shop.port);
+    shop.write(Revision {
+        environment: "VERSION: \"2\", READY_AFTER_MS: \"1500\"",
+        ..GOOD
+    });
+    let mut cut = shop
+        .stack
+        .command(&["deploy", "--progress", "none"])
+        .env("DOCKER_HOST", cable.host())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("shopctl starts");
+    eventually(Duration::from_secs(30), "a new replica", || {
+        let now = shop.stack.replicas("web");
+        now.iter().any(|name| !before.contains(name)).then_some(())
+    });
+    cable.cut();
+    let cut_off = Instant::now();
+    // The lock falls silent, and frees itself.
+    shop.stack.ok(&["deploy", "--lock-wait", "40s"]);
+    shop.converges();
+    assert!(get(shop.port, "/").expect("it serves").1.starts_with("2 "));
+    let ended = eventually(Duration::from_mins(2), "the run ends", || {
+        cut.try_wait().expect("it was started")
+    });
+    let mut words = String::new();
+    let mut pipe = cut.stderr.take().expect("a pipe");
+    std::io::Read::read_to_string(&mut pipe, &mut words).expect("words");
+    println!("ended with {ended} after {:?}: {words}", cut_off.elapsed());
+    assert!(matches!(ended.code(), Some(30 | 60)), "{ended}: {words}");
+    unhurt(&mut client);
+    shop.stack.ok(&["plan", "--check"]);
 }

@@ -8,6 +8,7 @@
     reason = "each test binary uses its own part of this"
 )]
 
+pub mod cable;
 pub mod client;
 pub mod compose;
 pub mod customer;

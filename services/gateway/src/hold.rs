@@ -3,6 +3,7 @@
 //!
 //! Test: `tests/gateway/lock.rs`.
 
+use std::io::Write;
 use std::time::Duration;
 
 use tokio::io::AsyncRead;
@@ -35,19 +36,33 @@ impl Default for LockOptions {
 }
 
 /// Ends when standard input does, or is silent for too long, or at a signal.
-/// Each is the lock's normal end.
+/// Each is the lock's normal end. Gives back what it gets: a holder that hears nothing
+/// may have been cut off.
 pub async fn lock(options: LockOptions) -> Result<(), Error> {
     let mut signals = Signals::listen()?;
     let stdin = Stdin::open().map_err(Error::system("reading standard input"))?;
     tokio::select! {
-        () = lock_on(stdin, &options) => {}
+        () = lock_on(stdin, std::io::stdout(), &options) => {}
         () = signals.next() => {}
     }
     Ok(())
 }
 
-/// The same on any input.
-pub async fn lock_on(mut input: impl AsyncRead + Unpin, options: &LockOptions) {
+/// The same on any input and output.
+pub async fn lock_on(
+    mut input: impl AsyncRead + Unpin,
+    mut output: impl Write,
+    options: &LockOptions,
+) {
     let mut buffer = [0; 256];
-    while let Ok(Ok(1..)) = timeout(options.silence, input.read(&mut buffer)).await {}
+    while let Ok(Ok(count @ 1..)) = timeout(options.silence, input.read(&mut buffer)).await {
+        let echo = buffer.get(..count).unwrap_or_default();
+        if output
+            .write_all(echo)
+            .and_then(|()| output.flush())
+            .is_err()
+        {
+            return;
+        }
+    }
 }

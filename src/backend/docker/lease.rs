@@ -8,6 +8,7 @@
 //!
 //! It carries no labels of Docker Compose, so it is no part of the project.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -28,6 +29,7 @@ use tokio::task::AbortHandle;
 use super::Docker;
 use super::apply::helpers::hardened;
 use super::fault;
+use super::frames::StdoutOnly;
 use super::instance;
 use super::raw::Hijacked;
 use crate::backend::BackendError;
@@ -40,7 +42,8 @@ use crate::state::names;
 use crate::state::observed::InstanceState;
 
 const BEAT: Duration = Duration::from_secs(1);
-/// The lock's process gives up after 15 s of silence; we count it as lost before.
+/// The lock's process gives up after 15 s of silence; we count it as lost before, from
+/// what it is known to have heard.
 const SILENCE: Duration = Duration::from_secs(12);
 /// A lock that was made and never held is left over after this time.
 const STALE: Duration = Duration::from_secs(10);
@@ -129,7 +132,7 @@ impl Docker {
             .await
             .map_err(|error| self.fault("attach to", &subject, error))?;
         let found = self.inspect(&id).await?.ok_or(BackendError::LockLost)?;
-        let alive = Arc::new(Mutex::new(Some(Instant::now())));
+        let alive = Arc::new(Mutex::new(None));
         let (phase, phases) = watch::channel(Phase::Starting);
         let why = Why::default();
         let start = Start {
@@ -231,7 +234,7 @@ fn holder_of(found: &ContainerInspectResponse) -> Holder {
     }
 }
 
-/// When the lock was last known to be ours; `None` when it is lost.
+/// Until when the lock is known to be ours; `None` when it is lost.
 type Alive = Arc<Mutex<Option<Instant>>>;
 
 /// How far a lock is.
@@ -263,7 +266,7 @@ impl Start {
             self.phase.send_replace(Phase::Failed);
             return;
         }
-        *locked(&alive) = Some(Instant::now());
+        *locked(&alive) = Some(Instant::now() + STARTING);
         self.phase.send_replace(Phase::Started);
         drop(self);
         beat(stream, alive).await;
@@ -284,12 +287,14 @@ impl Start {
     }
 }
 
-/// Says each second that the holder lives, until the lock ends.
+/// Says each second that the holder lives, until the lock ends or no longer answers.
 async fn beat(stream: Hijacked, alive: Alive) {
-    let (mut output, mut input) = tokio::io::split(stream);
+    let (output, mut input) = tokio::io::split(stream);
+    let mut output = StdoutOnly::new(output);
     let mut ticks = tokio::time::interval(BEAT);
     let mut buffer = [0_u8; 64];
-    let mut last = Instant::now();
+    let mut sent = VecDeque::new();
+    let mut until = Instant::now() + STARTING;
     loop {
         let lives = tokio::select! {
             _ = ticks.tick() => {
@@ -297,16 +302,24 @@ async fn beat(stream: Hijacked, alive: Alive) {
                     input.write_all(b".").await?;
                     input.flush().await
                 };
+                sent.push_back(Instant::now());
                 tokio::time::timeout(SILENCE, written).await.is_ok_and(|it| it.is_ok())
             }
-            // It says nothing; an end means that its container ended.
-            read = output.read(&mut buffer) => matches!(read, Ok(count) if count > 0),
+            // It gives back what it gets; an end means that its container ended.
+            read = output.read(&mut buffer) => match read {
+                // A holder that wakes after being stopped may read old answers before it
+                // hears of the end: what was lost stays lost.
+                Ok(count @ 1..) if Instant::now() < until => {
+                    // Its process counts the silence from what it heard, and so do we.
+                    let heard = sent.drain(..count.min(sent.len())).next_back();
+                    until = heard.map_or(until, |heard| heard + SILENCE);
+                    true
+                }
+                _ => false,
+            },
         };
-        // A holder that wakes after being stopped can still write once before it hears
-        // of the end: what was lost stays lost.
-        let lives = lives && last.elapsed() < SILENCE;
-        last = Instant::now();
-        *locked(&alive) = lives.then_some(last);
+        let lives = lives && Instant::now() < until;
+        *locked(&alive) = lives.then_some(until);
         if !lives {
             return;
         }
@@ -359,7 +372,7 @@ impl Lock for ContainerLock {
             let phase = *self.phases.borrow();
             let held = match phase {
                 Phase::Starting => true,
-                Phase::Started => locked(&self.alive).is_some_and(|last| last.elapsed() < SILENCE),
+                Phase::Started => locked(&self.alive).is_some_and(|until| Instant::now() < until),
                 Phase::Failed => false,
             };
             held.then_some(()).ok_or(BackendError::LockLost)

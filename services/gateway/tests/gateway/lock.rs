@@ -20,7 +20,7 @@ async fn silence_of_15_seconds_ends_it_and_a_byte_before_that_does_not() {
     let (mut holder, input) = tokio::io::duplex(64);
     let options = LockOptions::default();
     let started = Instant::now();
-    let lock = tokio::spawn(async move { lock_on(input, &options).await });
+    let lock = tokio::spawn(async move { lock_on(input, std::io::sink(), &options).await });
     for _ in 0..10 {
         advance(Duration::from_secs(14)).await;
         holder.write_all(b".").await.expect("sent");
@@ -37,8 +37,10 @@ async fn the_end_of_the_input_ends_it_at_once() {
     let options = LockOptions {
         silence: Duration::from_hours(1),
     };
-    lock_on(&b"..."[..], &options).await;
+    let mut heard = Vec::new();
+    lock_on(&b"..."[..], &mut heard, &options).await;
     assert_eq!(started.elapsed(), Duration::ZERO);
+    assert_eq!(heard, b"...", "it gives back what it gets");
 }
 
 fn start(subcommand: &str) -> Child {
