@@ -159,7 +159,7 @@ if [ -n "$packages" ]; then
 fi
 
 if [ "$builds" = yes ] && ! rust_is_recent; then
-    curl --proto '=https' --tlsv1.2 -fsS https://sh.rustup.rs | sh -s -- -y --profile minimal --no-modify-path
+    curl --proto '=https' --tlsv1.2 -fsS https://static.rust-lang.org/rustup/rustup-init.sh | sh -s -- -y --profile minimal --no-modify-path
     PATH=$HOME/.cargo/bin:$PATH
     export PATH
     rust_is_recent || die "rustup did not bring Rust $wanted_rust; see the lines above"

@@ -3,7 +3,7 @@
 # shop is rolled over, switched from blue to green, scaled and taken back all the time:
 # none is lost, none is done twice. tests/engine_zero_loss.rs is the same with fewer.
 #
-#   COUNT=1000000 RATE=500 benches/zero-loss.sh [FOLDER]   with `load` and `workload`
+#   COUNT=1000000 RATE=1000 benches/zero-loss.sh [FOLDER]   with `load` and `workload`
 #
 # Two negative controls must report a loss on the same rig: a replica that is stopped
 # without a drain, and Docker Compose 2 (COMPOSE=FILE, else `docker compose`), whose

@@ -159,6 +159,7 @@ const ROWS: &[Row] = &[
             "tower_service",
             "tokio_rustls",
             "time",
+            "rustix",
             "rustls",
             "tar",
             "uuid",

@@ -214,16 +214,23 @@ fn a_full_disk_stops_no_replica_that_serves() {
     let shop = Shop::serving(Engine::on_disk_of(1024));
     let before = shop.containers();
     let filler = shop.engine.path("data/filler");
-    let full = Command::new("dd")
-        .args([
-            "if=/dev/zero",
-            "bs=64k",
-            &format!("of={}", filler.display()),
-        ])
-        .stderr(Stdio::null())
-        .status();
-    assert!(!full.expect("dd runs").success(), "the disk is full");
+    let fill = |count: &str| {
+        let status = Command::new("dd")
+            .args(["if=/dev/zero", "bs=1M", "conv=notrunc", "oflag=append"])
+            .arg(format!("of={}", filler.display()))
+            .args((!count.is_empty()).then(|| format!("count={count}")))
+            .stderr(Stdio::null())
+            .status();
+        status.expect("dd runs").success()
+    };
     shop.stack.write("stack.yaml", &file(2, 0));
+    let stat = rustix::fs::statvfs(shop.engine.path("data")).expect("a file system");
+    let free = (stat.f_bavail * stat.f_frsize) >> 20;
+    assert!(fill(&(free - 32).to_string()), "it fills all but 32 MiB");
+    let low = shop.must(41, &["deploy"]);
+    assert!(low.contains("MiB free in"), "{low}");
+    assert_eq!(shop.containers(), before);
+    assert!(!fill(""), "the disk is full");
     let deploy = ["deploy", "--progress", "plain"];
     let ran = shop.engine.run(&shop.stack, &deploy);
     println!("{ran}");

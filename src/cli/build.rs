@@ -90,7 +90,7 @@ async fn images<B: Backend>(
     for image in &mut images {
         name(backend, image).await?;
         if args.push {
-            push(backend, image).await?;
+            push(backend, image, emitter).await?;
         }
     }
     Ok(images)
@@ -132,12 +132,23 @@ async fn name<B: Backend>(backend: &B, image: &BuiltImage) -> Result<(), CliErro
     Ok(())
 }
 
-async fn push<B: Backend>(backend: &B, image: &mut BuiltImage) -> Result<(), CliError> {
+async fn push<B: Backend>(
+    backend: &B,
+    image: &mut BuiltImage,
+    emitter: &Emitter,
+) -> Result<(), CliError> {
     for name in &image.names {
-        let (lines, mut text) = mpsc::channel(256);
-        let push = backend.push(name, lines);
-        let drain = async { while text.recv().await.is_some() {} };
-        let (pushed, ()) = tokio::join!(push, drain);
+        let (sender, mut lines) = mpsc::channel(256);
+        let forward = async {
+            while let Some(line) = lines.recv().await {
+                emitter.emit(EventKind::StepProgress {
+                    step: 0,
+                    service: image.service.clone(),
+                    text: format!("push {name}: {line}"),
+                });
+            }
+        };
+        let (pushed, ()) = tokio::join!(backend.push(name, sender), forward);
         pushed?;
     }
     image.pushed = true;

@@ -45,11 +45,7 @@ impl<B: Backend> Runner<'_, B> {
         let failure =
             dispatch::report_failure(self.backend, self.job, self.emitter, step.id, error).await;
         let before = before(self.job.plan, step.id);
-        let (backend, job) = (self.backend, self.job);
-        let message = match recover::give_up(backend, job, &self.fleet, step, &before).await {
-            Ok(message) => message,
-            Err(error) => return Err(error),
-        };
+        let message = recover::give_up(self, step, &before).await?;
         self.emitter.emit(EventKind::Warning { message });
         Ok(Borne {
             service: step.service.clone(),

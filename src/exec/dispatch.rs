@@ -77,7 +77,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     let (acted, acting) = mpsc::unbounded_channel();
     let runner = Runner::new(backend, job, emitter, changes.clone(), acted);
     if let Err(error) = runner.claim().await {
-        runner.fleet.close().await;
+        runner.close().await;
         return not_begun(error);
     }
     let progress = drive(&runner, emitter, job, watched, &changes, acting).await;
@@ -103,7 +103,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         }
         recover::take_back(backend, job, &runner.fleet, emitter, &settled).await;
     }
-    runner.fleet.close().await;
+    runner.close().await;
     if let Some(mut failure) = failed {
         failure.changed = changed(job, &progress.succeeded, failure.step);
         failure.begun = begun(job, &progress.succeeded, failure.step);
@@ -181,6 +181,7 @@ async fn drive<B: Backend>(
         }
     };
     tokio::pin!(lost);
+    let mut is_lost = false;
     loop {
         while let Some(id) = queue.take() {
             if let Some(step) = steps.get(&id) {
@@ -226,9 +227,10 @@ async fn drive<B: Backend>(
                 progress.halted = true;
                 queue.close();
             }
-            () = &mut lost, if progress.failed.is_none() => {
+            () = &mut lost, if !is_lost => {
                 // Nothing may be changed any more, so nothing is worth waiting for.
-                progress.failed = Some((0, BackendError::LockLost.into()));
+                is_lost = true;
+                progress.failed.get_or_insert((0, BackendError::LockLost.into()));
                 queue.close();
                 running.clear();
             }

@@ -81,6 +81,13 @@ impl<'a, B: Backend> Ledger<'a, B> {
             .is_some_and(|release| release.summary.number > 0)
     }
 
+    /// The number of the release, 0 while it has none.
+    pub(super) fn number(&self) -> u64 {
+        self.release
+            .as_ref()
+            .map_or(0, |release| release.summary.number)
+    }
+
     /// Digest of what the release asks for, as far as its images are known.
     pub(super) fn spec(&self) -> Option<String> {
         let mut desired = self.release.as_ref()?.desired.clone();

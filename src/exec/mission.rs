@@ -15,7 +15,6 @@ use super::Failure;
 use super::Job;
 use super::hold::Hold;
 use super::ledger::Ledger;
-use super::outage::Next;
 use super::outage::Outage;
 use super::pins::Pins;
 use super::prune;
@@ -202,11 +201,14 @@ async fn under_lock<B: Backend>(
         return match end {
             // An engine that went away took the lock with it: that is what happened.
             End::Failed(failure) if drive.engine_is_gone().await => Ok(Verdict::Failed(failure)),
+            End::Stopped { left } => Ok(Verdict::Stopped { left }),
+            End::TimedOut { left } => Ok(Verdict::TimedOut { left }),
             _ => Err(BackendError::LockLost),
         };
     }
     Ok(match end {
-        End::Done { steps: 0, .. } => Verdict::Done {
+        // A step whose answer was lost with the engine may have been all there was to do.
+        End::Done { steps: 0, .. } if !ledger.is_open() => Verdict::Done {
             release: None,
             steps: 0,
         },
@@ -310,6 +312,7 @@ impl<B: Backend> Drive<'_, B> {
             let Some(observed) = self.look(query, &mut outage).await? else {
                 return Ok(End::Stopped { left: 1 });
             };
+            outage.check_releases(&observed, ledger.number())?;
             let fence = self.lock.fence(&observed);
             let plan = match plan_of(&observed, &learned) {
                 Ok(plan) => plan,
@@ -344,6 +347,7 @@ impl<B: Backend> Drive<'_, B> {
             }
             round += 1;
             begun = true;
+            learned.begun = true;
             // The record of one that was interrupted at its beginning may be missing.
             if round == 1 {
                 ledger.open(&plan, &observed).await;
@@ -375,17 +379,10 @@ impl<B: Backend> Drive<'_, B> {
                     outage.is_over();
                 }
                 Ended::Failed(mut failure) if self.is_outage(&failure).await => {
-                    let left = plan.steps.len() - failure.succeeded.len();
-                    match self.outlast(&mut outage, &failure.message).await? {
-                        Next::GoOn => {}
-                        Next::Stop => return Ok(End::Stopped { left }),
-                        Next::GiveUp => {
-                            return match self.absence().await {
-                                Some(error) => Err(error),
-                                None => Ok(End::Failed(failure)),
-                            };
-                        }
-                    }
+                    failure = match self.outlive(&mut outage, &plan, failure).await? {
+                        Ok(failure) => failure,
+                        Err(end) => return Ok(end),
+                    };
                     // What it came to is known; the rest is looked at and planned again.
                     for one in std::mem::take(&mut failure.borne) {
                         learned.borne.insert((one.service, one.slot));
@@ -409,7 +406,7 @@ impl<B: Backend> Drive<'_, B> {
     }
 
     /// Why the engine cannot be reached at this moment; `None` where it can.
-    async fn absence(&self) -> Option<BackendError> {
+    pub(super) async fn absence(&self) -> Option<BackendError> {
         let look = self.backend.observe(self.mission.query);
         // One that says nothing at all is as good as gone.
         match tokio::time::timeout(GONE_LIMIT, look).await {

@@ -11,12 +11,15 @@ use tokio::time::sleep;
 
 use super::Failure;
 use super::StepError;
+use super::bear;
 use super::mission::Drive;
+use super::mission::End;
 use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::Lock as _;
 use crate::backend::Query;
 use crate::event::EventKind;
+use crate::plan::action::Plan;
 use crate::state::observed::ObservedState;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -31,6 +34,8 @@ pub(super) struct Outage {
     pause: Duration,
     /// What the gateways knew this run by when its lock was lost.
     lost: Option<u64>,
+    /// Number of the newest release at the last look.
+    newest: Option<u64>,
 }
 
 /// What follows an outage.
@@ -49,12 +54,34 @@ impl Outage {
             span: None,
             pause: FIRST_PAUSE,
             lost: None,
+            newest: None,
         }
     }
 
     /// All is well again.
     pub(super) fn is_over(&mut self) {
         *self = Self::new();
+    }
+
+    /// Something was done since the last one: this is another.
+    pub(super) fn is_another(&mut self) {
+        self.span = None;
+        self.pause = FIRST_PAUSE;
+    }
+
+    /// Fails where another run has made a release since this one, whose own has the
+    /// number `own`, lost its lock: it may have written no routes.
+    pub(super) fn check_releases(
+        &mut self,
+        observed: &ObservedState,
+        own: u64,
+    ) -> Result<(), BackendError> {
+        let newest = newest_release(observed).max(own);
+        let known = self.newest.replace(newest).unwrap_or(newest);
+        if self.lost.is_some() && newest > known.max(own) {
+            return Err(BackendError::LockLost);
+        }
+        Ok(())
     }
 
     /// Whether somebody else has written since this run lost its lock; `own` is what the
@@ -66,6 +93,13 @@ impl Outage {
             _ => false,
         }
     }
+}
+
+/// Number of the newest release that the store knows, 0 for none.
+fn newest_release(observed: &ObservedState) -> u64 {
+    let head = observed.store.as_ref().map(|store| &store.head);
+    let newest = head.and_then(|head| head.newest.as_ref());
+    newest.map_or(0, |newest| newest.number)
 }
 
 /// Whether an error may pass by itself: nobody has refused anything.
@@ -107,6 +141,37 @@ impl<B: Backend> Drive<'_, B> {
             return Err(BackendError::LockLost);
         }
         Ok(Some(observed))
+    }
+
+    /// Waits for what went away in the middle of a plan: the failure again where the run
+    /// goes on, else how it ends.
+    pub(super) async fn outlive(
+        &self,
+        outage: &mut Outage,
+        plan: &Plan,
+        mut failure: Box<Failure>,
+    ) -> Result<Result<Box<Failure>, End>, BackendError> {
+        let left = plan.steps.len() - failure.succeeded.len();
+        if !failure.succeeded.is_empty() {
+            outage.is_another();
+        }
+        match self.outlast(outage, &failure.message).await? {
+            Next::GoOn => {}
+            Next::Stop => return Ok(Err(End::Stopped { left })),
+            Next::GiveUp => {
+                return match self.absence().await {
+                    Some(error) => Err(error),
+                    None => Ok(Err(End::Failed(failure))),
+                };
+            }
+        }
+        // More had failed than the file allows before the engine went.
+        if failure.borne.iter().any(|one| one.beyond)
+            && let Some(sum) = bear::sum(plan, std::mem::take(&mut failure.borne))
+        {
+            return Ok(Err(End::Failed(Box::new(sum))));
+        }
+        Ok(Ok(failure))
     }
 
     /// Waits a little longer than the last time, and has the lock on return.

@@ -5,9 +5,12 @@
 //! beyond the plan, and always back to what the plan found.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::Emitter;
 use super::Job;
+use super::gates::Gatekeeper;
+use super::steps::Runner;
 use crate::backend::Backend;
 use crate::event::EventKind;
 use crate::gateway::Fleet;
@@ -91,12 +94,11 @@ pub(super) fn replaced<'a>(
 /// Takes back one replica that failed, while others go on; what was done, in words.
 /// `before` are the steps that came before its start.
 pub(super) async fn give_up<B: Backend>(
-    backend: &B,
-    job: &Job<'_>,
-    fleet: &Fleet<'_, B>,
+    runner: &Runner<'_, B>,
     step: &Step,
     before: &BTreeSet<StepId>,
 ) -> Result<String, super::StepError> {
+    let (backend, job, fleet) = (runner.backend, runner.job, &runner.fleet);
     let Some((made, old)) = replaced(job, step) else {
         return Ok(String::new());
     };
@@ -109,7 +111,32 @@ pub(super) async fn give_up<B: Backend>(
     );
     let drained =
         past(&|action| matches!(action, Action::RemoveTarget { alias, .. } if *alias == old.alias));
-    restore(backend, job, fleet, made, old, stopped, drained).await?;
+    let changes = runner.changes.subscribe();
+    restore(backend, job, fleet, made, old, stopped, drained && !stopped).await?;
+    if let (
+        true,
+        Gate::Ready {
+            networks, ready, ..
+        },
+    ) = (stopped, &step.gate)
+    {
+        // It counts again once it answers; the next one may be stopped then.
+        let gatekeeper = Gatekeeper {
+            backend,
+            fleet,
+            container: &old.name,
+            alias: &old.alias,
+            networks,
+        };
+        gatekeeper.wait(ready, Duration::ZERO, changes).await?;
+        job.lock.confirm().await?;
+        if drained {
+            let group = old.group();
+            fleet
+                .add_target(&old.service, &old.alias, &group, None)
+                .await?;
+        }
+    }
     Ok(format!(
         "removed {}, which failed; {} {}, and the rollout goes on",
         made.name,
@@ -151,14 +178,17 @@ async fn restore<B: Backend>(
     let remove = Action::RemoveContainer {
         container: instance.name.clone(),
     };
+    job.lock.confirm().await?;
     backend.apply(job.context, &remove).await?;
     if stopped {
         let start = Action::StartContainer {
             container: old.name.clone(),
         };
+        job.lock.confirm().await?;
         backend.apply(job.context, &start).await?;
     }
     if drained {
+        job.lock.confirm().await?;
         let group = old.group();
         fleet
             .add_target(&old.service, &old.alias, &group, None)

@@ -116,6 +116,12 @@ impl<'a, B: Backend> Runner<'a, B> {
         Ok(())
     }
 
+    /// Ends the connections; the prober goes too, unless it may be another run's by now.
+    pub(super) async fn close(&self) {
+        let ours = self.job.lock.confirm().await.is_ok();
+        self.fleet.close(ours).await;
+    }
+
     /// Does the step and waits for its gate.
     pub(super) async fn perform(&self, step: &Step) -> Result<(), StepError> {
         let mut halt = self.job.stop.clone();

@@ -79,6 +79,9 @@ pub(super) async fn sweep<B: Backend>(backend: &B, job: &Job<'_>, succeeded: &BT
         {
             let container = task.instance.name.clone();
             let action = Action::RemoveContainer { container };
+            if job.lock.confirm().await.is_err() {
+                return;
+            }
             // What stays is found by the next run.
             let _ = backend.apply(job.context, &action).await;
         }

@@ -57,7 +57,16 @@ pub enum GatewayError {
 impl GatewayError {
     /// The gateway is not there, or went away; it refused nothing.
     pub fn is_absence(&self) -> bool {
-        matches!(self, Self::Closed { .. } | Self::Connect { .. })
+        match self {
+            Self::Closed { .. } => true,
+            // An engine that starts up refuses with 409 and 5xx, and knows no container yet.
+            Self::Connect { source, .. } => match source {
+                BackendError::Unreachable { .. } | BackendError::NotFound { .. } => true,
+                BackendError::Engine { status, .. } => *status == 409 || *status >= 500,
+                _ => false,
+            },
+            Self::Refused { .. } => false,
+        }
     }
 
     /// The gateway's own words, where it gave up at the request's deadline.

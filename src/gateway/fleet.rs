@@ -309,13 +309,13 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
         }
     }
 
-    /// Ends the connections and removes the prober.
-    pub async fn close(&self) {
+    /// Ends the connections, and removes the prober if that is ours to do.
+    pub async fn close(&self, removes: bool) {
         for gateway in self.state.lock().await.gateways.values_mut() {
             gateway.control = None;
         }
         drop(self.prober.lock().await.take());
-        if self.probes.load(Ordering::Relaxed) {
+        if removes && self.probes.load(Ordering::Relaxed) {
             let remove = Action::RemoveContainer {
                 container: names::prober(&self.context.stack),
             };

@@ -45,6 +45,8 @@ pub struct Options {
 /// What a run has learned that a look does not tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Learned {
+    /// It has begun to change things: what was in the way before is no longer asked.
+    pub begun: bool,
     /// References that it has pulled already.
     pub pulled: BTreeSet<String>,
     /// Networks that the engine will not remove though nothing is in them.

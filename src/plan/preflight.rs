@@ -15,9 +15,13 @@ use crate::state::observed::InstanceState;
 use crate::state::observed::Role;
 use crate::state::ports::Bound;
 
+/// Containers are not made with less left on the engine's disk, in bytes.
+const DISK_WANTED: u64 = 64 << 20;
+
 /// All obstacles, in the order of the file's names.
 pub(super) fn check(view: &View<'_>) -> Vec<Obstacle> {
     let mut found = Vec::new();
+    disk(view, &mut found);
     published_ports(view, &mut found);
     networks(view, &mut found);
     volumes(view, &mut found);
@@ -25,6 +29,35 @@ pub(super) fn check(view: &View<'_>) -> Vec<Obstacle> {
         service(view, one, &mut found);
     }
     found
+}
+
+/// Room for what makes a container: an engine that runs out of it half-way can write no
+/// record either.
+fn disk(view: &View<'_>, found: &mut Vec<Obstacle>) {
+    let options = view.input.options;
+    // Half-way, and on the way back, to go on is the better choice.
+    if options.backwards || options.learned.begun {
+        return;
+    }
+    let makes = view
+        .services
+        .iter()
+        .any(|one| one.in_scope && one.creates());
+    let Some(free) = view.input.observed.disk_free.filter(|_| makes) else {
+        return;
+    };
+    if free < DISK_WANTED {
+        found.push(Obstacle {
+            place: String::new(),
+            message: format!(
+                "no space is left on the engine's disk: {} MiB free in {}, at least {} MiB are needed",
+                free >> 20,
+                view.input.observed.engine.root,
+                DISK_WANTED >> 20
+            ),
+            hint: "see what takes the space: docker system df".to_owned(),
+        });
+    }
 }
 
 /// Ports that a gateway is to publish and does not yet.

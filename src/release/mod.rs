@@ -57,14 +57,21 @@ pub async fn record<S: Store>(
     let edit = |records: &mut Records| {
         let mut head: Head = parse(records, HEAD);
         if release.summary.number == 0 {
-            release.summary.number = head.newest.map_or(1, |newest| newest.number + 1);
+            release.summary.number = head.newest.as_ref().map_or(1, |newest| newest.number + 1);
         }
         let number = release.summary.number;
         if release.summary.outcome == Outcome::Deployed {
             head.serving = Some(number);
             head.proved.extend(proved);
         }
-        head.newest = Some(release.summary.clone());
+        // A run that was overtaken takes nothing back from the one that did.
+        if head
+            .newest
+            .as_ref()
+            .is_none_or(|newest| newest.number <= number)
+        {
+            head.newest = Some(release.summary.clone());
+        }
         records.insert(HEAD.to_owned(), encode(HEAD, &head)?);
         Ok(Some((number, encode("the release", release)?)))
     };

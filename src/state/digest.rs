@@ -91,6 +91,7 @@ pub fn observed(state: &ObservedState) -> String {
     state.instances.retain(|one| one.role != Role::Run);
     state.foreign.clear();
     state.busy_ports.clear();
+    state.disk_free = None;
     for instance in &mut state.instances {
         instance.memory_in_use = None;
     }
@@ -256,6 +257,7 @@ mod tests {
         assert_eq!(observed(&state), before);
         state.foreign.push(Foreign::default());
         state.busy_ports.insert("*:8000/tcp".to_owned());
+        state.disk_free = Some(1 << 30);
         assert_eq!(observed(&state), before, "what others do");
         state.instances[0].restarts = 1;
         assert_ne!(observed(&state), before);

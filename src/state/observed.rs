@@ -31,6 +31,9 @@ pub struct ObservedState {
     /// Of the host ports that were asked about, those that something listens on,
     /// containers included; as `ip:port/tcp`. Empty where this host is not the engine's.
     pub busy_ports: BTreeSet<String>,
+    /// Bytes left where the engine keeps its data; `None` where this host is not the
+    /// engine's or does not let us see.
+    pub disk_free: Option<u64>,
     /// What the store holds; `None` when there is no store.
     pub store: Option<StoreSnapshot>,
 }
@@ -53,6 +56,8 @@ pub struct Engine {
     pub cgroup: u8,
     /// `linux/amd64`.
     pub platform: String,
+    /// Folder of its data.
+    pub root: String,
 }
 
 /// What part a container of ours plays.

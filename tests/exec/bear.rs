@@ -1,6 +1,7 @@
 //! Replicas that fail and are borne, as `update_config` says.
 
 use shopctl::backend::Observe as _;
+use shopctl::backend::memory::Away;
 use shopctl::backend::memory::Behaviour;
 use shopctl::backend::memory::Memory;
 use shopctl::event::Event;
@@ -154,4 +155,27 @@ async fn pause_stops_at_the_first_failure() {
     let (verdict, _) = deploy(&memory, &of("2")).await;
     assert!(matches!(verdict, Verdict::Failed(_)), "{verdict:?}");
     assert_eq!((serve(&memory, "2"), serve(&memory, "1")), (1, 3));
+}
+
+/// An engine that goes away in between makes no good end of a bad one.
+#[tokio::test(start_paused = true)]
+async fn what_failed_before_an_outage_is_not_forgotten_after_it() {
+    let of = |version| tolerant(version, 0, OnFailure::Continue);
+    let mut retried = 0;
+    for call in 3..24 {
+        let memory = failing(&of("1"), &of("2"), &[1]).await;
+        let after = memory.world().faults.calls + call;
+        memory.world().faults.away = Some(Away {
+            after,
+            questions: 12,
+        });
+        let (verdict, events) = deploy(&memory, &of("2")).await;
+        let Verdict::Failed(failure) = verdict else {
+            panic!("away from call {call}: {verdict:?} {events:#?}");
+        };
+        assert!(failure.message.contains("shop-order-1-"), "{failure:?}");
+        let waits = |event: &&Event| matches!(event.kind, EventKind::Retrying { .. });
+        retried += events.iter().filter(waits).count();
+    }
+    assert!(retried > 10, "{retried}");
 }

@@ -2,6 +2,7 @@
 //! and no failure of any single call leaves a stack that a second run cannot mend.
 
 mod bear;
+mod histories;
 mod outage;
 mod words;
 
@@ -197,7 +198,8 @@ async fn deploy(memory: &Memory, desired: &DesiredState) -> (Verdict, Vec<Event>
     (verdict, seen)
 }
 
-/// Deploys and asks to stop when a step that begins like this starts.
+/// Deploys and asks to stop when a step that begins like this starts, or, where that is
+/// `retrying`, when the engine is away.
 async fn deploy_until(memory: &Memory, desired: &DesiredState, at: Option<&str>) -> Verdict {
     watched(memory, desired, &NoBuilds, at, &mut Vec::new()).await
 }
@@ -260,9 +262,12 @@ async fn watched(
     };
     let looking = async {
         while let Some(event) = events.recv().await {
-            if let (EventKind::StepStarted { what, .. }, Some(at)) = (&event.kind, stop_at)
-                && what.starts_with(at)
-            {
+            let word = match &event.kind {
+                EventKind::StepStarted { what, .. } => what.as_str(),
+                EventKind::Retrying { .. } => "retrying",
+                _ => "",
+            };
+            if stop_at.is_some_and(|at| word.starts_with(at)) {
                 let _ = stopper.send(true);
             }
             seen.push(event);

@@ -1,13 +1,17 @@
 //! An engine or a gateway that goes away in the middle of a run, at each of its calls.
 
+use std::sync::OnceLock;
+
 use shopctl::backend::BackendError;
 use shopctl::backend::memory::Away;
 use shopctl::backend::memory::Memory;
+use shopctl::backend::memory::World;
 use shopctl::event::Event;
 use shopctl::event::EventKind;
 use shopctl::exec::Verdict;
 
 use super::deploy;
+use super::deploy_until;
 use super::desired;
 use super::steps_left;
 use super::world;
@@ -103,4 +107,57 @@ async fn a_gateway_that_hangs_up_is_asked_again() {
         assert_eq!(memory.world().answering("shop", "order"), 2);
         assert_eq!(steps_left(&memory, &desired("2")).await, 0);
     }
+}
+
+/// The store of a stack that another run has made releases of.
+static OTHERS: OnceLock<std::collections::BTreeMap<String, Vec<u8>>> = OnceLock::new();
+
+/// The first lock is this run's own; before it is taken anew, somebody else deploys.
+fn somebody_deploys_next_time(world: &mut World) {
+    world.before_lock = Some(|world| {
+        let records = OTHERS.get().expect("made before").clone();
+        world.records.insert("shop".to_owned(), records);
+    });
+}
+
+/// Its routes say nothing of a run that wrote none; its release does.
+#[tokio::test(start_paused = true)]
+async fn a_release_that_another_run_made_meanwhile_is_not_undone() {
+    let other = world();
+    for version in ["1", "2", "3"] {
+        deploy(&other, &desired(version)).await;
+    }
+    let records = other.world().records["shop"].clone();
+    OTHERS.set(records.clone()).expect("set once");
+    let memory = serving().await;
+    memory.world().before_lock = Some(somebody_deploys_next_time);
+    let after = memory.world().faults.calls + 5;
+    memory.world().faults.away = Some(Away {
+        after,
+        questions: 12,
+    });
+    let (verdict, events) = deploy(&memory, &desired("9")).await;
+    assert!(
+        matches!(verdict, Verdict::Backend(BackendError::LockLost)),
+        "{verdict:?} {events:#?}"
+    );
+    assert_eq!(
+        memory.world().records["shop"],
+        records,
+        "nothing is written"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wish_to_stop_ends_the_wait_for_an_engine() {
+    let memory = serving().await;
+    let after = memory.world().faults.calls + 3;
+    memory.world().faults.away = Some(Away {
+        after,
+        questions: u32::MAX,
+    });
+    let began = tokio::time::Instant::now();
+    let verdict = deploy_until(&memory, &desired("2"), Some("retrying")).await;
+    assert!(matches!(verdict, Verdict::Stopped { .. }), "{verdict:?}");
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
 }

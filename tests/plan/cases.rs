@@ -314,6 +314,10 @@ fn happen(world: &mut World, line: &str) {
         ["busy", port] => {
             world.busy_ports.insert((*port).to_owned());
         }
+        ["disk", mib] => {
+            let mib: u64 = mib.parse().unwrap();
+            world.disk_free = Some(mib << 20);
+        }
         ["foreign", name, port, rest @ ..] => foreign(world, name, port, rest),
         ["scale", service, count] => {
             record_scale(world, service, count.parse().unwrap());

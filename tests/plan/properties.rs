@@ -23,6 +23,7 @@ use shopctl::plan::report;
 use shopctl::state::change;
 use shopctl::state::hooks::Moment;
 use shopctl::state::observed::ObservedState;
+use shopctl::state::observed::Role;
 
 use crate::random;
 use crate::random::Situation;
@@ -211,6 +212,21 @@ fn assert_serving(world: &World, promises: &BTreeMap<String, Promise>, why: &str
     }
 }
 
+/// Fails when more replicas run than promised.
+fn assert_bounded(world: &World, promises: &BTreeMap<String, Promise>, why: &str) {
+    for (service, promise) in promises {
+        let own = world.containers.values().filter(|one| {
+            one.instance.service == *service && one.instance.role == Role::Service && one.runs()
+        });
+        let running = own.count();
+        assert!(
+            running <= promise.most,
+            "{why}: {running} replicas of {service} run, at most {} may",
+            promise.most
+        );
+    }
+}
+
 /// Keeps the services whose ports and gateways stay: others have a gap by nature.
 fn keep_undisturbed(promises: &mut BTreeMap<String, Promise>, plan: &Plan, world: &World) {
     let touched = plan.steps.iter().any(|step| {
@@ -261,9 +277,11 @@ fn plans_converge_and_protect() {
         let mut owed = promises(&situation.after, &observed, &plan);
         let faults = check::protection(&plan, &observed, &owed);
         assert_eq!(faults, Vec::<String>::new(), "{name}");
+        let bounds = owed.clone();
         keep_undisturbed(&mut owed, &plan, &world);
         turn::carry_out(&mut world, &plan, "second", |world| {
             assert_serving(world, &owed, &name);
+            assert_bounded(world, &bounds, &name);
         })
         .unwrap_or_else(|why| panic!("{why}\n{name}"));
         let again = turn::plan(&world, &situation.after, &options).unwrap();

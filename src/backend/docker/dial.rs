@@ -17,6 +17,7 @@ use hyper::rt::ReadBufCursor;
 use hyper_util::client::legacy::connect::Connected;
 use hyper_util::client::legacy::connect::Connection;
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::ServerName;
@@ -67,7 +68,22 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
         .await
         .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer within 10 s"))??;
     stream.set_nodelay(true)?;
+    notice_silence(&stream)?;
     Ok(stream)
+}
+
+/// A network that swallows everything ends the connection after about 20 s: without
+/// this a call waits for hours.
+fn notice_silence(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    #[cfg(target_os = "linux")]
+    {
+        sockopt::set_tcp_keepidle(stream, Duration::from_secs(5))?;
+        sockopt::set_tcp_keepintvl(stream, Duration::from_secs(5))?;
+        sockopt::set_tcp_keepcnt(stream, 3)?;
+        sockopt::set_tcp_user_timeout(stream, 20_000)?;
+    }
+    Ok(())
 }
 
 /// Reads `ca.pem`, `cert.pem` and `key.pem`, as the Docker CLI lays them out.
@@ -137,7 +153,16 @@ impl SshTarget {
     }
 
     fn arguments(&self) -> Vec<String> {
-        let mut arguments: Vec<String> = ["-o", "ConnectTimeout=10", "-T"].map(Into::into).to_vec();
+        let mut arguments: Vec<String> = [
+            ["-o", "ConnectTimeout=10"],
+            ["-o", "ServerAliveInterval=5"],
+            ["-o", "ServerAliveCountMax=3"],
+        ]
+        .concat()
+        .into_iter()
+        .chain(["-T"])
+        .map(Into::into)
+        .collect();
         if let Some(user) = &self.user {
             arguments.extend(["-l".to_owned(), user.clone()]);
         }
@@ -305,13 +330,13 @@ mod tests {
         let found = SshTarget::parse("ana@shop.example:2222/run/docker.sock").unwrap();
         assert_eq!(
             found.arguments().join(" "),
-            "-o ConnectTimeout=10 -T -l ana -p 2222 -- shop.example docker \
+            "-o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -T -l ana -p 2222 -- shop.example docker \
              --host=unix:///run/docker.sock system dial-stdio"
         );
         let plain = SshTarget::parse("shop").unwrap();
         assert_eq!(
             plain.arguments().join(" "),
-            "-o ConnectTimeout=10 -T -- shop docker system dial-stdio"
+            "-o ConnectTimeout=10 -o ServerAliveInterval=5 -o ServerAliveCountMax=3 -T -- shop docker system dial-stdio"
         );
     }
 

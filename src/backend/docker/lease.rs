@@ -14,12 +14,13 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
-use std::time::Instant;
 
 use bollard::models::ContainerCreateBody;
 use bollard::models::ContainerInspectResponse;
 use bollard::models::HostConfig;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
+use rustix::time::ClockId;
+use rustix::time::clock_gettime;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -86,13 +87,14 @@ impl Docker {
         let name = names::lock(&context.stack);
         let subject = format!("container {name}");
         for _ in 0..TRIES {
+            let begun = now();
             let options = CreateContainerOptionsBuilder::new().name(&name).build();
             match self
                 .api()
                 .create_container(Some(options), lock_body(context, holder))
                 .await
             {
-                Ok(made) => return self.hold(name, made.id).await,
+                Ok(made) => return self.hold(name, made.id, begun).await,
                 Err(error) if fault::status(&error) == Some(409) => {}
                 Err(error) => return Err(self.fault("create", &subject, error)),
             }
@@ -103,9 +105,9 @@ impl Docker {
             let state = instance::state(&found.state.clone().unwrap_or_default());
             let theirs = holder_of(&found);
             match state {
-                // Our own, after a lost reply.
+                // Our own, after a lost reply; made who knows when.
                 InstanceState::Created if theirs.run == holder.run => {
-                    return self.hold(name, id).await;
+                    return self.hold(name, id, Duration::ZERO).await;
                 }
                 InstanceState::Created if self.is_left_over(&id, &found).await? => {
                     self.remove_container(&id).await?;
@@ -124,7 +126,12 @@ impl Docker {
     }
 
     /// Attaches before the start, so that the process never misses its holder.
-    async fn hold(&self, name: String, id: String) -> Result<ContainerLock, BackendError> {
+    async fn hold(
+        &self,
+        name: String,
+        id: String,
+        since: Duration,
+    ) -> Result<ContainerLock, BackendError> {
         let subject = format!("container {name}");
         let path = format!("/containers/{id}/attach?stream=true&stdin=true&stdout=true");
         let stream = self
@@ -146,7 +153,7 @@ impl Docker {
             docker: self.clone(),
             container: id,
             id: created_ms(&found),
-            since: Instant::now(),
+            since,
             alive,
             phases,
             why,
@@ -234,8 +241,19 @@ fn holder_of(found: &ContainerInspectResponse) -> Holder {
     }
 }
 
+/// Time that passes while the machine sleeps too: a laptop that wakes has lost its lock.
+fn now() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = ClockId::Monotonic;
+    let time = clock_gettime(clock);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
 /// Until when the lock is known to be ours; `None` when it is lost.
-type Alive = Arc<Mutex<Option<Instant>>>;
+type Alive = Arc<Mutex<Option<Duration>>>;
 
 /// How far a lock is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,7 +276,7 @@ struct Start {
 
 impl Start {
     async fn run(self, stream: Hijacked, alive: Alive) {
-        let begun = Instant::now();
+        let begun = now();
         if let Err(error) = self.start(begun).await {
             // Nobody else could take it for some seconds.
             let _ = self.docker.remove_container(&self.container).await;
@@ -266,15 +284,15 @@ impl Start {
             self.phase.send_replace(Phase::Failed);
             return;
         }
-        *locked(&alive) = Some(Instant::now() + STARTING);
+        *locked(&alive) = Some(now() + STARTING);
         self.phase.send_replace(Phase::Started);
         drop(self);
         beat(stream, alive).await;
     }
 
-    async fn start(&self, begun: Instant) -> Result<(), BackendError> {
+    async fn start(&self, begun: Duration) -> Result<(), BackendError> {
         self.docker.start_container(&self.container).await?;
-        if begun.elapsed() < STARTING {
+        if now() < begun + STARTING {
             return Ok(());
         }
         // It may have given up on a holder that was stopped meanwhile.
@@ -294,7 +312,7 @@ async fn beat(stream: Hijacked, alive: Alive) {
     let mut ticks = tokio::time::interval(BEAT);
     let mut buffer = [0_u8; 64];
     let mut sent = VecDeque::new();
-    let mut until = Instant::now() + STARTING;
+    let mut until = now() + STARTING;
     loop {
         let lives = tokio::select! {
             _ = ticks.tick() => {
@@ -302,14 +320,14 @@ async fn beat(stream: Hijacked, alive: Alive) {
                     input.write_all(b".").await?;
                     input.flush().await
                 };
-                sent.push_back(Instant::now());
+                sent.push_back(now());
                 tokio::time::timeout(SILENCE, written).await.is_ok_and(|it| it.is_ok())
             }
             // It gives back what it gets; an end means that its container ended.
             read = output.read(&mut buffer) => match read {
                 // A holder that wakes after being stopped may read old answers before it
                 // hears of the end: what was lost stays lost.
-                Ok(count @ 1..) if Instant::now() < until => {
+                Ok(count @ 1..) if now() < until => {
                     // Its process counts the silence from what it heard, and so do we.
                     let heard = sent.drain(..count.min(sent.len())).next_back();
                     until = heard.map_or(until, |heard| heard + SILENCE);
@@ -318,7 +336,7 @@ async fn beat(stream: Hijacked, alive: Alive) {
                 _ => false,
             },
         };
-        let lives = lives && Instant::now() < until;
+        let lives = lives && now() < until;
         *locked(&alive) = lives.then_some(until);
         if !lives {
             return;
@@ -334,7 +352,7 @@ struct ContainerLock {
     docker: Docker,
     container: String,
     id: u64,
-    since: Instant,
+    since: Duration,
     alive: Alive,
     phases: watch::Receiver<Phase>,
     why: Why,
@@ -366,13 +384,13 @@ impl Lock for ContainerLock {
     /// even if it has not heard so yet.
     fn confirm(&self) -> Pending<'_, ()> {
         Box::pin(async move {
-            if self.since.elapsed() > STARTING {
+            if now() > self.since + STARTING {
                 self.is_settled().await;
             }
             let phase = *self.phases.borrow();
             let held = match phase {
                 Phase::Starting => true,
-                Phase::Started => locked(&self.alive).is_some_and(|until| Instant::now() < until),
+                Phase::Started => locked(&self.alive).is_some_and(|until| now() < until),
                 Phase::Failed => false,
             };
             held.then_some(()).ok_or(BackendError::LockLost)

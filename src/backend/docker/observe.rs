@@ -57,6 +57,12 @@ impl Observe for Docker {
 
 type Files = BTreeMap<String, Vec<u8>>;
 
+/// Bytes that are left in the file system of a folder.
+fn disk_free(folder: &str) -> Option<u64> {
+    let stat = rustix::fs::statvfs(folder).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 impl Docker {
     async fn look(&self, query: &Query) -> Result<ObservedState, BackendError> {
         let likely = likely_holders(&query.stack);
@@ -72,10 +78,10 @@ impl Docker {
         instances.sort_by(|a, b| a.name.cmp(&b.name));
         foreign.sort_by(|a, b| a.name.cmp(&b.name));
         let store = self.store(query, files, &instances).await?;
-        let busy_ports = if self.inner.local && ports::is_this_host(&engine.name) {
-            ports::busy(&query.ports)
+        let (busy_ports, disk_free) = if self.inner.local && ports::is_this_host(&engine.name) {
+            (ports::busy(&query.ports), disk_free(&engine.root))
         } else {
-            BTreeSet::new()
+            (BTreeSet::new(), None)
         };
         Ok(ObservedState {
             engine,
@@ -85,6 +91,7 @@ impl Docker {
             volumes,
             images,
             busy_ports,
+            disk_free,
             store,
         })
     }
@@ -194,6 +201,7 @@ impl Docker {
                     "{}/{architecture}",
                     info.os_type.as_deref().unwrap_or("linux")
                 ),
+                root: info.docker_root_dir.unwrap_or_default(),
             })
         };
         self.inner.engine.get_or_try_init(|| ask).await.cloned()

@@ -70,6 +70,8 @@ pub struct World {
     pub foreign: Vec<Foreign>,
     /// Ports of the host that a process holds which is no container.
     pub busy_ports: BTreeSet<String>,
+    /// Bytes left on the engine's disk; `None` where nobody can see.
+    pub disk_free: Option<u64>,
     /// Networks by engine name.
     pub networks: BTreeMap<String, ObservedNetwork>,
     /// Networks that the engine will not remove though nothing is in them.
@@ -123,10 +125,12 @@ impl Default for World {
                 memory: 16 << 30,
                 cgroup: 1,
                 platform: "linux/amd64".to_owned(),
+                root: "/data".to_owned(),
             },
             containers: BTreeMap::new(),
             foreign: Vec::new(),
             busy_ports: BTreeSet::new(),
+            disk_free: None,
             networks: BTreeMap::new(),
             stuck: BTreeSet::new(),
             volumes: BTreeMap::new(),
@@ -190,6 +194,7 @@ impl World {
                 .intersection(&query.ports)
                 .cloned()
                 .collect(),
+            disk_free: self.disk_free,
             store: self.volumes.contains_key(&store).then(|| {
                 let nothing = BTreeMap::new();
                 let records = self.records.get(&query.stack).unwrap_or(&nothing);
