@@ -13,7 +13,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=benches/lib.sh
 . "$here/lib.sh"
 count=${COUNT:-1000000}
-rate=${RATE:-500}
+rate=${RATE:-1000}
 control=$((rate * 15))
 
 if [ -n "${COMPOSE:-}" ]; then
