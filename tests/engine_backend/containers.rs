@@ -65,8 +65,11 @@ async fn an_empty_stack_has_an_engine_and_nothing_else() {
     let found = world.observe().await;
     assert!(found.engine.cpus > 0 && found.engine.memory > 0);
     assert_eq!(found.engine.api, world.docker.api_version());
+    // The engine of the tests runs on this host.
+    assert!(found.disk_free > Some(0), "{:?}", found.disk_free);
     let empty = ObservedState {
         engine: found.engine.clone(),
+        disk_free: found.disk_free,
         ..ObservedState::default()
     };
     assert_eq!(found, empty);
