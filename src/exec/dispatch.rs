@@ -39,6 +39,8 @@ use crate::plan::report;
 const EVENTS: usize = 4096;
 /// How often the lock is looked at while nothing else happens.
 const LOCK_LOOK: Duration = Duration::from_millis(250);
+/// An engine that is told to stop ends its containers one soon after the other.
+const LOCK_ENDS: Duration = Duration::from_millis(300);
 /// Lines of a failed container's log that a report shows.
 const LOG_LINES: u64 = 20;
 
@@ -87,6 +89,10 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         .copied()
         .collect();
     let left = job.plan.steps.len() - settled.len();
+    if let Some((_, StepError::Exited { .. })) = &progress.failed {
+        // It may have been ended with the engine, which takes the lock along in a moment.
+        tokio::time::sleep(LOCK_ENDS).await;
+    }
     let failed = match progress.failed {
         Some((id, error)) => Some(report_failure(backend, job, emitter, id, error).await),
         None => None,

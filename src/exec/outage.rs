@@ -24,6 +24,8 @@ use crate::state::observed::ObservedState;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// An engine that took the lock along is gone after so long.
+const GOING: Duration = Duration::from_secs(5);
 /// How long one attempt to take the lock anew may last.
 const RETAKE_LIMIT: Duration = Duration::from_secs(15);
 
@@ -114,8 +116,23 @@ pub(super) fn may_pass(error: &StepError) -> bool {
 impl<B: Backend> Drive<'_, B> {
     /// Whether a round failed for want of the engine or a gateway.
     pub(super) async fn is_outage(&self, failure: &Failure) -> bool {
-        may_pass(&failure.error)
-            || (self.lock.confirm().await.is_err() && self.engine_is_gone().await)
+        if may_pass(&failure.error) {
+            return true;
+        }
+        if self.lock.confirm().await.is_ok() {
+            return false;
+        }
+        // An engine that is told to stop ends all containers first, and answers meanwhile.
+        let until = Instant::now() + GOING;
+        loop {
+            if self.engine_is_gone().await {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            sleep(FIRST_PAUSE).await;
+        }
     }
 
     /// A look, as soon as the engine is there; none where the user wants the run to stop.
