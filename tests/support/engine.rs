@@ -210,6 +210,23 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// What runs in its containers: they outlive those who started them. Files of the
+    /// engine are mounted into each.
+    fn contained(&self) -> Vec<String> {
+        let mark = self.folder.path().display().to_string();
+        let ours = fs::read_link("/proc/self/ns/mnt").ok();
+        let of = |entry: fs::DirEntry| {
+            let own = fs::read_link(entry.path().join("ns/mnt")).ok();
+            let mounts = fs::read_to_string(entry.path().join("mountinfo")).ok()?;
+            (own.is_some() && own != ours && mounts.contains(&mark))
+                .then(|| entry.file_name().to_string_lossy().into_owned())
+        };
+        let all = fs::read_dir("/proc").expect("processes").flatten();
+        all.filter_map(of).collect()
+    }
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -223,7 +240,7 @@ impl Drop for Engine {
         }
         let _ = self.containerd.kill();
         let _ = self.containerd.wait();
-        for process in self.processes() {
+        for process in self.processes().into_iter().chain(self.contained()) {
             let _ = Command::new("kill").args(["-KILL", &process]).status();
         }
         let _ = self.holder.kill();
