@@ -391,6 +391,7 @@ fn exit_of(failure: &Failure) -> (Exit, &'static str) {
         StepError::Backend(BackendError::Unreachable { .. }) => {
             (Exit::Unreachable, "shopctl doctor")
         }
+        StepError::Refused { .. } => (Exit::Failed, "shopctl plan"),
         StepError::Hook { .. } => (Exit::Failed, "mend the hook, then: shopctl deploy"),
         StepError::Backend(BackendError::LockLost) => (Exit::Locked, "shopctl status"),
         StepError::Backend(BackendError::PortTaken { .. }) => (

@@ -89,8 +89,9 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         .copied()
         .collect();
     let left = job.plan.steps.len() - settled.len();
-    if let Some((_, StepError::Exited { .. })) = &progress.failed {
-        // It may have been ended with the engine, which takes the lock along in a moment.
+    if let Some((_, error)) = &progress.failed
+        && may_be_the_engine(error)
+    {
         tokio::time::sleep(LOCK_ENDS).await;
     }
     let failed = match progress.failed {
@@ -138,19 +139,18 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     }
 }
 
+/// Whether this may be how an engine begins to stop, which takes the lock along a moment
+/// later. Nothing else tells a container that was ended with it from one that failed.
+fn may_be_the_engine(error: &StepError) -> bool {
+    match error {
+        StepError::Exited { .. } => true,
+        StepError::Backend(BackendError::Engine { status, .. }) => *status >= 500,
+        _ => false,
+    }
+}
+
 fn not_begun(error: StepError) -> Ended {
-    Ended::Failed(Box::new(Failure {
-        step: 0,
-        service: String::new(),
-        message: chain(&error),
-        error,
-        output: Vec::new(),
-        changed: false,
-        begun: BTreeSet::new(),
-        succeeded: BTreeSet::new(),
-        borne: Vec::new(),
-        advice: None,
-    }))
+    Ended::Failed(Box::new(Failure::of_run(error)))
 }
 
 /// Releases steps and waits for them until nothing is in flight.
@@ -346,7 +346,7 @@ async fn one<B: Backend>(
 }
 
 /// The error and its causes, each once.
-fn chain(error: &StepError) -> String {
+pub(super) fn chain(error: &StepError) -> String {
     let mut words = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

@@ -13,6 +13,7 @@ use super::Emitter;
 use super::Ended;
 use super::Failure;
 use super::Job;
+use super::StepError;
 use super::hold::Hold;
 use super::ledger::Ledger;
 use super::outage::Outage;
@@ -108,7 +109,7 @@ pub enum Verdict {
         /// Steps that ran.
         steps: usize,
     },
-    /// No plan could be made.
+    /// No plan could be made; nothing was changed.
     Refused(Refusal),
     /// The first plan is not the one that was agreed to; nothing was changed.
     Stale(Box<Plan>),
@@ -228,15 +229,7 @@ async fn under_lock<B: Backend>(
             }
             Verdict::Done { release, steps }
         }
-        End::Refused(refusal) => {
-            // The first plan was not refused, or nothing was changed.
-            if ledger.is_open() {
-                ledger
-                    .close(Outcome::Failed, "a later plan was refused")
-                    .await;
-            }
-            Verdict::Refused(refusal)
-        }
+        End::Refused(refusal) => Verdict::Refused(refusal),
         End::Stale(plan) => Verdict::Stale(plan),
         End::NotConverged(plan) => {
             ledger
@@ -316,6 +309,7 @@ impl<B: Backend> Drive<'_, B> {
             let fence = self.lock.fence(&observed);
             let plan = match plan_of(&observed, &learned) {
                 Ok(plan) => plan,
+                Err(refusal) if begun => return Ok(half_way(&refusal)),
                 Err(refusal) => return Ok(End::Refused(refusal)),
             };
             // Rounds after the first mend what the plan that was agreed to has left.
@@ -433,6 +427,14 @@ impl<B: Backend> Drive<'_, B> {
             self.emitter.emit(EventKind::Warning { message });
         }
     }
+}
+
+/// A refusal when something may have been changed already: nothing that can be told as one.
+fn half_way(refusal: &Refusal) -> End {
+    let why = rollback::words(refusal);
+    let mut failure = Failure::of_run(StepError::Refused { why });
+    failure.changed = true;
+    End::Failed(Box::new(failure))
 }
 
 /// What is said of replicas that failed in a run that ended well.

@@ -124,6 +124,24 @@ pub struct Failure {
     pub borne: Vec<Borne>,
 }
 
+impl Failure {
+    /// Of the run as a whole, before or between its steps.
+    fn of_run(error: StepError) -> Self {
+        Self {
+            step: 0,
+            service: String::new(),
+            message: dispatch::chain(&error),
+            error,
+            output: Vec::new(),
+            changed: false,
+            begun: BTreeSet::new(),
+            succeeded: BTreeSet::new(),
+            borne: Vec::new(),
+            advice: None,
+        }
+    }
+}
+
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StepError {
@@ -160,6 +178,12 @@ pub enum StepError {
         seconds: u64,
         /// Last observation.
         last: String,
+    },
+    /// What was planned when something had been changed already was refused.
+    #[error("the rest cannot be done: {why}")]
+    Refused {
+        /// What is in the way.
+        why: String,
     },
     /// More replicas failed than are borne.
     #[error("{what}")]

@@ -204,7 +204,8 @@ pub fn missing(plan: &Plan, desired: &DesiredState) -> Vec<String> {
         .collect()
 }
 
-fn words(refusal: &Refusal) -> String {
+/// What is in the way, in words.
+pub(super) fn words(refusal: &Refusal) -> String {
     match refusal {
         Refusal::Capacity(_) => "its declared demand does not fit the capacity".to_owned(),
         Refusal::Preflight(obstacles) => {

@@ -17,6 +17,7 @@ use shopctl::state::desired::RolloutOrder;
 use super::deploy;
 use super::desired;
 use super::query;
+use super::released;
 use super::steps_left;
 use super::world;
 
@@ -86,13 +87,7 @@ async fn what_the_ratio_allows_is_borne_and_the_old_replica_serves_on() {
         };
         let memory = failing(&of("1"), &of("2"), &[2]).await;
         let (verdict, events) = deploy(&memory, &of("2")).await;
-        let done = matches!(
-            verdict,
-            Verdict::Done {
-                release: Some(2),
-                ..
-            }
-        );
+        let done = released(&verdict) == Some(2);
         assert!(done, "{verdict:?} {events:#?}");
         let said = warnings(&events);
         assert!(

@@ -13,6 +13,7 @@ use shopctl::exec::Verdict;
 use super::deploy;
 use super::deploy_until;
 use super::desired;
+use super::released;
 use super::steps_left;
 use super::world;
 
@@ -52,13 +53,7 @@ async fn an_engine_that_comes_back_is_waited_for_at_any_call() {
             memory.world().faults.away = Some(away);
         }
         let (verdict, events) = deploy(&memory, &desired("2")).await;
-        let done = matches!(
-            verdict,
-            Verdict::Done {
-                release: Some(2),
-                ..
-            }
-        );
+        let done = released(&verdict) == Some(2);
         assert!(done, "away from call {call}: {verdict:?} {events:#?}");
         assert_eq!(retried(&events), call > 0, "{call}: {events:#?}");
         assert_eq!(memory.world().answering("shop", "order"), 2);
@@ -94,13 +89,7 @@ async fn a_gateway_that_hangs_up_is_asked_again() {
         let memory = serving().await;
         memory.world().faults.hang_ups = times;
         let (verdict, events) = deploy(&memory, &desired("2")).await;
-        let done = matches!(
-            verdict,
-            Verdict::Done {
-                release: Some(2),
-                ..
-            }
-        );
+        let done = released(&verdict) == Some(2);
         assert!(done, "{verdict:?} {events:#?}");
         assert!(!retried(&events), "{events:#?}");
         assert_eq!(memory.world().faults.hang_ups, 0);
@@ -160,4 +149,30 @@ async fn a_wish_to_stop_ends_the_wait_for_an_engine() {
     let verdict = deploy_until(&memory, &desired("2"), Some("retrying")).await;
     assert!(matches!(verdict, Verdict::Stopped { .. }), "{verdict:?}");
     assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+}
+
+/// What the plan needs is taken away while the engine is: half a change is no end, and
+/// nobody may be told that nothing was changed.
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_is_refused_half_way_goes_back() {
+    let memory = serving().await;
+    memory.world().before_lock = Some(|world| {
+        world.before_lock = Some(|world| drop(world.networks.remove("shop_default")));
+    });
+    let after = memory.world().faults.calls + 5;
+    memory.world().faults.away = Some(Away {
+        after,
+        questions: 12,
+    });
+    let mut next = desired("2");
+    for network in next.networks.values_mut() {
+        network.external = true;
+    }
+    let (verdict, events) = deploy(&memory, &next).await;
+    let Verdict::RolledBack { failure, to: 1 } = verdict else {
+        panic!("{verdict:?} {events:#?}");
+    };
+    let words = "the rest cannot be done: network default: the external network shop_default does not exist";
+    assert_eq!(failure.message, words);
+    assert_eq!(steps_left(&memory, &desired("1")).await, 0);
 }

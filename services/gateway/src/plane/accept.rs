@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::rt::TokioTimer;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::doors::Doors;
@@ -27,19 +29,42 @@ const CLIENT_IDLE: Duration = Duration::from_secs(75);
 /// After an accept that failed, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// The next connection; none once the gateway ends.
+async fn next(
+    listener: &TcpListener,
+    stopping: &mut watch::Receiver<bool>,
+) -> Option<(TcpStream, SocketAddr)> {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stop| *stop) => return None,
+        };
+        match accepted {
+            Ok(accepted) => return Some(accepted),
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
+}
+
+/// Ends when the gateway does; open connections go on.
+pub(crate) async fn accept(listener: TcpListener, front: Rc<Front>) {
+    let mut stopping = front.stopping.clone();
+    while let Some((stream, peer)) = next(&listener, &mut stopping).await {
+        let front = Rc::clone(&front);
+        tokio::task::spawn_local(async move {
+            match front.table.protocol(&front.listener) {
+                Protocol::Http => serve_http(front, stream, peer.ip()).await,
+                Protocol::Tcp => tcp::serve(&front, stream).await,
+            }
+        });
+    }
+}
+
 /// The same for a door between services: which listener a connection belongs to follows
 /// from the address it came to, and one that belongs to none is closed unread.
 pub(crate) async fn admit(listener: TcpListener, front: Rc<Front>, doors: Arc<Doors>) {
     let mut stopping = front.stopping.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopping.wait_for(|stop| *stop) => return,
-        };
-        let Ok((stream, peer)) = accepted else {
-            sleep(PAUSE).await;
-            continue;
-        };
+    while let Some((stream, peer)) = next(&listener, &mut stopping).await {
         let (front, doors) = (Rc::clone(&front), Arc::clone(&doors));
         tokio::task::spawn_local(async move {
             let Ok(at) = stream.local_addr() else {
@@ -48,28 +73,6 @@ pub(crate) async fn admit(listener: TcpListener, front: Rc<Front>, doors: Arc<Do
             if let Some(id) = doors.listener(at).await {
                 let front = Rc::new(front.of(&id));
                 serve_http(front, stream, peer.ip()).await;
-            }
-        });
-    }
-}
-
-/// Ends when the gateway does; open connections go on.
-pub(crate) async fn accept(listener: TcpListener, front: Rc<Front>) {
-    let mut stopping = front.stopping.clone();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stopping.wait_for(|stop| *stop) => return,
-        };
-        let Ok((stream, peer)) = accepted else {
-            sleep(PAUSE).await;
-            continue;
-        };
-        let front = Rc::clone(&front);
-        tokio::task::spawn_local(async move {
-            match front.table.protocol(&front.listener) {
-                Protocol::Http => serve_http(front, stream, peer.ip()).await,
-                Protocol::Tcp => tcp::serve(&front, stream).await,
             }
         });
     }
