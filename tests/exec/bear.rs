@@ -174,3 +174,33 @@ async fn what_failed_before_an_outage_is_not_forgotten_after_it() {
     }
     assert!(retried > 10, "{retried}");
 }
+
+/// One that was put back counts once it answers: until then the next one is not stopped.
+#[tokio::test(start_paused = true)]
+async fn what_is_put_back_must_answer_before_the_rollout_goes_on() {
+    let of = |version| {
+        let mut desired = tolerant(version, 500_000, OnFailure::Rollback);
+        if let Some(service) = desired.services.get_mut("order") {
+            service.rollout.order = RolloutOrder::StopFirst;
+            service.replicas = 2;
+        }
+        desired
+    };
+    let memory = failing(&of("1"), &of("2"), &[1]).await;
+    let mut world = memory.world();
+    let mut instances = world.containers.values().map(|one| &one.instance);
+    let first = instances.find(|one| one.service == "order" && one.slot == 1);
+    let first = first.expect("it was deployed").name.clone();
+    world.behaviours.insert(first, Behaviour::NeverReady);
+    drop(world);
+    let (verdict, events) = deploy(&memory, &of("2")).await;
+    assert!(!matches!(verdict, Verdict::Done { .. }), "{verdict:?}");
+    let stops = events.iter().filter(|event| {
+        let EventKind::StepStarted { what, .. } = &event.kind else {
+            return false;
+        };
+        what.starts_with("stop shop-order-2-")
+    });
+    assert_eq!(stops.count(), 0, "{events:#?}");
+    assert_eq!(serve(&memory, "1"), 1);
+}
