@@ -187,12 +187,13 @@ async fn what_is_put_back_must_answer_before_the_rollout_goes_on() {
         desired
     };
     let memory = failing(&of("1"), &of("2"), &[1]).await;
-    let mut world = memory.world();
-    let mut instances = world.containers.values().map(|one| &one.instance);
-    let first = instances.find(|one| one.service == "order" && one.slot == 1);
-    let first = first.expect("it was deployed").name.clone();
-    world.behaviours.insert(first, Behaviour::NeverReady);
-    drop(world);
+    {
+        let mut world = memory.world();
+        let mut instances = world.containers.values().map(|one| &one.instance);
+        let first = instances.find(|one| one.service == "order" && one.slot == 1);
+        let first = first.expect("it was deployed").name.clone();
+        world.behaviours.insert(first, Behaviour::NeverReady);
+    }
     let (verdict, events) = deploy(&memory, &of("2")).await;
     assert!(!matches!(verdict, Verdict::Done { .. }), "{verdict:?}");
     let stops = events.iter().filter(|event| {

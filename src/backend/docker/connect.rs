@@ -87,6 +87,7 @@ impl Docker {
                 config_dir: settings.config_dir.clone(),
                 classic_builder: settings.classic_builder,
                 engine: OnceCell::new(),
+                fills: super::apply::Fills::default(),
                 records: std::sync::Mutex::default(),
             }),
         })

@@ -65,6 +65,8 @@ struct Inner {
     classic_builder: bool,
     /// Filled by the first look.
     engine: OnceCell<Engine>,
+    /// Volumes that containers were made with.
+    fills: apply::Fills,
     /// Records as they were read or written last.
     records: Mutex<Option<store::Known>>,
 }

@@ -16,6 +16,7 @@ use super::Docker;
 use super::body::Surroundings;
 use super::body::create_body;
 use super::body::endpoints;
+use super::fill;
 use crate::backend::BackendError;
 use crate::backend::Context;
 use crate::backend::docker::fault;
@@ -100,11 +101,9 @@ impl Docker {
         if let Some(platform) = platform {
             options = options.platform(platform);
         }
-        match self
-            .api()
-            .create_container(Some(options.build()), body)
-            .await
-        {
+        let volumes = fill::volumes(&body);
+        let make = self.api().create_container(Some(options.build()), body);
+        match Box::pin(self.inner.fills.in_turn(volumes, make)).await {
             Ok(_) => Ok(()),
             Err(error) if fault::status(&error) == Some(409) => match self.inspect(name).await? {
                 Some(found) if is_of_run(context, &found) => Ok(()),

@@ -4,6 +4,7 @@
 mod body;
 mod containers;
 mod files;
+mod fill;
 pub(super) mod helpers;
 mod live;
 mod networks;
@@ -11,6 +12,7 @@ mod volumes;
 
 use tokio::sync::mpsc;
 
+pub(super) use fill::Fills;
 use helpers::Helper;
 
 use super::Docker;
