@@ -10,6 +10,7 @@ pub mod memory;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use tokio::io::AsyncRead;
@@ -93,6 +94,8 @@ pub struct Context {
     pub files: BTreeMap<String, FileSet>,
     /// Tag of our own image, from which helpers are created.
     pub helper_image: String,
+    /// The executable that it is made of.
+    pub helper_binary: PathBuf,
 }
 
 /// Does one action.

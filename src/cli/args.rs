@@ -525,6 +525,12 @@ pub enum GatewayCommand {
         /// Let requests in from inside the stack's networks too
         #[arg(long)]
         doors: bool,
+        /// Data plane of the container's image, where another took its place
+        #[arg(long, value_name = "PROGRAM")]
+        base: Option<String>,
+        /// Take over from the gateway that started this one
+        #[arg(long)]
+        take_over: bool,
     },
     /// Connect stdin and stdout to a gateway's control socket
     #[command(after_help = "Example:\n  shopctl gateway control --name shop-gateway-1")]

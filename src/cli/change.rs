@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -53,6 +54,8 @@ pub(super) struct Session<'a, B> {
     pub(super) helper: &'a dyn ProvideHelper,
     /// Tag of that image.
     pub(super) helper_image: String,
+    /// The executable that it is made of.
+    pub(super) helper_binary: PathBuf,
     /// Where events go.
     pub(super) emitter: &'a Emitter,
     /// Run id.
@@ -215,6 +218,7 @@ pub(super) async fn execute<B: Backend>(
         run: session.run.clone(),
         files: desired.files.clone(),
         helper_image: session.helper_image.clone(),
+        helper_binary: session.helper_binary.clone(),
     };
     let mission = Mission {
         query: &query,

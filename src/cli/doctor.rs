@@ -19,6 +19,7 @@ use crate::report::tables;
 use crate::stack;
 use crate::stack::Loaded;
 use crate::stack::model::Protocol;
+use crate::state::observed::Instance;
 use crate::state::observed::ObservedState;
 use crate::state::observed::Role;
 use crate::state::ports::Bound;
@@ -302,20 +303,24 @@ fn published(loaded: &Loaded) -> BTreeSet<String> {
         .collect()
 }
 
-/// Gateways go on with the data plane that they were started with.
+/// Gateways go on with the data plane that they have until the next deploy.
 fn gateways(observed: &ObservedState) -> Option<Check> {
     let name = "gateway";
-    let ours = image::tag();
     let all: Vec<_> = observed
         .instances
         .iter()
         .filter(|one| one.role == Role::Gateway)
         .collect();
+    let is_other = |one: &&&Instance| match &one.program {
+        Some(program) => program != image::program(),
+        None => one.image != image::tag(),
+    };
     let other: Vec<&str> = all
         .iter()
-        .filter(|one| one.image != ours)
+        .filter(is_other)
         .map(|one| one.name.as_str())
         .collect();
+    let upgrades = all.iter().filter(is_other).all(|one| one.program.is_some());
     match (all.is_empty(), other.is_empty()) {
         (true, _) => None,
         (false, true) => Some(ok(
@@ -326,10 +331,14 @@ fn gateways(observed: &ObservedState) -> Option<Check> {
             name,
             "warning",
             format!("{} of another version of shopctl", other.join(", ")),
-            format!(
-                "when the published ports may be silent for a second: docker rm -f {}; shopctl deploy",
-                other.join(" ")
-            ),
+            if upgrades {
+                "the next deploy brings this one's, without a gap: shopctl deploy".to_owned()
+            } else {
+                format!(
+                    "when the published ports may be silent for a second: docker rm -f {}; shopctl deploy",
+                    other.join(" ")
+                )
+            },
         )),
     }
 }

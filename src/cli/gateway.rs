@@ -7,10 +7,12 @@ use shop_gateway::ControlOptions;
 use shop_gateway::Error;
 use shop_gateway::LockOptions;
 use shop_gateway::RunOptions;
+use shop_gateway::Succession;
 
 use super::args::GatewayCommand;
 use super::error::CliError;
 use super::exit::Exit;
+use crate::backend::docker::image;
 use crate::report::console::Console;
 
 /// Runs it until it ends. It brings its own runtime.
@@ -29,8 +31,18 @@ fn start(command: GatewayCommand, console: &Console) -> Result<(), Error> {
             dir,
             listen,
             doors,
+            base,
+            take_over,
         } => {
+            let succession = Succession {
+                program: image::program().to_owned(),
+                base,
+                folder: dir.with_file_name("bin"),
+                arguments: std::env::args_os().skip(1).collect(),
+                take_over,
+            };
             let mut options = RunOptions::new(name, dir);
+            options.succession = Some(succession);
             options.doors = doors;
             for listen in &listen {
                 options.listens.push(listen.parse()?);

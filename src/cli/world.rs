@@ -123,6 +123,7 @@ impl<B: Backend> World<'_, B> {
                 backend: self.backend,
                 helper: &helper,
                 helper_image: image::tag(),
+                helper_binary: self.binary.clone(),
                 emitter: &emitter,
                 holder: Holder {
                     who: self.settings.user.clone(),

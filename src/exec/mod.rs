@@ -80,7 +80,7 @@ pub struct Job<'a> {
 pub enum Ended {
     /// Every step succeeded.
     Done {
-        /// Networks that the engine would not remove though nothing is in them.
+        /// What would not change, and is left as it is.
         stuck: BTreeSet<String>,
         /// Replicas that failed and were borne.
         borne: Vec<Borne>,

@@ -57,7 +57,7 @@ pub(super) struct Runner<'a, B> {
     stops: Semaphore,
     images: Semaphore,
     tasks: Semaphore,
-    /// Networks that the engine would not remove though nothing is in them.
+    /// Networks and gateways that would not change; see [`Learned`](crate::plan::Learned).
     stuck: Mutex<BTreeSet<String>>,
     /// Replicas of each service that failed.
     losses: Mutex<BTreeMap<String, u32>>,
@@ -96,7 +96,7 @@ impl<'a, B: Backend> Runner<'a, B> {
         *count
     }
 
-    /// Networks that the engine would not remove though nothing is in them.
+    /// What would not change, and is left as it is.
     pub(super) fn into_stuck(self) -> BTreeSet<String> {
         self.stuck
             .into_inner()
@@ -301,6 +301,11 @@ impl<'a, B: Backend> Runner<'a, B> {
                     self.emitter.emit(EventKind::Warning { message });
                 }
             }
+            Action::UpgradeGateway {
+                container,
+                program,
+                drain_ms,
+            } => self.upgrade(container, program, *drain_ms).await,
             Action::RecordScale { overrides } => {
                 release::record_scale(self.backend, stack, overrides).await?;
             }
@@ -333,6 +338,30 @@ impl<'a, B: Backend> Runner<'a, B> {
         Ok(())
     }
 
+    /// A gateway that cannot run another data plane goes on with the one that it has.
+    async fn upgrade(&self, container: &str, program: &str, drain_ms: u64) {
+        let drain = Duration::from_millis(drain_ms);
+        let message = match self.fleet.upgrade(container, program, drain).await {
+            Ok(0) => return,
+            Ok(cut) => format!(
+                "{cut} requests of {container} were still in flight after the drain deadline"
+            ),
+            Err(error) => {
+                self.leave_stuck(container);
+                let why = super::dispatch::chain(&error.into());
+                format!(
+                    "{container} goes on with the data plane that it has: {why}; when its ports may be silent for a second: docker rm -f {container}; shopctl deploy"
+                )
+            }
+        };
+        self.emitter.emit(EventKind::Warning { message });
+    }
+
+    fn leave_stuck(&self, name: &str) {
+        let mut stuck = self.stuck.lock().unwrap_or_else(PoisonError::into_inner);
+        stuck.insert(name.to_owned());
+    }
+
     /// One that the engine will not let go can be used again, so a stack is none the
     /// worse for it.
     async fn remove_network(&self, step: &Step, name: &str) -> Result<(), BackendError> {
@@ -342,10 +371,7 @@ impl<'a, B: Backend> Runner<'a, B> {
         };
         let message = error.to_string();
         self.emitter.emit(EventKind::Warning { message });
-        self.stuck
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned());
+        self.leave_stuck(name);
         Ok(())
     }
 

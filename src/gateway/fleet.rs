@@ -35,6 +35,8 @@ use crate::state::strategy::TrafficSplit;
 /// A gateway that was killed is back within this time.
 const RETURN: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(50);
+/// A program takes over within this time, or never.
+const HANDOVER: Duration = Duration::from_secs(30);
 
 /// All gateways of a stack, with the configuration they were last given.
 pub struct Fleet<'a, B> {
@@ -270,6 +272,45 @@ impl<'a, B: Exec + Apply> Fleet<'a, B> {
                 .in_flight;
         }
         Ok(left)
+    }
+
+    /// Lets a program of the store take over from the one that a gateway runs; the
+    /// requests and connections that were ended at the deadline. Only when nothing else
+    /// is asked of that gateway.
+    pub async fn upgrade(
+        &self,
+        name: &str,
+        program: &str,
+        drain: Duration,
+    ) -> Result<u64, GatewayError> {
+        let control = self
+            .connect_one(&mut *self.state.lock().await, name)
+            .await?;
+        let upgrade = protocol::Op::Upgrade {
+            program: program.to_owned(),
+            deadline_ms: u64::try_from(drain.as_millis()).unwrap_or(u64::MAX),
+        };
+        let asked = control.call::<protocol::Upgraded>(upgrade);
+        let answer = tokio::time::timeout(drain + HANDOVER, asked).await;
+        // Whoever answered so far answers nothing more.
+        if let Some(gateway) = self.state.lock().await.gateways.get_mut(name) {
+            gateway.control = None;
+        }
+        let cut = match answer {
+            Ok(Ok(upgraded)) => upgraded.cut,
+            Ok(Err(error)) if !error.is_absence() => return Err(error),
+            // The answer may be all that was lost.
+            Ok(Err(_)) | Err(_) => 0,
+        };
+        let hello: protocol::Hello = self.insist(name, protocol::Op::Hello).await?;
+        if hello.program.as_deref() == Some(program) {
+            return Ok(cut);
+        }
+        let runs = hello.program.unwrap_or_default();
+        Err(GatewayError::Refused {
+            gateway: name.to_owned(),
+            fault: protocol::Fault::internal(format!("it still runs data plane {runs}")),
+        })
     }
 
     /// Makes sure that [`probe`](Self::probe) can begin at once: called before a

@@ -152,6 +152,21 @@ pub enum Action {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         names: BTreeMap<String, BTreeSet<String>>,
     },
+    /// Put our own program into the store, for gateways to run.
+    StoreProgram {
+        /// Its name: the digest of its data plane.
+        program: String,
+    },
+    /// Let a program of the store take over from the one that a gateway runs, and wait
+    /// until nothing is under way in that.
+    UpgradeGateway {
+        /// Container name.
+        container: String,
+        /// Name of the program.
+        program: String,
+        /// Milliseconds that requests in flight may take to finish.
+        drain_ms: u64,
+    },
     /// Run a hook in a container of its own, and take that away again.
     RunTask {
         /// The hook.

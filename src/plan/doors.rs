@@ -20,6 +20,8 @@ pub(super) struct Gateways {
     pub(super) handover: bool,
     /// Steps that bring a gateway which can probe.
     pub(super) probing: Vec<StepId>,
+    /// The step after which gateways can be upgraded.
+    pub(super) program: Option<StepId>,
     /// Steps before routes may change, ports that are waited for aside.
     pub(super) ready: Vec<StepId>,
     /// Gateways that wait for ports, with the names of the containers that hold them.

@@ -18,6 +18,7 @@ use super::inner;
 use super::keeper;
 use super::listeners;
 use super::reach;
+use super::upgrade;
 use super::view::View;
 use crate::state::desired::PublishedPort;
 use crate::state::names;
@@ -225,8 +226,11 @@ fn keep(
         return;
     }
     match mend(draft, one) {
-        Mended::Runs => {}
-        Mended::Started(step) => gateways.ready.push(step),
+        Mended::Runs => upgrade::draft(view, draft, gateways, one, None),
+        Mended::Started(step) => {
+            gateways.ready.push(step);
+            upgrade::draft(view, draft, gateways, one, Some(step));
+        }
         Mended::Removed(step) => {
             let step = create(
                 view,

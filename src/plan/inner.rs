@@ -20,6 +20,7 @@ use super::input::Goal;
 use super::input::PlanInput;
 use super::listeners;
 use super::stage::Stage;
+use super::upgrade;
 use super::view::ServiceView;
 use super::view::Slot;
 use super::view::View;
@@ -247,9 +248,12 @@ pub(super) fn open(
     }
     gateways.exist = true;
     if let Some(one) = right(view) {
-        if let Mended::Started(step) = gateway::mend(draft, one) {
-            gateways.ready.push(step);
-        }
+        let started = match gateway::mend(draft, one) {
+            Mended::Started(step) => Some(step),
+            Mended::Runs | Mended::Removed(_) => None,
+        };
+        gateways.ready.extend(started);
+        upgrade::draft(view, draft, gateways, one, started);
         return;
     }
     let name = gateway::free_name(view, taken);

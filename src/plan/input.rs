@@ -42,6 +42,14 @@ pub struct Options {
     pub learned: Learned,
 }
 
+impl Options {
+    /// The data plane's name, without the repository of its image.
+    pub(super) fn program(&self) -> Option<&str> {
+        let (_, program) = self.data_plane.split_once(':')?;
+        Some(program)
+    }
+}
+
 /// What a run has learned that a look does not tell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Learned {
@@ -49,7 +57,8 @@ pub struct Learned {
     pub begun: bool,
     /// References that it has pulled already.
     pub pulled: BTreeSet<String>,
-    /// Networks that the engine will not remove though nothing is in them.
+    /// What would not change, and is left as it is: networks that the engine will not
+    /// remove though nothing is in them, gateways that cannot be upgraded.
     pub stuck: BTreeSet<String>,
     /// Containers whose gate has opened.
     pub proved: BTreeSet<String>,

@@ -49,6 +49,7 @@ mod scale;
 mod service;
 mod stage;
 mod staged;
+mod upgrade;
 mod view;
 
 pub use inner::PLAIN;

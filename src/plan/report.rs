@@ -248,6 +248,7 @@ fn other(step: &Step) -> String {
         | Action::RemoveTarget { .. } => '-',
         Action::SetListeners { .. }
         | Action::SetSplit { .. }
+        | Action::UpgradeGateway { .. }
         | Action::RecordScale { .. }
         | Action::RunTask { .. } => '~',
         _ => '+',
@@ -327,6 +328,10 @@ pub fn what(step: &Step) -> String {
                 hooks::span(task.timeout_ms)
             )
         }
+        Action::StoreProgram { program } => format!("store data plane {program}"),
+        Action::UpgradeGateway {
+            container, program, ..
+        } => format!("upgrade {container} to data plane {program}"),
         Action::ConnectNetwork {
             container,
             network,
@@ -407,7 +412,9 @@ fn full(step: &Step) -> String {
     if step.delay_ms > 0 {
         let _ = write!(line, " delay {}ms", step.delay_ms);
     }
-    if let Action::RemoveTarget { drain_ms, .. } = &step.action {
+    if let Action::RemoveTarget { drain_ms, .. } | Action::UpgradeGateway { drain_ms, .. } =
+        &step.action
+    {
         let _ = write!(line, " drain {drain_ms}ms");
     }
     match &step.gate {

@@ -114,11 +114,13 @@ pub(super) fn of<'a>(
     })
 }
 
-/// Whether every gateway that runs knows how to share requests between revisions.
+/// Whether every gateway that runs knows how to share requests between revisions, or will:
+/// one that says what it runs is upgraded before.
 fn gateways_share(stage: &Stage<'_, '_>) -> bool {
     let ours = &stage.view.input.options.data_plane;
     let mut instances = stage.view.input.observed.instances.iter();
-    ours.is_empty() || instances.all(|one| one.role != Role::Gateway || one.image == *ours)
+    let knows = |one: &Instance| one.program.is_some() || one.image == *ours;
+    ours.is_empty() || instances.all(|one| one.role != Role::Gateway || knows(one))
 }
 
 /// What is to change in a slot: its container is replaced, or a run that did not finish

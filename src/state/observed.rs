@@ -121,6 +121,9 @@ pub struct Instance {
     pub host_ports: BTreeSet<String>,
     /// For a gateway: published port id to the port it listens on inside.
     pub listens: BTreeMap<String, u16>,
+    /// For a gateway: the program that it runs; `None` before it has said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
     /// A replica without its service's name: the gateway has it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub nameless: bool,

@@ -103,6 +103,15 @@ struct Latency {
     p99: f64,
 }
 
+/// The program that a gateway says it runs, in the file of its statistics.
+pub fn program(stats: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Said {
+        program: Option<String>,
+    }
+    serde_json::from_slice::<Said>(stats).ok()?.program
+}
+
 fn parse<T: DeserializeOwned>(records: &BTreeMap<String, Vec<u8>>, name: &str) -> Option<T> {
     serde_json::from_slice(records.get(name)?).ok()
 }

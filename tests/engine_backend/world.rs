@@ -62,6 +62,7 @@ impl World {
         let context = Context {
             run: format!("run-{random}"),
             helper_image: format!("{stack}-helper:1"),
+            helper_binary: probe::path(),
             stack: stack.clone(),
             files: BTreeMap::new(),
         };

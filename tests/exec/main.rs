@@ -4,6 +4,7 @@
 mod bear;
 mod histories;
 mod outage;
+mod upgrade;
 mod words;
 
 use std::collections::BTreeMap;
@@ -211,11 +212,23 @@ async fn watched(
     stop_at: Option<&str>,
     seen: &mut Vec<Event>,
 ) -> Verdict {
+    with_data_plane("helper:1", memory, desired, builds, stop_at, seen).await
+}
+
+async fn with_data_plane(
+    helper_image: &str,
+    memory: &Memory,
+    desired: &DesiredState,
+    builds: &dyn BuildImages,
+    stop_at: Option<&str>,
+    seen: &mut Vec<Event>,
+) -> Verdict {
     let (sender, mut events) = mpsc::unbounded_channel();
     let emitter = Emitter::new(sender, "run");
     let plan = |observed: &_, learned: &Learned| {
         let options = Options {
             learned: learned.clone(),
+            data_plane: helper_image.to_owned(),
             ..Options::default()
         };
         shopctl::plan::plan(&PlanInput {
@@ -233,7 +246,7 @@ async fn watched(
             context: &Context {
                 stack: "shop".into(),
                 run: "run".into(),
-                helper_image: "helper:1".into(),
+                helper_image: helper_image.to_owned(),
                 ..Context::default()
             },
             holder: &Holder {

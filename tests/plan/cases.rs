@@ -306,6 +306,8 @@ fn happen(world: &mut World, line: &str) {
             };
             world.behaviours.insert((*service).to_owned(), behaviour);
         }
+        ["program", who, "unknown"] => gateway(world, who).program = None,
+        ["program", who, program] => gateway(world, who).program = Some((*program).to_owned()),
         ["prober"] => prober(world),
         ["compose", service, slot, rest @ ..] => {
             let port = rest.first().copied().unwrap_or_default();
@@ -378,6 +380,10 @@ fn state(world: &mut World, who: &str, state: InstanceState) {
     one.instance.state = state;
     one.instance.health = None;
     one.ready = false;
+}
+
+fn gateway<'w>(world: &'w mut World, name: &str) -> &'w mut Instance {
+    &mut world.containers.get_mut(name).unwrap().instance
 }
 
 /// `order/1`, or a container's name.

@@ -13,7 +13,7 @@
 //! In reading order: [`protocol`] (what shopctl and the gateway say to each
 //! other), `routing` (which replica, and the promise of a switch without loss),
 //! `upstream` (the way to it), `plane` (HTTP and TCP), `control`, `store`,
-//! `run`, `hold`.
+//! `run`, `succession` (a new program in a running gateway), `hold`.
 //!
 //! Decides nothing about deploying: it does what it is told, survives without
 //! anybody to tell it, and says what goes through. It knows no Docker.
@@ -29,6 +29,7 @@ mod run;
 mod runtime;
 mod signal;
 mod store;
+mod succession;
 mod upstream;
 
 pub use control::bridge::ControlOptions;
@@ -45,5 +46,6 @@ pub use run::Gateway;
 pub use run::RunOptions;
 pub use run::run;
 pub use runtime::block_on;
+pub use succession::Succession;
 pub use upstream::resolve::Resolve;
 pub use upstream::resolve::SystemResolver;

@@ -9,9 +9,11 @@ use shop_gateway::ControlOptions;
 use shop_gateway::Error;
 use shop_gateway::LockOptions;
 use shop_gateway::RunOptions;
+use shop_gateway::Succession;
 
 const USAGE: &str = "\
 usage: shop-gateway run --name NAME --dir DIR --listen ID=PORT ... [--doors]
+                        [--base PROGRAM] [--take-over]
        shop-gateway control --name NAME [--prober]
        shop-gateway keep
        shop-gateway lock";
@@ -57,6 +59,8 @@ struct Options {
     listens: Vec<String>,
     prober: bool,
     doors: bool,
+    base: Option<String>,
+    take_over: bool,
 }
 
 impl Options {
@@ -73,6 +77,8 @@ impl Options {
                 "--dir" => options.dir = Some(value()?),
                 "--listen" => options.listens.push(value()?),
                 "--doors" => options.doors = true,
+                Succession::BASE => options.base = Some(value()?),
+                Succession::TAKE_OVER => options.take_over = true,
                 "--prober" => options.prober = true,
                 other => return Err(Error::Usage(format!("no option `{other}`"))),
             }
@@ -88,6 +94,14 @@ impl Options {
             options.listens.push(listen.parse()?);
         }
         options.report = Arc::new(|event| say(&event.to_string()));
+        options.succession = Some(Succession {
+            // As a program of the store it has the name that it was put there by.
+            program: program(),
+            base: self.base,
+            folder: options.directory.with_file_name("bin"),
+            arguments: std::env::args_os().skip(1).collect(),
+            take_over: self.take_over,
+        });
         Ok(options)
     }
 
@@ -98,6 +112,14 @@ impl Options {
         }
         Ok(ControlOptions::bridge(required(self.name, "--name")?))
     }
+}
+
+fn program() -> String {
+    let path = std::env::current_exe().unwrap_or_default();
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn required(value: Option<String>, option: &str) -> Result<String, Error> {

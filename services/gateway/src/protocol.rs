@@ -69,11 +69,21 @@ pub enum Op {
     },
     /// What went through. Answer: [`Stats`].
     Stats,
+    /// Make way for another program, which is in the store. Answer: [`Upgraded`], when
+    /// it serves and nothing is under way here any more.
+    Upgrade {
+        /// The program's name.
+        program: String,
+        /// How long what is under way may take; what is left then is ended.
+        deadline_ms: u64,
+    },
 }
 
 impl Op {
     /// Every name that may stand under `op`.
-    pub const NAMES: [&'static str; 6] = ["hello", "apply", "drain", "probe", "cancel", "stats"];
+    pub const NAMES: [&'static str; 7] = [
+        "hello", "apply", "drain", "probe", "cancel", "stats", "upgrade",
+    ];
 }
 
 /// One line from the gateway: `{"id":1,"ok":{…}}` or `{"id":1,"error":{…}}`.
@@ -178,6 +188,9 @@ pub struct Hello {
     pub generation: u64,
     /// Where the gateway listens.
     pub listens: Vec<Listen>,
+    /// The program that serves; none: it cannot make way for another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
 }
 
 /// One port that the gateway has bound.
@@ -212,6 +225,13 @@ pub struct Draining {
 pub struct Drained {
     /// What is still in flight.
     pub in_flight: u64,
+}
+
+/// Answer to `upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// Requests and connections that were ended at the deadline.
+    pub cut: u64,
 }
 
 /// Answer to `probe`: the first success.
@@ -370,6 +390,9 @@ pub struct Stats {
     pub generation: u64,
     /// The lock id in force.
     pub lock: u64,
+    /// The program that serves; none: it cannot make way for another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
     /// By service.
     pub services: BTreeMap<String, ServiceStats>,
 }

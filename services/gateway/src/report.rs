@@ -44,6 +44,18 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// Another program serves from now on; what is under way here may end.
+    MadeWay {
+        /// Its name.
+        program: String,
+    },
+    /// Another program could not take over, or will not be started again.
+    NoSuccessor {
+        /// Its name.
+        program: String,
+        /// Why.
+        reason: String,
+    },
     /// A signal came: no new connections, open ones may end.
     Stopping,
 }

@@ -30,7 +30,13 @@ const REPOSITORY: &str = "shopctl-gateway";
 
 /// The tag of the image that belongs to this build of shopctl.
 pub fn tag() -> String {
-    format!("{REPOSITORY}:{}", env!("SHOPCTL_DATA_PLANE"))
+    format!("{REPOSITORY}:{}", program())
+}
+
+/// What this build of shopctl is called as a program that gateways run: the digest of
+/// its data plane.
+pub const fn program() -> &'static str {
+    env!("SHOPCTL_DATA_PLANE")
 }
 
 /// Makes sure that the engine has the image `tag`, made of the static executable at

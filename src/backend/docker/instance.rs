@@ -83,6 +83,8 @@ pub(super) fn instance(stack: &str, found: ContainerInspectResponse) -> Instance
         fields: serde_json::from_str(&label(names::FIELDS)).unwrap_or_default(),
         environment: Some(environment(config.env.unwrap_or_default())),
         memory_in_use: None,
+        // Its own words, which are in the store.
+        program: None,
     }
 }
 

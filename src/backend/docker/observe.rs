@@ -77,7 +77,7 @@ impl Docker {
         let (mut instances, mut foreign) = containers;
         instances.sort_by(|a, b| a.name.cmp(&b.name));
         foreign.sort_by(|a, b| a.name.cmp(&b.name));
-        let store = self.store(query, files, &instances).await?;
+        let store = self.store(query, files, &mut instances).await?;
         let (busy_ports, disk_free) = if self.inner.local && ports::is_this_host(&engine.name) {
             (ports::busy(&query.ports), disk_free(&engine.root))
         } else {
@@ -324,7 +324,7 @@ impl Docker {
         &self,
         query: &Query,
         found: Option<(Option<String>, Files)>,
-        instances: &[Instance],
+        instances: &mut [Instance],
     ) -> Result<Option<StoreSnapshot>, BackendError> {
         let holders: Vec<String> = instances
             .iter()
@@ -341,16 +341,18 @@ impl Docker {
         let Some((holder, files)) = found else {
             return Ok(None);
         };
-        // What a gateway that does not run wrote last says nothing about now.
-        let stats: Vec<&[u8]> = instances
-            .iter()
-            .filter(|one| one.role == Role::Gateway && one.state == InstanceState::Running)
-            .filter_map(|one| {
-                files
-                    .get(&format!("stats/{}.json", one.name))
-                    .map(Vec::as_slice)
-            })
-            .collect();
+        let mut stats: Vec<&[u8]> = Vec::new();
+        for one in instances.iter_mut().filter(|one| one.role == Role::Gateway) {
+            let Some(said) = files.get(&format!("stats/{}.json", one.name)) else {
+                continue;
+            };
+            // One that is started again runs what it did before.
+            one.program = records::program(said);
+            // What a gateway that does not run wrote last says nothing else about now.
+            if one.state == InstanceState::Running {
+                stats.push(said);
+            }
+        }
         let routes = files.get("routes.json").map(Vec::as_slice);
         let bundle = Bundle::newest(&files);
         let snapshot = records::snapshot(&bundle.records, routes, &stats);

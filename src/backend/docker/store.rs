@@ -131,7 +131,7 @@ impl Docker {
     }
 
     /// Unpacks an archive into the store of the first container that exists; its name.
-    async fn put_in_store(
+    pub(super) async fn put_in_store(
         &self,
         stack: &str,
         holders: &[String],

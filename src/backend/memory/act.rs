@@ -79,6 +79,16 @@ impl World {
                 self.get(name)?.instance.names.clone_from(names);
                 Ok(())
             }
+            Action::StoreProgram { program } => {
+                self.programs.insert((stack.to_owned(), program.clone()));
+                Ok(())
+            }
+            Action::UpgradeGateway {
+                container, program, ..
+            } => {
+                self.get(container)?.instance.program = Some(program.clone());
+                Ok(())
+            }
             Action::ConnectNetwork {
                 container,
                 network,
@@ -92,18 +102,7 @@ impl World {
             }
             Action::StartContainer { container } => self.start(container, false),
             Action::RestartContainer { container } => self.start(container, true),
-            Action::StopContainer { container, .. } => {
-                let one = self.get(container)?;
-                one.ready = false;
-                one.instance.health = None;
-                if one.instance.state != InstanceState::Created {
-                    one.instance.state = InstanceState::Exited {
-                        code: 0,
-                        oom: false,
-                    };
-                }
-                Ok(())
-            }
+            Action::StopContainer { container, .. } => self.stop(container),
             // Gone already is as good: a reply may have been lost.
             Action::RemoveContainer { container } => {
                 self.containers.remove(container);
@@ -119,18 +118,35 @@ impl World {
                 self.set_split(stack, service, split.as_ref())
             }
             Action::RemoveTarget { service, alias, .. } => {
-                let config = self.config(stack)?;
-                if let Some(one) = config.services.get_mut(service) {
-                    one.targets.retain(|target| target.id != *alias);
-                    if one.targets.is_empty() {
-                        config.services.remove(service);
-                    }
-                }
-                Ok(())
+                self.remove_target(stack, service, alias)
             }
             Action::RunTask { task } => self.run_task(context, task),
             Action::RecordScale { overrides } => self.record_scale(stack, overrides),
         }
+    }
+
+    fn stop(&mut self, container: &str) -> Done {
+        let one = self.get(container)?;
+        one.ready = false;
+        one.instance.health = None;
+        if one.instance.state != InstanceState::Created {
+            one.instance.state = InstanceState::Exited {
+                code: 0,
+                oom: false,
+            };
+        }
+        Ok(())
+    }
+
+    fn remove_target(&mut self, stack: &str, service: &str, alias: &str) -> Done {
+        let config = self.config(stack)?;
+        if let Some(one) = config.services.get_mut(service) {
+            one.targets.retain(|target| target.id != *alias);
+            if one.targets.is_empty() {
+                config.services.remove(service);
+            }
+        }
+        Ok(())
     }
 
     /// Gets an image from the registry.
@@ -288,6 +304,10 @@ impl World {
             image: context.helper_image.clone(),
             networks: networks.iter().cloned().collect(),
             ours: true,
+            program: (role == Role::Gateway)
+                .then(|| context.helper_image.split_once(':'))
+                .flatten()
+                .map(|(_, program)| program.to_owned()),
             listens: listens
                 .iter()
                 .map(|one| (one.id.clone(), one.inside))

@@ -14,6 +14,7 @@ use shop_gateway::protocol::PROTOCOL;
 use shop_gateway::protocol::Probed;
 use shop_gateway::protocol::Request;
 use shop_gateway::protocol::Stats;
+use shop_gateway::protocol::Upgraded;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::io::BufReader;
@@ -60,11 +61,13 @@ fn outcome(world: &mut World, container: &str, op: Op) -> Outcome {
         Op::Drain { .. } => value(Drained { in_flight: 0 }),
         Op::Probe { target, .. } => probe(world, &target),
         Op::Cancel { .. } => value(Cancelled { cancelled: false }),
+        Op::Upgrade { program, .. } => upgrade(world, container, program),
         Op::Stats => value(Stats {
             name: container.to_owned(),
             at_ms: 0,
             generation: 0,
             lock: 0,
+            program: None,
             services: std::collections::BTreeMap::new(),
         }),
     };
@@ -103,7 +106,30 @@ fn hello(world: &World, container: &str) -> Hello {
             .into_iter()
             .map(|(id, port)| Listen { id, port })
             .collect(),
+        program: world
+            .containers
+            .get(container)
+            .and_then(|one| one.instance.program.clone()),
     }
+}
+
+/// Only what was put into the store can be run.
+fn upgrade(
+    world: &mut World,
+    container: &str,
+    program: String,
+) -> Result<serde_json::Value, Fault> {
+    if world.noexec {
+        return Err(Fault::internal("Permission denied"));
+    }
+    let stack = stack_of(world, container);
+    if !world.programs.contains(&(stack, program.clone())) {
+        return Err(Fault::internal(format!("no program {program}")));
+    }
+    if let Some(one) = world.containers.get_mut(container) {
+        one.instance.program = Some(program);
+    }
+    value(Upgraded { cut: 0 })
 }
 
 fn apply(

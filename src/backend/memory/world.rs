@@ -76,6 +76,10 @@ pub struct World {
     pub networks: BTreeMap<String, ObservedNetwork>,
     /// Networks that the engine will not remove though nothing is in them.
     pub stuck: BTreeSet<String>,
+    /// Programs in the stores, by stack.
+    pub programs: BTreeSet<(String, String)>,
+    /// Nothing can be started from the stores.
+    pub noexec: bool,
     /// Volumes by engine name.
     pub volumes: BTreeMap<String, ObservedVolume>,
     /// Volumes whose files were seeded, with the files.
@@ -133,6 +137,8 @@ impl Default for World {
             disk_free: None,
             networks: BTreeMap::new(),
             stuck: BTreeSet::new(),
+            programs: BTreeSet::new(),
+            noexec: false,
             volumes: BTreeMap::new(),
             seeded: BTreeMap::new(),
             images: BTreeMap::new(),

@@ -9,11 +9,16 @@ use std::time::SystemTime;
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio::time::timeout;
 
 use super::probe::probe;
 use super::server::Operations;
 use super::server::content;
+use super::socket::Calls;
 use crate::plane::doors::Doors;
+use crate::plane::worker::Phase;
 use crate::plane::worker::Worker;
 use crate::protocol::Applied;
 use crate::protocol::Config;
@@ -26,16 +31,22 @@ use crate::protocol::Listen;
 use crate::protocol::Op;
 use crate::protocol::PROTOCOL;
 use crate::protocol::Stats;
+use crate::protocol::Upgraded;
 use crate::report::Event;
 use crate::report::Report;
 use crate::routing::snapshot::validate;
 use crate::routing::table::Table;
 use crate::routing::target::Target;
 use crate::store::Store;
+use crate::succession::legacy::Legacy;
 use crate::upstream::resolve::Names;
 
 /// What is ended at a drain deadline has gone within this time.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// So long an idle connection is left open for one more request, when another program
+/// takes over.
+const LAST_REQUEST: Duration = Duration::from_secs(5);
 
 /// A running gateway, as its control connections see it.
 pub(crate) struct GatewayOperations {
@@ -50,6 +61,9 @@ pub(crate) struct GatewayOperations {
     pub(crate) report: Report,
     /// One switch at a time: what is persisted is what is in force.
     pub(crate) switching: Mutex<()>,
+    /// What happens to who calls.
+    pub(crate) calls: watch::Sender<Calls>,
+    pub(crate) legacy: Legacy,
 }
 
 impl Operations for GatewayOperations {
@@ -75,6 +89,13 @@ impl Operations for GatewayOperations {
                 let deadline = Duration::from_millis(deadline_ms);
                 content(&probe(&self.names, &target, port, http.as_deref(), deadline).await?)
             }
+            Op::Upgrade {
+                program,
+                deadline_ms,
+            } => {
+                let deadline = Duration::from_millis(deadline_ms);
+                content(&self.upgrade(program, deadline).await?)
+            }
             // The connection knows its requests; see `server`.
             Op::Cancel { .. } => Err(Fault::internal("`cancel` came too far")),
         }
@@ -91,6 +112,7 @@ impl GatewayOperations {
             lock,
             generation,
             listens: self.listens.clone(),
+            program: self.legacy.program(),
         }
     }
 
@@ -98,6 +120,9 @@ impl GatewayOperations {
     async fn apply(&self, config: Config) -> Result<Applied, Fault> {
         validate(&config)?;
         let _switching = self.switching.lock().await;
+        if self.legacy.is_left() {
+            return Err(Fault::internal("another program serves by now"));
+        }
         let current = self.table.config();
         let (lock, generation) = (config.lock, config.generation);
         if current != config {
@@ -146,6 +171,63 @@ impl GatewayOperations {
         })
     }
 
+    /// Starts the program, lets it take over, and lets go.
+    async fn upgrade(&self, program: String, deadline: Duration) -> Result<Upgraded, Fault> {
+        let _switching = self.switching.lock().await;
+        if self.legacy.program().as_deref() == Some(program.as_str()) {
+            return Ok(Upgraded { cut: 0 });
+        }
+        // The statistics and the calls are the successor's as soon as it serves.
+        self.calls.send_replace(Calls::Waiting);
+        if let Err(error) = self.legacy.leave_to(&program).await {
+            self.calls.send_replace(Calls::Answered);
+            let reason = causes(&error);
+            (self.report)(Event::NoSuccessor { program, reason });
+            return Err(Fault::internal(causes(&error)));
+        }
+        self.calls.send_replace(Calls::Over);
+        (self.report)(Event::MadeWay {
+            program: program.clone(),
+        });
+        let (settled, cut) = tokio::join!(self.legacy.settle(&program), self.let_go(deadline));
+        if let Err(error) = settled {
+            let reason = causes(&error);
+            (self.report)(Event::NoSuccessor { program, reason });
+        }
+        self.legacy.done();
+        Ok(Upgraded { cut })
+    }
+
+    /// Lets what is under way end; what is left at the deadline is counted, and ended.
+    async fn let_go(&self, deadline: Duration) -> u64 {
+        let enter = |phase| {
+            for worker in &self.workers {
+                worker.enter(phase);
+            }
+        };
+        let begun = Instant::now();
+        enter(Phase::Leaving);
+        let ended = join_all(self.workers.iter().map(Worker::ended));
+        tokio::pin!(ended);
+        let patience = LAST_REQUEST.min(deadline);
+        if timeout(patience, &mut ended).await.is_ok() {
+            return 0;
+        }
+        enter(Phase::Stopping);
+        let left = deadline.saturating_sub(begun.elapsed());
+        if timeout(left, &mut ended).await.is_ok() {
+            return 0;
+        }
+        let mut targets = self.table.targets();
+        targets.extend(self.table.draining());
+        let cut = targets.iter().map(|target| target.in_flight()).sum();
+        for target in targets {
+            target.cut();
+        }
+        let _ = timeout(LAST_WORDS, ended).await;
+        cut
+    }
+
     async fn drain(&self, target: &str, deadline: Duration) -> Drained {
         let targets = self.table.find(target);
         let left = join_all(targets.iter().map(|target| drained(target, deadline))).await;
@@ -164,6 +246,7 @@ impl GatewayOperations {
             at_ms: u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX),
             generation,
             lock,
+            program: self.legacy.program(),
             services: self.table.stats(),
         }
     }
@@ -205,6 +288,7 @@ impl Operations for ProberOperations {
                 lock: 0,
                 generation: 0,
                 listens: Vec::new(),
+                program: None,
             }),
             Op::Probe {
                 target,
@@ -215,7 +299,11 @@ impl Operations for ProberOperations {
                 let deadline = Duration::from_millis(deadline_ms);
                 content(&probe(&self.names, &target, port, http.as_deref(), deadline).await?)
             }
-            Op::Apply { .. } | Op::Drain { .. } | Op::Stats | Op::Cancel { .. } => Err(Fault::new(
+            Op::Apply { .. }
+            | Op::Drain { .. }
+            | Op::Stats
+            | Op::Cancel { .. }
+            | Op::Upgrade { .. } => Err(Fault::new(
                 FaultKind::Unsupported,
                 "a prober has no data plane",
             )),

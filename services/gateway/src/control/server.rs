@@ -161,7 +161,7 @@ fn begin<O: Operations>(
         let _ = answers.send(answer(id, Err(fault)));
         return;
     };
-    if matches!(op, Op::Apply { .. }) {
+    if matches!(op, Op::Apply { .. } | Op::Upgrade { .. }) {
         // Half a switch is none: it cannot be cancelled.
         requests.close(id);
         let (answers, operations) = (answers.clone(), Arc::clone(operations));

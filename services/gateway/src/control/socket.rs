@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio::time::sleep;
@@ -26,11 +27,11 @@ fn address(name: &str) -> io::Result<SocketAddr> {
 }
 
 /// Binds the socket of a gateway.
-pub(crate) fn bind(name: &str) -> Result<UnixListener, Error> {
+pub(crate) fn bind(name: &str) -> Result<std::os::unix::net::UnixListener, Error> {
     let open = || {
         let listener = std::os::unix::net::UnixListener::bind_addr(&address(name)?)?;
         listener.set_nonblocking(true)?;
-        UnixListener::from_std(listener)
+        Ok(listener)
     };
     open().map_err(|source| Error::Bind {
         name: name.to_owned(),
@@ -60,14 +61,44 @@ pub(crate) async fn connect(name: &str, wait: Duration) -> Result<UnixStream, Er
     }
 }
 
-/// Serves every connection of this user, and of root, until it is dropped.
-pub(crate) async fn listen<O: Operations>(listener: UnixListener, operations: Arc<O>) {
+/// What happens to who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Calls {
+    Answered,
+    /// They wait: for this program, or for one that takes over the socket.
+    Waiting,
+    /// Only those who have called already are answered.
+    Over,
+}
+
+/// Serves every connection of this user, and of root, until it is dropped, or calls are
+/// over and the last connection has ended.
+pub(crate) async fn listen<O: Operations>(
+    listener: UnixListener,
+    operations: Arc<O>,
+    mut calls: watch::Receiver<Calls>,
+) {
     let me = UnixStream::pair()
         .and_then(|(one, _other)| one.peer_cred())
         .map(|me| me.uid());
     let mut connections = JoinSet::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let accepted = tokio::select! {
+            biased;
+            _ = calls.wait_for(|calls| *calls != Calls::Answered) => None,
+            accepted = listener.accept() => Some(accepted),
+        };
+        let Some(accepted) = accepted else {
+            match calls
+                .wait_for(|calls| *calls != Calls::Waiting)
+                .await
+                .as_deref()
+            {
+                Ok(Calls::Answered) => continue,
+                _ => break,
+            }
+        };
+        let Ok((stream, _)) = accepted else {
             sleep(RETRY).await;
             continue;
         };
@@ -84,4 +115,6 @@ pub(crate) async fn listen<O: Operations>(listener: UnixListener, operations: Ar
             });
         }
     }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
 }

@@ -9,6 +9,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::StatusCode;
+use hyper::header::CONNECTION;
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,6 +25,7 @@ use super::doors::Doors;
 use super::forward::Front;
 use super::headers::client_name;
 use super::tcp;
+use super::worker::Phase;
 use crate::protocol::Protocol;
 
 /// How long a client may be idle, or take for the head of a request.
@@ -29,15 +33,15 @@ const CLIENT_IDLE: Duration = Duration::from_secs(75);
 /// After an accept that failed, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The next connection; none once the gateway ends.
+/// The next connection; none once the gateway accepts no more.
 async fn next(
     listener: &TcpListener,
-    stopping: &mut watch::Receiver<bool>,
+    phase: &mut watch::Receiver<Phase>,
 ) -> Option<(TcpStream, SocketAddr)> {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stopping.wait_for(|stop| *stop) => return None,
+            _ = phase.wait_for(|phase| *phase != Phase::Serving) => return None,
         };
         match accepted {
             Ok(accepted) => return Some(accepted),
@@ -48,8 +52,8 @@ async fn next(
 
 /// Ends when the gateway does; open connections go on.
 pub(crate) async fn accept(listener: TcpListener, front: Rc<Front>) {
-    let mut stopping = front.stopping.clone();
-    while let Some((stream, peer)) = next(&listener, &mut stopping).await {
+    let mut phase = front.phase.clone();
+    while let Some((stream, peer)) = next(&listener, &mut phase).await {
         let front = Rc::clone(&front);
         tokio::task::spawn_local(async move {
             match front.table.protocol(&front.listener) {
@@ -63,8 +67,8 @@ pub(crate) async fn accept(listener: TcpListener, front: Rc<Front>) {
 /// The same for a door between services: which listener a connection belongs to follows
 /// from the address it came to, and one that belongs to none is closed unread.
 pub(crate) async fn admit(listener: TcpListener, front: Rc<Front>, doors: Arc<Doors>) {
-    let mut stopping = front.stopping.clone();
-    while let Some((stream, peer)) = next(&listener, &mut stopping).await {
+    let mut phase = front.phase.clone();
+    while let Some((stream, peer)) = next(&listener, &mut phase).await {
         let (front, doors) = (Rc::clone(&front), Arc::clone(&doors));
         tokio::task::spawn_local(async move {
             let Ok(at) = stream.local_addr() else {
@@ -79,11 +83,22 @@ pub(crate) async fn admit(listener: TcpListener, front: Rc<Front>, doors: Arc<Do
 }
 
 async fn serve_http(front: Rc<Front>, stream: TcpStream, client: IpAddr) {
-    let mut stopping = front.stopping.clone();
+    let mut phase = front.phase.clone();
     let client = client_name(client);
     let service = service_fn(move |request| {
         let (front, client) = (Rc::clone(&front), client.clone());
-        async move { Ok::<_, Infallible>(front.answer(request, &client).await) }
+        let phase = front.phase.clone();
+        async move {
+            let mut response = front.answer(request, &client).await;
+            // A client that is told so asks its next on another connection; one that is
+            // only closed may have asked already.
+            let leaves = *phase.borrow() == Phase::Leaving;
+            if leaves && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -95,7 +110,9 @@ async fn serve_http(front: Rc<Front>, stream: TcpStream, client: IpAddr) {
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,
-        _ = stopping.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        _ = phase.wait_for(|phase| *phase == Phase::Stopping) => {
+            connection.as_mut().graceful_shutdown();
+        }
     }
     let _ = connection.await;
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -26,6 +27,8 @@ use super::worker::Worker;
 use crate::error::Error;
 use crate::protocol::Config;
 use crate::routing::table::Table;
+use crate::succession::estate::Held;
+use crate::succession::estate::clones;
 use crate::upstream::resolve::Names;
 
 /// How long the own name in a network may take to be known, after the network is joined.
@@ -37,18 +40,18 @@ const BETWEEN: Duration = Duration::from_millis(20);
 pub(crate) struct Doors {
     table: Arc<Table>,
     names: Arc<Names>,
-    /// Ports that are open.
-    open: Mutex<BTreeSet<u16>>,
+    /// The sockets of ports that are open, among others.
+    held: Held,
     /// Own addresses, each with the name of its network's listeners.
     own: Mutex<BTreeMap<IpAddr, String>>,
 }
 
 impl Doors {
-    pub(crate) fn new(table: Arc<Table>, names: Arc<Names>) -> Self {
+    pub(crate) fn new(table: Arc<Table>, names: Arc<Names>, held: Held) -> Self {
         Self {
             table,
             names,
-            open: Mutex::default(),
+            held,
             own: Mutex::default(),
         }
     }
@@ -56,20 +59,29 @@ impl Doors {
     /// Opens the ports that a configuration names and that are not open yet: before it
     /// comes into force, so that one that cannot be had changes nothing.
     pub(crate) fn open(&self, config: &Config, workers: &[Worker]) -> Result<(), Error> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.held.lock();
+        let Some(estate) = held.as_mut() else {
+            return Ok(());
+        };
         for port in ports(config) {
-            if open.contains(&port) {
+            if estate.doors.contains_key(&port) {
                 continue;
             }
-            let spec = ListenSpec {
-                id: "between services".to_owned(),
-                address: None,
-                port,
-            };
-            for (worker, socket) in workers.iter().zip(bind(&spec, workers.len())?) {
-                worker.open(port, socket);
-            }
-            open.insert(port);
+            let id = "between services".to_owned();
+            let address = None;
+            let sockets = bind(&ListenSpec { id, address, port }, workers.len())?;
+            admit(workers, port, &sockets)?;
+            estate.doors.insert(port, sockets);
+        }
+        Ok(())
+    }
+
+    /// Lets in what comes to the ports that were taken over open.
+    pub(crate) fn resume(&self, workers: &[Worker]) -> Result<(), Error> {
+        let held = self.held.lock();
+        let doors = held.iter().flat_map(|estate| &estate.doors);
+        for (port, sockets) in doors {
+            admit(workers, *port, sockets)?;
         }
         Ok(())
     }
@@ -77,8 +89,11 @@ impl Doors {
     /// Closes the ports that the configuration in force does not name.
     pub(crate) fn close(&self, config: &Config, workers: &[Worker]) {
         let wanted = ports(config);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|port| {
+        let mut held = self.held.lock();
+        let Some(estate) = held.as_mut() else {
+            return;
+        };
+        estate.doors.retain(|port, _| {
             let stays = wanted.contains(port);
             if !stays {
                 for worker in workers {
@@ -125,6 +140,15 @@ impl Doors {
             own.extend(found.iter().map(|ip| (ip.to_canonical(), bind.clone())));
         }
     }
+}
+
+/// Each thread admits from its own socket.
+fn admit(workers: &[Worker], port: u16, sockets: &[TcpListener]) -> Result<(), Error> {
+    let sockets = clones(sockets).map_err(Error::system("opening a door"))?;
+    for (worker, socket) in workers.iter().zip(sockets) {
+        worker.open(port, socket);
+    }
+    Ok(())
 }
 
 /// Ports of the listeners that belong to a network.

@@ -32,6 +32,7 @@ use super::headers;
 use super::problem::Problem;
 use super::replay::Replay;
 use super::upgrade;
+use super::worker::Phase;
 use crate::routing::service::Meter;
 use crate::routing::table::Refusal;
 use crate::routing::table::Table;
@@ -46,9 +47,8 @@ pub(crate) struct Front {
     pub(crate) pool: Rc<Pool>,
     /// The listener's id.
     pub(crate) listener: Rc<str>,
-    /// Becomes true when the gateway ends. Whoever holds a front keeps its
-    /// worker waiting, up to the grace period.
-    pub(crate) stopping: watch::Receiver<bool>,
+    /// Whoever holds a front keeps its worker waiting when that ends.
+    pub(crate) phase: watch::Receiver<Phase>,
 }
 
 /// How one attempt went.
@@ -81,7 +81,7 @@ impl Front {
             table: Arc::clone(&self.table),
             pool: Rc::clone(&self.pool),
             listener: Rc::from(listener),
-            stopping: self.stopping.clone(),
+            phase: self.phase.clone(),
         }
     }
 

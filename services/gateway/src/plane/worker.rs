@@ -42,11 +42,23 @@ pub(crate) struct Setup {
     pub(crate) doors: Arc<Doors>,
 }
 
+/// How far a gateway is from its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Serving,
+    /// Accepts no more. A connection may bring one more request, whose answer says that
+    /// it is the last.
+    Leaving,
+    /// Connections are closed as soon as nothing is under way on them.
+    Stopping,
+}
+
 enum Command {
     Open(u16, TcpListener),
     Close(u16),
     Purge(Arc<[u64]>, oneshot::Sender<()>),
-    Stop(Duration, oneshot::Sender<()>),
+    Enter(Phase),
+    Ended(oneshot::Sender<()>),
 }
 
 /// The other threads' end of a worker.
@@ -86,9 +98,20 @@ impl Worker {
         let _ = self.0.send(Command::Close(port));
     }
 
+    /// Begins a phase of its end.
+    pub(crate) fn enter(&self, phase: Phase) {
+        let _ = self.0.send(Command::Enter(phase));
+    }
+
+    /// Ready when the last connection of a worker that accepts no more has ended.
+    pub(crate) async fn ended(&self) {
+        self.ask(Command::Ended).await;
+    }
+
     /// Accepts no more; ready when the last connection has ended, or the time is over.
     pub(crate) async fn stop(&self, grace: Duration) {
-        self.ask(|done| Command::Stop(grace, done)).await;
+        self.enter(Phase::Stopping);
+        let _ = timeout(grace, self.ended()).await;
     }
 
     /// A worker that has ended has nothing left to do.
@@ -102,13 +125,14 @@ impl Worker {
 
 async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
     let pool = Rc::new(Pool::new(setup.names, setup.connect_limit));
-    let (stop, stopping) = watch::channel(false);
+    let (phases, phase) = watch::channel(Phase::Serving);
+    let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
     // Its listener is that of no port: doors open and close while the gateway runs.
     let mut door = Some(Rc::new(Front {
         table: setup.table,
         pool: Rc::clone(&pool),
         listener: Rc::from(""),
-        stopping,
+        phase,
     }));
     let mut doors: BTreeMap<u16, JoinHandle<()>> = BTreeMap::new();
     for (id, socket) in setup.sockets {
@@ -126,6 +150,12 @@ async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
             _ = sweep.tick() => {
                 pool.sweep();
                 continue;
+            }
+            () = phases.closed(), if !waiting.is_empty() => {
+                for done in waiting {
+                    let _ = done.send(());
+                }
+                return;
             }
             command = commands.recv() => command,
         };
@@ -151,13 +181,11 @@ async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
                     let _ = done.send(());
                 });
             }
-            Some(Command::Stop(grace, done)) => {
-                stop.send_replace(true);
+            Some(Command::Enter(phase)) => {
+                phases.send_replace(phase);
                 drop(door.take());
-                let _ = timeout(grace, stop.closed()).await;
-                let _ = done.send(());
-                return;
             }
+            Some(Command::Ended(done)) => waiting.push(done),
             None => return,
         }
     }

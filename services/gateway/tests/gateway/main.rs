@@ -17,6 +17,7 @@ mod retry;
 mod shutdown;
 mod split;
 mod streaming;
+mod succession;
 mod support;
 mod switch;
 mod tcp;

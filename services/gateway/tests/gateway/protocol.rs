@@ -29,6 +29,7 @@ use shop_gateway::protocol::ServiceStats;
 use shop_gateway::protocol::Stats;
 use shop_gateway::protocol::Target;
 use shop_gateway::protocol::TargetStats;
+use shop_gateway::protocol::Upgraded;
 
 /// The line, after it was read back and found the same.
 fn line<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) -> String {
@@ -89,6 +90,10 @@ fn requests() {
         },
         Op::Cancel { request: 4 },
         Op::Stats,
+        Op::Upgrade {
+            program: "0123abcd".to_owned(),
+            deadline_ms: 10_000,
+        },
     ];
     let mut lines = String::new();
     for (id, op) in (1..).zip(ops) {
@@ -102,6 +107,7 @@ fn requests() {
     {"id":4,"op":"probe","target":"i-3f9a","port":8000,"http":"/readyz","deadline_ms":30000}
     {"id":5,"op":"cancel","request":4}
     {"id":6,"op":"stats"}
+    {"id":7,"op":"upgrade","program":"0123abcd","deadline_ms":10000}
     "#);
 }
 
@@ -117,7 +123,9 @@ fn answers() {
             id: "127.0.0.1:8000/tcp".to_owned(),
             port: 18_000,
         }],
+        program: Some("0123abcd".to_owned()),
     };
+    let upgraded = Upgraded { cut: 2 };
     let applied = Applied {
         generation: 3,
         draining: vec![Draining {
@@ -135,8 +143,10 @@ fn answers() {
             json!({
                 "name": "gateway-1", "version": "0.1.0", "protocol": 1, "lock": 7, "generation": 3,
                 "listens": [{"id": "127.0.0.1:8000/tcp", "port": 18_000}],
+                "program": "0123abcd",
             }),
         ),
+        (serde_json::to_value(upgraded), json!({"cut": 2})),
         (
             serde_json::to_value(applied),
             json!({"generation": 3, "draining": [{"target": "i-3f9a", "in_flight": 2}]}),
@@ -210,6 +220,7 @@ fn statistics() {
         at_ms: 1_700_000_000_000,
         generation: 3,
         lock: 7,
+        program: None,
         services: [
             ("order".to_owned(), service),
             ("quiet".to_owned(), ServiceStats::default()),

@@ -8,6 +8,7 @@ mod fill;
 pub(super) mod helpers;
 mod live;
 mod networks;
+mod program;
 mod volumes;
 
 use tokio::sync::mpsc;
@@ -62,6 +63,7 @@ impl Docker {
                 };
                 self.create_helper(context, &helper).await
             }
+            Action::StoreProgram { program } => self.store_program(context, program).await,
             Action::ConnectNetwork {
                 container,
                 network,
@@ -83,6 +85,7 @@ impl Docker {
             Action::UpdateLive { container, live } => self.update_live(container, live).await,
             Action::BuildImage { .. }
             | Action::RunTask { .. }
+            | Action::UpgradeGateway { .. }
             | Action::SetListeners { .. }
             | Action::AddTarget { .. }
             | Action::SetSplit { .. }
