@@ -15,6 +15,7 @@ pub mod customer;
 pub mod engine;
 pub mod http;
 pub mod probe;
+pub mod rig;
 pub mod shim;
 pub mod shop;
 
@@ -78,7 +79,12 @@ impl TestStack {
 
     /// shopctl with these arguments, ready to run.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shopctl"));
+        self.command_of(&shopctl(), arguments)
+    }
+
+    /// The same with another shopctl.
+    pub fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(["-p", &self.name])
             .args(arguments)
@@ -351,6 +357,11 @@ impl std::fmt::Display for Ran {
             self.arguments, self.code, self.took, self.stdout, self.stderr
         )
     }
+}
+
+/// The shopctl under test.
+pub fn shopctl() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_shopctl"))
 }
 
 /// The workload, an example that `cargo test` builds beside the tests.
