@@ -112,3 +112,88 @@ fn a_changed_config_or_secret_replaces_its_consumers_and_loses_nothing() {
     stack.ok(&["down", "--volumes", "--yes"]);
     assert_eq!(stack.leftovers(), Vec::<String>::new());
 }
+
+/// Whether a file system in memory is mounted for a volume at this moment.
+fn is_in_memory(volume: &str) -> bool {
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("it is there");
+    let place = format!("/{volume}/_data tmpfs ");
+    mounts.lines().any(|line| line.contains(&place))
+}
+
+#[test]
+#[ignore = "engine"]
+fn secrets_in_memory_are_held_put_back_and_never_on_a_disk() {
+    let port = free_port();
+    let stack = TestStack::new(&format!("x-shop: {{ secrets: memory }}\n{}", file(port)));
+    for (name, value) in [("settings", "s"), ("rest", "r"), ("key", "first-canary\n")] {
+        stack.write(name, value);
+    }
+    stack.ok(&["deploy", "--progress", "none"]);
+    assert_eq!(stack.run(&["plan", "--check"]).code, 0);
+    let key = "/run/secrets/key";
+    assert_eq!(shows(&stack, "web", key).trim(), "first-canary");
+    let replicas = stack.replicas("web");
+    assert_eq!(rights(&replicas[0], key), "-r--r----- 65532/1234");
+    let holders = || -> Vec<String> {
+        let names = stack.containers().into_keys();
+        names.filter(|name| name.ends_with("-holder")).collect()
+    };
+    let first = holders();
+    let [held] = &first[..] else {
+        panic!("{first:?}");
+    };
+    assert!(is_in_memory(
+        held.strip_suffix("-holder").expect("a volume")
+    ));
+
+    // A changed one is another volume; the one before is there for the way back.
+    stack.write("key", "second-canary\n");
+    stack.ok(&["deploy", "--progress", "none"]);
+    assert_eq!(shows(&stack, "web", key).trim(), "second-canary");
+    stack.ok(&["rollback", "--to", "1", "--progress", "none"]);
+    assert_eq!(shows(&stack, "web", key).trim(), "first-canary");
+    assert_eq!(holders().len(), 2);
+
+    // What an engine does that starts again: nothing holds anything, and the replicas
+    // come up without.
+    let replicas = stack.replicas("web");
+    for (verb, containers) in [
+        ("kill", holders()),
+        ("stop", replicas.clone()),
+        ("start", replicas),
+    ] {
+        let done = Command::new("docker").arg(verb).args(containers).output();
+        assert!(done.expect("docker runs").status.success(), "{verb}");
+    }
+    let gone = stack.run(&["exec", "web", "--", "/workload", "task", "show", key]);
+    assert_ne!(gone.code, 0, "{gone}");
+    stack.write("key", "first-canary\n");
+    let status = stack.ok(&["status"]);
+    assert!(
+        status
+            .stdout
+            .contains("its secrets were in memory only and are lost"),
+        "{status}"
+    );
+    let refused = stack.run(&["rollback", "--to", "2"]);
+    assert_eq!(refused.code, 22, "{refused}");
+    assert!(
+        refused.stderr.contains("(in memory); nothing was changed"),
+        "{refused}"
+    );
+
+    let mut client = Client::start(port);
+    let plan = stack.ok(&["plan"]);
+    assert!(
+        plan.stdout.contains("its secrets were lost from memory"),
+        "{plan}"
+    );
+    assert!(!plan.stdout.contains("canary"), "{plan}");
+    stack.ok(&["deploy", "--progress", "none"]);
+    assert_eq!(shows(&stack, "web", key).trim(), "first-canary");
+    assert_eq!(stack.run(&["plan", "--check"]).code, 0);
+    let seen = client.seen();
+    assert!(seen.failures.is_empty(), "{:?}", seen.failures);
+    stack.ok(&["down", "--volumes", "--yes"]);
+    assert_eq!(stack.leftovers(), Vec::<String>::new());
+}

@@ -426,24 +426,30 @@ services:
 }
 
 #[test]
-fn secrets_that_should_be_in_memory_and_are_not_are_named() {
-    let of = |store: &str| {
+fn secrets_are_kept_in_memory_where_that_is_asked_for_and_configs_are_not() {
+    let sets = |store: &str| -> Vec<(String, bool)> {
         let text = format!(
             "
-services: {{ web: {{ image: 'web:1', secrets: [token] }} }}
-secrets: {{ token: {{ environment: TOKEN }} }}
+services: {{ web: {{ image: 'web:1', secrets: [token, {{ source: key, target: /key }}], configs: [settings] }} }}
+secrets: {{ token: {{ environment: TOKEN }}, key: {{ environment: TOKEN }} }}
+configs: {{ settings: {{ content: c }} }}
 x-shop: {{ secrets: {store} }}
 "
         );
         let resolved = resolve::resolve(&stack(&text), &Inputs::default()).expect("resolves");
-        resolved.warnings
+        let files = resolved.desired.files.into_iter();
+        files.map(|(name, set)| (name, set.memory)).collect()
     };
-    let warnings = of("memory");
-    assert_eq!(warnings.len(), 1);
-    let message = &warnings[0].message;
-    assert!(message.contains("engine's disk"), "{message}");
-    assert!(warnings[0].place().line > 0);
-    assert!(of("volume").is_empty());
+    let expected = |memory| {
+        [
+            ("web-config-settings", false),
+            ("web-secret-key", memory),
+            ("web-secrets", memory),
+        ]
+        .map(|(name, memory)| (name.to_owned(), memory))
+    };
+    assert_eq!(sets("memory"), expected(true));
+    assert_eq!(sets("volume"), expected(false));
 }
 
 #[test]

@@ -59,7 +59,7 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
     let options = Options::default();
     let (observed, plan) = change::look(world.backend, &project.desired, &options).await?;
     let left = plan.as_ref().ok().map(|plan| plan.steps.len());
-    let notes = plan.as_ref().map(plain_names).unwrap_or_default();
+    let notes = plan.as_ref().map(told).unwrap_or_default();
     let drift = if args.drift {
         Some(drift(world.backend, &project.desired, &observed).await?)
     } else {
@@ -100,11 +100,12 @@ async fn once<B: Backend>(world: &World<'_, B>, args: &StatusArgs) -> Result<boo
     Ok(document.converged && !drifted)
 }
 
-/// Services whose calls by name could go through the gateway and do not yet.
-fn plain_names(plan: &Plan) -> Vec<String> {
+/// Services whose calls by name could go through the gateway and do not yet, and those
+/// whose secrets are lost.
+fn told(plan: &Plan) -> Vec<String> {
     let notes = plan.notes.iter();
     notes
-        .filter(|note| note.message == plan::PLAIN)
+        .filter(|note| [plan::PLAIN, plan::LOST].contains(&note.message.as_str()))
         .map(|note| format!("{}: {}", note.service, note.message))
         .collect()
 }

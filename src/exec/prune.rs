@@ -16,7 +16,9 @@ use crate::release;
 use crate::state::digest;
 use crate::state::history::Release;
 use crate::state::names;
+use crate::state::observed::Instance;
 use crate::state::observed::ObservedState;
+use crate::state::observed::Role;
 
 /// So many stable releases keep all that they need, those that ask for the same
 /// counted once.
@@ -84,6 +86,12 @@ async fn remove<B: Backend>(
         .collect();
     for name in volumes {
         if !kept_volumes.contains(&name) {
+            let holds = |one: &&Instance| one.role == Role::Holder && one.volumes.contains(&name);
+            if let Some(holder) = observed.instances.iter().find(holds) {
+                let container = holder.name.clone();
+                let action = Action::RemoveContainer { container };
+                backend.apply(mission.context, &action).await?;
+            }
             let action = Action::RemoveVolume { name };
             backend.apply(mission.context, &action).await?;
         }
@@ -91,12 +99,12 @@ async fn remove<B: Backend>(
     Ok(())
 }
 
-/// Volumes of secrets and configs that no container uses.
+/// Volumes of secrets and configs that no container uses but what only holds them.
 fn unused_files(stack: &str, observed: &ObservedState) -> Vec<String> {
     let prefix = names::files_prefix(stack);
     let is_used = |name: &String| {
         let mut instances = observed.instances.iter();
-        instances.any(|one| one.volumes.contains(name))
+        instances.any(|one| one.role != Role::Holder && one.volumes.contains(name))
     };
     let volumes = observed.volumes.iter();
     volumes

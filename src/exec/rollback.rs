@@ -192,12 +192,14 @@ pub fn missing(plan: &Plan, desired: &DesiredState) -> Vec<String> {
                 let lost = pinned.repo_digest.is_none();
                 lost.then(|| format!("image {reference} ({})", pinned.short()))
             }
-            Action::SeedFiles { set, volume } => {
-                let known = desired
-                    .files
-                    .get(set)
-                    .is_some_and(|set| set.known.is_some());
-                known.then(|| format!("volume {volume}"))
+            Action::SeedFiles {
+                set,
+                volume,
+                memory,
+            } => {
+                let known = &desired.files.get(set)?.known;
+                let place = if *memory { " (in memory)" } else { "" };
+                known.as_ref().map(|_| format!("volume {volume}{place}"))
             }
             _ => None,
         })

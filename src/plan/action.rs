@@ -132,6 +132,9 @@ pub enum Action {
         set: String,
         /// Engine name of the volume.
         volume: String,
+        /// Kept in memory, by a container that is started for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        memory: bool,
     },
     /// Create a replica.
     CreateInstance {

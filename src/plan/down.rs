@@ -38,6 +38,11 @@ pub(super) fn plan(input: &PlanInput<'_>, volumes: bool) -> Plan {
     gone.extend(&doors);
     gone.extend(&removed);
     if whole {
+        for one in &observed.instances {
+            if one.role == Role::Holder {
+                gone.push(retire(&mut draft, one, &removed));
+            }
+        }
         networks(input, &mut draft, &gone);
         self::volumes(input, &mut draft, &gone, volumes);
     }

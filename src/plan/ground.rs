@@ -7,10 +7,12 @@ use super::action::Action;
 use super::action::Cause;
 use super::action::StepId;
 use super::draft::Draft;
+use super::held;
 use super::hooks;
 use super::view::ServiceView;
 use super::view::View;
 use crate::state::names;
+use crate::state::observed::Role;
 use crate::state::spec::MountSource;
 use crate::state::spec::NetworkMode;
 use crate::state::spec::VolumeSpec;
@@ -67,11 +69,16 @@ impl Ground {
 
     /// Seeds the file sets of services that will start a container. A volume that
     /// nobody mounts yet is seeded again: the run that made it may have ended before
-    /// the files were in it.
+    /// the files were in it. So is one in memory that whoever mounts it came up without.
     fn seed(&mut self, view: &View<'_>, draft: &mut Draft) {
         let (desired, observed) = (view.input.desired, view.input.observed);
         let mut wanted = BTreeSet::new();
+        let mut lost = BTreeSet::new();
         for one in &view.services {
+            lost.extend(held::lost(view, one));
+            if one.in_scope && held::is_without(one) {
+                draft.note(true, &one.service.name, held::LOST);
+            }
             if one.creates() || hooks::lends(view, one) {
                 wanted.extend(file_sets(one));
             }
@@ -81,21 +88,21 @@ impl Ground {
                 continue;
             };
             let volume = names::files(&desired.stack, set, digest);
-            let mounted = observed
-                .instances
-                .iter()
-                .any(|one| one.volumes.contains(&volume));
+            let mut users = observed.instances.iter();
+            let mounted = users
+                .any(|one| one.role != Role::Holder && one.volumes.contains(&volume))
+                && !lost.contains(&volume);
             // Of a recorded release nobody has the contents but the volume.
-            let recorded = desired
-                .files
-                .get(set)
-                .is_some_and(|set| set.known.is_some());
-            if (mounted || recorded) && observed.volumes.contains_key(&volume) {
+            let files = desired.files.get(set);
+            let recorded = files.is_some_and(|set| set.known.is_some());
+            let there = observed.volumes.contains_key(&volume) && !lost.contains(&volume);
+            if (mounted || recorded) && there {
                 continue;
             }
             let action = Action::SeedFiles {
                 set: set.to_owned(),
                 volume: volume.clone(),
+                memory: files.is_some_and(|set| set.memory),
             };
             let id = draft.step("", action, Cause::Missing, &[]);
             self.volumes.insert(volume, id);

@@ -28,6 +28,7 @@ mod down;
 mod draft;
 mod gateway;
 mod ground;
+mod held;
 mod hooks;
 mod images;
 mod inner;
@@ -52,6 +53,7 @@ mod staged;
 mod upgrade;
 mod view;
 
+pub use held::LOST;
 pub use inner::PLAIN;
 pub use input::Goal;
 pub use input::Learned;

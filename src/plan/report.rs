@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::action::Action;
 use super::action::Cause;
 use super::action::Gate;
+use super::action::Listen;
 use super::action::Note;
 use super::action::Plan;
 use super::action::Step;
@@ -288,7 +289,11 @@ pub fn what(step: &Step) -> String {
         Action::RemoveNetwork { name } => format!("remove network {name}"),
         Action::CreateVolume { spec, .. } => format!("create volume {}", spec.name),
         Action::RemoveVolume { name } => format!("remove volume {name}"),
-        Action::SeedFiles { set, volume } => format!("put files {set} into {volume}"),
+        Action::SeedFiles {
+            set,
+            volume,
+            memory,
+        } => files(set, volume, *memory),
         Action::CreateInstance { instance } => format!("create {}", instance.name),
         Action::CreateHelper {
             name,
@@ -296,26 +301,7 @@ pub fn what(step: &Step) -> String {
             listens,
             networks,
             ..
-        } => {
-            let kind = match role {
-                Role::Gateway => "gateway",
-                Role::Keeper => "keeper",
-                Role::Prober => "prober",
-                Role::Lock => "lock",
-                Role::Service | Role::Task | Role::Run => "helper",
-            };
-            let ports: Vec<String> = listens
-                .iter()
-                .map(|listen| format!("{}->{}", listen.id, listen.inside))
-                .collect();
-            let words = [
-                format!("create {kind} {name}"),
-                ports.join(" "),
-                networks.join(" "),
-            ];
-            let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
-            words.join(" ")
-        }
+        } => helper(name, *role, listens, networks),
         Action::RunTask { task } => {
             let owner = match step.service.as_str() {
                 "" => "the stack",
@@ -375,6 +361,33 @@ pub fn what(step: &Step) -> String {
             format!("record scale {}", words.join(" "))
         }
     }
+}
+
+fn helper(name: &str, role: Role, listens: &[Listen], networks: &[String]) -> String {
+    let kind = match role {
+        Role::Gateway => "gateway",
+        Role::Keeper => "keeper",
+        Role::Prober => "prober",
+        Role::Lock => "lock",
+        Role::Holder => "holder",
+        Role::Service | Role::Task | Role::Run => "helper",
+    };
+    let ports: Vec<String> = listens
+        .iter()
+        .map(|listen| format!("{}->{}", listen.id, listen.inside))
+        .collect();
+    let words = [
+        format!("create {kind} {name}"),
+        ports.join(" "),
+        networks.join(" "),
+    ];
+    let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    words.join(" ")
+}
+
+fn files(set: &str, volume: &str, memory: bool) -> String {
+    let place = if memory { " in memory" } else { "" };
+    format!("put files {set} into {volume}{place}")
 }
 
 /// A time in words, given in milliseconds.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use super::held;
 use super::inner;
 use super::inner::Leads;
 use super::input::Goal;
@@ -109,13 +110,18 @@ impl<'a> View<'a> {
                     .iter()
                     .any(|port| port.routes.iter().any(|route| route.service == name));
                 let live_targets = targets.get(name);
+                let holders = held::holders(&input, service, &files);
+                let judge = |one: &Instance| {
+                    let verdict = held::judge(change::judge(&revision, one), one, &holders);
+                    let named = service.inner.is_empty();
+                    named_verdict(verdict, one, named)
+                };
                 let (slots, surplus) = slots(
                     input.observed.instances.iter(),
-                    &revision,
                     name,
                     &count,
                     |one| live_targets.is_some_and(|known| known.contains(&one.alias)),
-                    service.inner.is_empty(),
+                    judge,
                 );
                 let in_scope = scope.as_ref().is_none_or(|names| names.contains(name));
                 let leads = inner::leads(&input, service, in_scope, &slots);
@@ -372,28 +378,14 @@ pub(super) fn must_pull(input: &PlanInput<'_>, service: &ServiceSpec) -> bool {
 /// Sorts the containers of one service into slots.
 fn slots<'a>(
     instances: impl Iterator<Item = &'a Instance>,
-    revision: &Revision,
     service: &str,
     count: &Count,
     is_target: impl Fn(&Instance) -> bool,
-    named: bool,
+    judge: impl Fn(&Instance) -> Verdict,
 ) -> (BTreeMap<u32, Slot<'a>>, Vec<&'a Instance>) {
     let mut by_slot: BTreeMap<u32, Vec<(&Instance, Verdict)>> = BTreeMap::new();
     for one in instances.filter(|one| one.role == Role::Service && one.service == service) {
-        let verdict = match change::judge(revision, one) {
-            // It cannot be given the name while it runs.
-            Verdict::Current
-            | Verdict::Update(_)
-            | Verdict::Start(_)
-            | Verdict::Restart(_)
-            | Verdict::Unhealthy
-                if named && one.nameless =>
-            {
-                Verdict::Changed(vec!["it answers to its service's name itself".to_owned()])
-            }
-            verdict => verdict,
-        };
-        by_slot.entry(one.slot).or_default().push((one, verdict));
+        by_slot.entry(one.slot).or_default().push((one, judge(one)));
     }
     let mut slots: BTreeMap<u32, Slot<'a>> = (1..=count.replicas)
         .map(|number| (number, Slot::default()))
@@ -412,6 +404,22 @@ fn slots<'a>(
     // Highest slot first, as they are removed.
     surplus.sort_by_key(|one| (std::cmp::Reverse(one.slot), one.name.clone()));
     (slots, surplus)
+}
+
+/// One that lacks its service's name and should have it cannot be given it while it runs.
+fn named_verdict(verdict: Verdict, one: &Instance, named: bool) -> Verdict {
+    match verdict {
+        Verdict::Current
+        | Verdict::Update(_)
+        | Verdict::Start(_)
+        | Verdict::Restart(_)
+        | Verdict::Unhealthy
+            if named && one.nameless =>
+        {
+            Verdict::Changed(vec!["it answers to its service's name itself".to_owned()])
+        }
+        verdict => verdict,
+    }
 }
 
 /// Who holds a slot that several containers claim: the right one if it runs, then

@@ -395,6 +395,9 @@ pub struct FileSet {
     /// Its digest, where the contents are not at hand: that of a recorded release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<String>,
+    /// Kept in memory, never on a disk: for as long as a container of ours holds it there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub memory: bool,
 }
 
 impl std::fmt::Debug for FileSet {

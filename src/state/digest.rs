@@ -65,6 +65,10 @@ pub fn file_set(set: &FileSet) -> String {
         return known.clone();
     }
     let mut bytes = Vec::new();
+    if set.memory {
+        // Another volume, not the same one somewhere else.
+        bytes.extend_from_slice(b"memory\0");
+    }
     for (path, file) in &set.files {
         let head = format!(
             "{path}\0{}:{}:{:o}:{}\0",
@@ -225,6 +229,7 @@ mod tests {
                 },
             )]),
             known: None,
+            memory: false,
         };
         let digests = [
             file_set(&set("a", 0, 0o444)),

@@ -271,6 +271,7 @@ mod tests {
         let set = FileSet {
             files: [("token".to_owned(), secret)].into(),
             known: None,
+            memory: false,
         };
         one.files.insert("order".into(), set.clone());
         let text = serde_json::to_string(&recorded(&one)).unwrap();

@@ -125,6 +125,11 @@ pub fn files(stack: &str, set: &str, digest: &str) -> String {
     format!("{}{set}-{}", files_prefix(stack), short(digest, 12))
 }
 
+/// Container name of what holds a volume of a file set in memory.
+pub fn holder(volume: &str) -> String {
+    format!("{volume}-holder")
+}
+
 /// What the names of all volumes of file sets begin with.
 pub fn files_prefix(stack: &str) -> String {
     format!("{stack}-files-")

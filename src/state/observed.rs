@@ -79,6 +79,8 @@ pub enum Role {
     Task,
     /// Runs a command that a user asked for.
     Run,
+    /// Holds a volume of secrets in memory.
+    Holder,
 }
 
 /// One container of the stack.

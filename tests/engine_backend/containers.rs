@@ -414,12 +414,14 @@ async fn seeded_files_have_their_owner_and_mode() {
         ]
         .into(),
         known: None,
+        memory: false,
     };
     world.context.files = [("secrets".to_owned(), set)].into();
     let volume = names::files(&world.stack, "secrets", "0123456789abcdef");
     for _ in 0..2 {
         world
             .apply(Action::SeedFiles {
+                memory: false,
                 set: "secrets".to_owned(),
                 volume: volume.clone(),
             })

@@ -308,6 +308,7 @@ fn happen(world: &mut World, line: &str) {
         }
         ["program", who, "unknown"] => gateway(world, who).program = None,
         ["program", who, program] => gateway(world, who).program = Some((*program).to_owned()),
+        ["forget"] => forget(world),
         ["prober"] => prober(world),
         ["compose", service, slot, rest @ ..] => {
             let port = rest.first().copied().unwrap_or_default();
@@ -380,6 +381,18 @@ fn state(world: &mut World, who: &str, state: InstanceState) {
     one.instance.state = state;
     one.instance.health = None;
     one.ready = false;
+}
+
+/// What an engine does that starts again: what was in memory is gone.
+fn forget(world: &mut World) {
+    for one in world.containers.values_mut() {
+        if one.instance.role == Role::Holder {
+            one.instance.state = InstanceState::Exited {
+                code: 0,
+                oom: false,
+            };
+        }
+    }
 }
 
 fn gateway<'w>(world: &'w mut World, name: &str) -> &'w mut Instance {

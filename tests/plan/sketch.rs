@@ -89,6 +89,8 @@ pub(crate) struct Service {
     pub(crate) volumes: BTreeMap<String, String>,
     /// Secrets by name.
     pub(crate) secrets: BTreeMap<String, String>,
+    /// They are kept in memory only.
+    pub(crate) in_memory: bool,
     /// Path probed on port 8000.
     pub(crate) ready: Option<String>,
     pub(crate) healthcheck: bool,
@@ -203,6 +205,7 @@ impl Service {
         FileSet {
             files: files.collect(),
             known: None,
+            memory: self.in_memory,
         }
     }
 

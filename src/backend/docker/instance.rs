@@ -221,6 +221,7 @@ fn role(labels: &Labels) -> Role {
         Some("prober") => Role::Prober,
         Some("task") => Role::Task,
         Some("run") => Role::Run,
+        Some("holder") => Role::Holder,
         _ => Role::Service,
     }
 }

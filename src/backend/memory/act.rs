@@ -60,10 +60,17 @@ impl World {
                 Ok(())
             }
             Action::RemoveVolume { name } => self.remove_volume(name),
-            Action::SeedFiles { set, volume } => {
+            Action::SeedFiles {
+                set,
+                volume,
+                memory,
+            } => {
                 self.volumes
                     .insert(volume.clone(), ObservedVolume { of_stack: true });
                 let files = context.files.get(set).cloned().unwrap_or_default();
+                if *memory {
+                    self.hold(context, volume)?;
+                }
                 self.seeded.insert(volume.clone(), files);
                 Ok(())
             }
@@ -123,6 +130,19 @@ impl World {
             Action::RunTask { task } => self.run_task(context, task),
             Action::RecordScale { overrides } => self.record_scale(stack, overrides),
         }
+    }
+
+    /// Starts what keeps a volume in memory, where it does not run.
+    fn hold(&mut self, context: &Context, volume: &str) -> Done {
+        let name = names::holder(volume);
+        if self.containers.get(&name).is_some_and(Container::runs) {
+            return Ok(());
+        }
+        self.containers.remove(&name);
+        self.helper(context, &name, Role::Holder, &[], &[])?;
+        let one = &mut self.get(&name)?.instance;
+        one.volumes = [volume.to_owned()].into();
+        Ok(())
     }
 
     fn stop(&mut self, container: &str) -> Done {

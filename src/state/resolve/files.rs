@@ -11,6 +11,7 @@ use crate::stack::model;
 use crate::stack::model::FileObject;
 use crate::stack::model::FileSource;
 use crate::stack::model::Grant;
+use crate::stack::model::SecretStore;
 use crate::state::desired::FileSet;
 use crate::state::desired::SeedFile;
 use crate::state::spec::Mount;
@@ -47,6 +48,7 @@ pub(super) fn of_service(
     problems: &mut Vec<Problem>,
 ) -> Granted {
     let mut granted = Granted::default();
+    let memory = stack.shop.secrets == SecretStore::Memory;
     let grants = service
         .secrets
         .iter()
@@ -62,7 +64,7 @@ pub(super) fn of_service(
             continue;
         };
         match content(object, inputs) {
-            Ok(content) => granted.add(&service.name, kind, grant, content),
+            Ok(content) => granted.add(memory, &service.name, kind, grant, content),
             Err(why) => problems.push(problem(
                 Severity::Error,
                 "no-content",
@@ -75,7 +77,7 @@ pub(super) fn of_service(
 }
 
 impl Granted {
-    fn add(&mut self, service: &str, kind: &str, grant: &Grant, content: Vec<u8>) {
+    fn add(&mut self, memory: bool, service: &str, kind: &str, grant: &Grant, content: Vec<u8>) {
         let below = grant
             .target
             .strip_prefix(SECRETS_DIR)
@@ -95,9 +97,10 @@ impl Granted {
             gid: number(grant.gid.as_deref()),
             mode: grant.mode.unwrap_or(DEFAULT_MODE),
         };
-        let files = &mut self.sets.entry(set.clone()).or_default().files;
-        let known = !files.is_empty();
-        files.insert(path, seed);
+        let entry = self.sets.entry(set.clone()).or_default();
+        entry.memory = memory && holds_secrets(&set, service);
+        let known = !entry.files.is_empty();
+        entry.files.insert(path, seed);
         if !known {
             self.mounts.push(Mount {
                 target,

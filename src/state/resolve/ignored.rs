@@ -3,28 +3,9 @@
 use super::problem;
 use crate::stack::Problem;
 use crate::stack::Severity;
-use crate::stack::Stack;
 use crate::stack::model;
 use crate::stack::model::DeployMode;
 use crate::stack::model::MountSource;
-use crate::stack::model::SecretStore;
-
-/// A warning for each key of the stack that has no effect yet.
-pub(super) fn of_stack(stack: &Stack) -> Option<Problem> {
-    let has_secrets = stack.services.values().any(|one| !one.secrets.is_empty());
-    (stack.shop.secrets == SecretStore::Memory && has_secrets).then(|| {
-        let mut found = problem(
-            Severity::Warning,
-            "no-effect",
-            &stack.shop.place,
-            "x-shop.secrets: memory has no effect yet: secrets lie in a volume on the engine's disk, which only root can read"
-                .to_owned(),
-        );
-        "x-shop.secrets".clone_into(&mut found.path);
-        found.hint = Some("write x-shop.secrets: volume to say that this is what you want".to_owned());
-        found
-    })
-}
 
 /// A warning for each key of a service that has no effect yet.
 pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {

@@ -86,10 +86,7 @@ pub fn resolve(stack: &Stack, inputs: &Inputs) -> Result<Resolved, Problems> {
     }
     let warnings = stack.services.values().flat_map(ignored::of_service);
     Ok(Resolved {
-        warnings: ignored::of_stack(stack)
-            .into_iter()
-            .chain(warnings)
-            .collect(),
+        warnings: warnings.collect(),
         desired: DesiredState {
             stack: stack.name.clone(),
             services,

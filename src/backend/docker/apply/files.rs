@@ -1,18 +1,20 @@
 //! File sets: a volume of their own, filled through a container that is created
-//! and never started, since nothing of ours runs where a secret is written.
+//! and never started, since nothing of ours runs where a secret is written. One that is
+//! kept in memory lasts only while a container runs that mounts it: it is filled through
+//! that, which does nothing but hold it.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io;
 
 use bollard::models::ContainerCreateBody;
+use bollard::models::ContainerInspectResponse;
 use bollard::models::HostConfig;
-use bollard::models::Mount;
-use bollard::models::MountType;
-use bollard::models::MountVolumeOptions;
 use bytes::Bytes;
 
 use super::Docker;
+use super::helpers::Helper;
+use super::helpers::volume_mount;
 use crate::backend::BackendError;
 use crate::backend::Context;
 use crate::backend::docker::archive::Archive;
@@ -20,10 +22,12 @@ use crate::backend::docker::archive::files_in;
 use crate::backend::docker::fault;
 use crate::state::desired::FileSet;
 use crate::state::names;
+use crate::state::observed::Role;
 use crate::state::spec::VolumeSpec;
 
 const ROOT: (u32, u32) = (0, 0);
-const PLACE: &str = "/run/files";
+/// Where a set is mounted in containers of ours.
+pub(super) const PLACE: &str = "/run/files";
 
 impl Docker {
     pub(super) async fn seed_files(
@@ -31,6 +35,7 @@ impl Docker {
         context: &Context,
         set: &str,
         volume: &str,
+        memory: bool,
     ) -> Result<(), BackendError> {
         let other = |source: io::Error| BackendError::Other {
             doing: format!("pack the files of {set}"),
@@ -41,6 +46,9 @@ impl Docker {
             .get(set)
             .ok_or_else(|| other(io::ErrorKind::NotFound.into()))?;
         let archive = packed(files).map_err(other)?;
+        if memory {
+            return self.hold_files(context, set, volume, archive).await;
+        }
         let spec = VolumeSpec {
             name: volume.to_owned(),
             ..VolumeSpec::default()
@@ -55,6 +63,38 @@ impl Docker {
         let removed = self.remove_container(&seeder).await;
         put.map_err(|error| self.fault("fill", &format!("volume {volume}"), error))?;
         removed
+    }
+
+    /// The same in memory. Whoever mounts the volume already sees the files come.
+    async fn hold_files(
+        &self,
+        context: &Context,
+        set: &str,
+        volume: &str,
+        archive: Bytes,
+    ) -> Result<(), BackendError> {
+        let spec = VolumeSpec {
+            name: volume.to_owned(),
+            options: memory_options(archive.len()),
+            ..VolumeSpec::default()
+        };
+        self.create_volume(context, set, &spec).await?;
+        let name = names::holder(volume);
+        let runs = |found: ContainerInspectResponse| found.state.and_then(|state| state.running);
+        if self.inspect(&name).await?.and_then(runs) != Some(true) {
+            self.remove_container(&name).await?;
+            let holder = Helper {
+                name: &name,
+                role: Role::Holder,
+                listens: &[],
+                networks: &[],
+                names: &BTreeMap::new(),
+                volume: Some(volume),
+            };
+            self.create_helper(context, &holder).await?;
+        }
+        let put = self.put_archive(&name, PLACE, archive).await;
+        put.map_err(|error| self.fault("fill", &format!("volume {volume}"), error))
     }
 
     /// The files of a volume that was seeded, by path.
@@ -85,6 +125,19 @@ impl Docker {
     }
 }
 
+/// A file system in memory with room for an archive's files: each takes whole pages there, as
+/// it takes whole blocks in the archive, and is written beside the one that it replaces.
+fn memory_options(archive: usize) -> BTreeMap<String, String> {
+    let kib = (archive * 16 / 1024).max(1024);
+    [
+        ("type", "tmpfs".to_owned()),
+        ("device", "tmpfs".to_owned()),
+        ("o", format!("size={kib}k,mode=0755,nosuid,nodev,noexec")),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
 fn seeder_body(context: &Context, volume: &str) -> ContainerCreateBody {
     let labels = [
         (names::STACK, context.stack.as_str()),
@@ -101,16 +154,7 @@ fn seeder_body(context: &Context, volume: &str) -> ContainerCreateBody {
         ),
         host_config: Some(HostConfig {
             network_mode: Some("none".to_owned()),
-            mounts: Some(vec![Mount {
-                target: Some(PLACE.to_owned()),
-                source: Some(volume.to_owned()),
-                typ: Some(MountType::VOLUME),
-                volume_options: Some(MountVolumeOptions {
-                    no_copy: Some(true),
-                    ..MountVolumeOptions::default()
-                }),
-                ..Mount::default()
-            }]),
+            mounts: Some(vec![volume_mount(volume, PLACE, true)]),
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()
@@ -153,6 +197,7 @@ mod tests {
         let set = FileSet {
             files: [("a/b/c".to_owned(), file.clone()), ("d".to_owned(), file)].into(),
             known: None,
+            memory: false,
         };
         let bytes = packed(&set).unwrap();
         let found: Vec<String> = tar::Archive::new(&bytes[..])

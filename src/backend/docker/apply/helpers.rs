@@ -9,6 +9,7 @@ use bollard::models::EndpointSettings;
 use bollard::models::HostConfig;
 use bollard::models::Mount;
 use bollard::models::MountType;
+use bollard::models::MountVolumeOptions;
 use bollard::models::NetworkingConfig;
 use bollard::models::PortMap;
 
@@ -17,6 +18,7 @@ use super::body::binding;
 use super::body::endpoint;
 use super::body::restart_policy;
 use super::containers::is_of_run;
+use super::files::PLACE;
 use crate::backend::BackendError;
 use crate::backend::Context;
 use crate::backend::docker::store::FOLDER;
@@ -38,6 +40,8 @@ pub(super) struct Helper<'h> {
     pub(super) listens: &'h [Listen],
     pub(super) networks: &'h [String],
     pub(super) names: &'h BTreeMap<String, BTreeSet<String>>,
+    /// For a holder: its volume.
+    pub(super) volume: Option<&'h str>,
 }
 
 impl Helper<'_> {
@@ -86,7 +90,9 @@ fn command(helper: &Helper<'_>) -> Result<Vec<String>, BackendError> {
                 .map(ToOwned::to_owned)
                 .to_vec()
         }
-        Role::Keeper | Role::Prober => vec!["gateway".to_owned(), "keep".to_owned()],
+        Role::Keeper | Role::Prober | Role::Holder => {
+            vec!["gateway".to_owned(), "keep".to_owned()]
+        }
         Role::Service | Role::Lock | Role::Task | Role::Run => {
             return Err(BackendError::Unsupported(format!(
                 "a helper of role {role:?}"
@@ -125,7 +131,15 @@ fn helper_body(
             .push(binding(&listen.host_ip, listen.host_port));
     }
     let first = networks.first().cloned();
-    let lasting = role != Role::Prober;
+    let (mount, restart) = match (role, helper.volume) {
+        (Role::Prober, _) => (None, None),
+        // What it holds would be gone when it came back, and nobody would know.
+        (_, Some(volume)) => (Some(volume_mount(volume, PLACE, true)), Some(Restart::No)),
+        _ => {
+            let mount = volume_mount(&names::store(&context.stack), MOUNT, false);
+            (Some(mount), Some(Restart::UnlessStopped))
+        }
+    };
     let labels = labels(context, name, role, listens, &command);
     Ok(ContainerCreateBody {
         image: Some(context.helper_image.clone()),
@@ -139,9 +153,9 @@ fn helper_body(
         host_config: Some(HostConfig {
             network_mode: Some(first.unwrap_or_else(|| "none".to_owned())),
             port_bindings: (!ports.is_empty()).then_some(ports),
-            mounts: lasting.then(|| vec![store_mount(&context.stack)]),
-            auto_remove: (!lasting).then_some(true),
-            restart_policy: lasting.then(|| restart_policy(&Restart::UnlessStopped)),
+            mounts: mount.map(|mount| vec![mount]),
+            auto_remove: (role == Role::Prober).then_some(true),
+            restart_policy: restart.map(|restart| restart_policy(&restart)),
             memory_reservation: Some(if role == Role::Gateway {
                 GATEWAY_MEMORY
             } else {
@@ -163,11 +177,16 @@ pub(in crate::backend::docker) fn hardened() -> HostConfig {
     }
 }
 
-fn store_mount(stack: &str) -> Mount {
+/// A volume of ours; one that holds files gets none of the image's.
+pub(super) fn volume_mount(volume: &str, target: &str, no_copy: bool) -> Mount {
     Mount {
-        target: Some(MOUNT.to_owned()),
-        source: Some(names::store(stack)),
+        target: Some(target.to_owned()),
+        source: Some(volume.to_owned()),
         typ: Some(MountType::VOLUME),
+        volume_options: no_copy.then(|| MountVolumeOptions {
+            no_copy: Some(true),
+            ..MountVolumeOptions::default()
+        }),
         ..Mount::default()
     }
 }
@@ -187,6 +206,7 @@ fn labels(
         Role::Lock => "lock",
         Role::Task => "task",
         Role::Run => "run",
+        Role::Holder => "holder",
     };
     let number = name
         .rsplit_once('-')
@@ -254,6 +274,7 @@ mod tests {
             listens: &listens,
             networks: &networks,
             names: &BTreeMap::new(),
+            volume: None,
         };
         let body = helper_body(&context(), &helper);
         let mut body = golden(body.unwrap());
@@ -262,13 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_keeper_and_a_prober() {
+    fn a_keeper_a_prober_and_a_holder() {
         let keeper = Helper {
             name: "shop-keeper",
             role: Role::Keeper,
             listens: &[],
             networks: &[],
             names: &BTreeMap::new(),
+            volume: None,
         };
         let prober = Helper {
             name: "shop-prober",
@@ -276,8 +298,14 @@ mod tests {
             networks: &["shop_default".to_owned()],
             ..keeper
         };
-        let [keeper, prober] = [keeper, prober].map(|one| helper_body(&context(), &one));
-        let bodies = [keeper, prober].map(|body| golden(body.unwrap()));
+        let holder = Helper {
+            name: "shop-files-order-secrets-0123456789ab-holder",
+            role: Role::Holder,
+            volume: Some("shop-files-order-secrets-0123456789ab"),
+            ..keeper
+        };
+        let bodies = [keeper, prober, holder].map(|one| helper_body(&context(), &one));
+        let bodies = bodies.map(|body| golden(body.unwrap()));
         insta::with_settings!({ sort_maps => true }, { insta::assert_json_snapshot!(bodies) });
     }
 }

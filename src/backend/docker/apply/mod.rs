@@ -45,7 +45,11 @@ impl Docker {
             Action::RemoveNetwork { name } => self.remove_network(name).await,
             Action::CreateVolume { key, spec } => self.create_volume(context, key, spec).await,
             Action::RemoveVolume { name } => self.remove_volume(name).await,
-            Action::SeedFiles { set, volume } => self.seed_files(context, set, volume).await,
+            Action::SeedFiles {
+                set,
+                volume,
+                memory,
+            } => self.seed_files(context, set, volume, *memory).await,
             Action::CreateInstance { instance } => self.create_instance(context, instance).await,
             Action::CreateHelper {
                 name,
@@ -60,6 +64,7 @@ impl Docker {
                     listens,
                     networks,
                     names,
+                    volume: None,
                 };
                 self.create_helper(context, &helper).await
             }

@@ -1,0 +1,97 @@
+//! Secrets that are kept in memory: a container of ours holds each volume of them. What
+//! is lost with it, say at a restart of the engine, is put there again, and whoever came
+//! up without it is replaced.
+
+use std::collections::BTreeMap;
+
+use super::input::PlanInput;
+use super::view::ServiceView;
+use super::view::View;
+use crate::state::change::Verdict;
+use crate::state::desired::ServiceSpec;
+use crate::state::names;
+use crate::state::observed::Instance;
+use crate::state::observed::InstanceState;
+use crate::state::observed::Role;
+use crate::state::spec::MountSource;
+
+/// Said of a service whose secrets are lost.
+pub const LOST: &str = "its secrets were in memory only and are lost; the next deploy puts them back and replaces who came up without them";
+
+/// Why a replica is replaced that came up without its secrets.
+const WITHOUT: &str = "its secrets were lost from memory";
+
+/// Volumes that a service's secrets are kept in memory by, each with what holds it now.
+pub(super) fn holders<'a>(
+    input: &PlanInput<'a>,
+    service: &ServiceSpec,
+    files: &BTreeMap<String, String>,
+) -> Vec<(String, Option<&'a Instance>)> {
+    let sets = service.container.mounts.iter().filter_map(|mount| {
+        let MountSource::Files { set, .. } = &mount.source else {
+            return None;
+        };
+        let memory = input.desired.files.get(set)?.memory;
+        memory.then(|| files.get_key_value(set)).flatten()
+    });
+    let volumes = sets.map(|(set, digest)| names::files(&input.desired.stack, set, digest));
+    volumes
+        .map(|volume| {
+            let mut instances = input.observed.instances.iter();
+            let found = instances.find(|one| {
+                one.role == Role::Holder
+                    && one.state == InstanceState::Running
+                    && one.volumes.contains(&volume)
+            });
+            (volume, found)
+        })
+        .collect()
+}
+
+/// What becomes of a container that came up before its secrets were there, or whose
+/// secrets are gone. One that has ended well needs them no more.
+pub(super) fn judge(
+    verdict: Verdict,
+    one: &Instance,
+    holders: &[(String, Option<&Instance>)],
+) -> Verdict {
+    let done = verdict == Verdict::Current && one.state != InstanceState::Running;
+    let stays = matches!(
+        verdict,
+        Verdict::Current
+            | Verdict::Update(_)
+            | Verdict::Start(_)
+            | Verdict::Restart(_)
+            | Verdict::Unhealthy
+    );
+    let lacks = |(volume, holder): &(String, Option<&Instance>)| lacks(one, volume, *holder);
+    if stays && !done && holders.iter().any(lacks) {
+        return Verdict::Changed(vec![WITHOUT.to_owned()]);
+    }
+    verdict
+}
+
+fn lacks(one: &Instance, volume: &str, holder: Option<&Instance>) -> bool {
+    one.volumes.contains(volume) && holder.is_none_or(|holder| holder.started_at > one.started_at)
+}
+
+/// Volumes of a service that exist without what should be in them.
+pub(super) fn lost(view: &View<'_>, one: &ServiceView<'_>) -> Vec<String> {
+    let observed = view.input.observed;
+    let empty = |volume: &String, holder: Option<&Instance>| {
+        let mut users = observed.instances.iter();
+        holder.is_none()
+            || users.any(|user| user.role == Role::Service && lacks(user, volume, holder))
+    };
+    holders(&view.input, one.service, &view.files)
+        .into_iter()
+        .filter(|(volume, holder)| observed.volumes.contains_key(volume) && empty(volume, *holder))
+        .map(|(volume, _)| volume)
+        .collect()
+}
+
+/// Whether a replica of a service came up without its secrets.
+pub(super) fn is_without(one: &ServiceView<'_>) -> bool {
+    let mut holders = one.slots.values().filter_map(|slot| slot.holder.as_ref());
+    holders.any(|(_, verdict)| matches!(verdict, Verdict::Changed(why) if *why == [WITHOUT]))
+}
