@@ -283,3 +283,95 @@ fn hooks_of_the_stack_frame_those_of_its_services() {
     assert_swept(&stack);
     stack.ok(&["status", "--check"]);
 }
+
+/// A service whose replicas run commands inside themselves when they start and stop.
+fn inside(version: u32, started: &str, stops: &str) -> String {
+    format!(
+        r#"
+services:
+  web:
+    build: app
+    environment: {{ VERSION: "{version}", GREETING: hello }}
+    stop_grace_period: 2s
+    restart: unless-stopped
+    post_start: [{{ command: [/workload, task, say, hook begins] }}, {{ command: [/workload, task, {started}], environment: {{ GREETING: hook greets }} }}]
+    pre_stop: [{{ command: [/workload, task, {stops}] }}]
+    deploy: {{ replicas: 2, update_config: {{ monitor: 0s }} }}
+    x-shop: {{ ready: {{ http: /readyz, port: 8000 }} }}
+"#
+    )
+}
+
+#[test]
+#[ignore = "engine"]
+fn commands_run_inside_each_replica_when_it_starts_and_before_it_stops() {
+    let file = |version| inside(version, "env, GREETING", "say, hook ends");
+    let stack = TestStack::new(&file(1));
+    let first = stack.ok(&["deploy", "-o", "json"]);
+    let mut begun = said(&first);
+    begun.sort();
+    assert_eq!(
+        begun,
+        ["hook begins", "hook begins", "hook greets", "hook greets"]
+    );
+    assert!(!first.stderr.contains("no effect"), "{first}");
+    // One is not ready before they have ended.
+    let events = first.events();
+    let at = |event: &str, what: &str| {
+        let is = |one: &serde_json::Value| {
+            let text = [&one["text"], &one["what"]].map(|it| it.as_str().unwrap_or_default());
+            one["event"] == event && text.iter().any(|it| it.starts_with(what))
+        };
+        events.iter().rposition(is).expect(what)
+    };
+    assert!(at("step_progress", "hook greets") < at("step_finished", "start "));
+
+    stack.write("stack.yaml", &file(2));
+    let replaced = said(&stack.ok(&["deploy", "-o", "json"]));
+    let ends = |lines: &[String]| lines.iter().filter(|line| *line == "hook ends").count();
+    assert_eq!((replaced.len(), ends(&replaced)), (6, 2), "{replaced:?}");
+    let restarted = said(&stack.ok(&["restart", "-o", "json"]));
+    assert!(ends(&restarted) >= 2, "{restarted:?}");
+    let fewer = said(&stack.ok(&["scale", "web=1", "-o", "json"]));
+    assert_eq!(fewer, ["hook ends"]);
+    let down = said(&stack.ok(&["down", "--volumes", "--yes", "-o", "json"]));
+    assert_eq!(down, ["hook ends"]);
+}
+
+#[test]
+#[ignore = "engine"]
+fn a_command_inside_that_fails_fails_the_start_and_never_the_stop() {
+    let stack = TestStack::new(&inside(
+        1,
+        "say, hook well",
+        "warn, hook breaks, exit, \"7\"",
+    ));
+    stack.ok(&["deploy"]);
+    let before = replicas(&stack);
+    stack.write(
+        "stack.yaml",
+        &inside(2, "warn, hook breaks, exit, \"3\"", "say, hook ends"),
+    );
+    let failed = stack.code(50, &["deploy"]);
+    for part in [
+        "post_start in ",
+        "ended with exit code 3",
+        "hook breaks",
+        "release 1 serves",
+    ] {
+        assert!(failed.stderr.contains(part), "{part}: {failed}");
+    }
+    assert_eq!(replicas(&stack), before);
+    stack.write(
+        "stack.yaml",
+        &inside(3, "say, hook well", "warn, hook breaks, exit, \"7\""),
+    );
+    let replaced = stack.ok(&["deploy"]);
+    for part in [
+        "pre_stop in ",
+        "ended with exit code 7",
+        "it is stopped all the same",
+    ] {
+        assert!(replaced.stderr.contains(part), "{part}: {replaced}");
+    }
+}

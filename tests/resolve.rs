@@ -398,8 +398,8 @@ fn what_has_no_effect_yet_is_named() {
 services:
   web:
     image: web:1
-    cpuset: '0'
-    runtime: runc
+    memswap_limit: 1g
+    mac_address: 02:42:ac:11:65:43
     deploy: { placement: { constraints: [node.role == manager] } }
 ",
     );
@@ -412,8 +412,8 @@ services:
     assert_eq!(
         messages,
         [
-            "service web: runtime has no effect yet",
-            "service web: cpuset has no effect yet",
+            "service web: memswap_limit has no effect yet",
+            "service web: mac_address has no effect yet",
             "service web: deploy.placement has no effect yet",
         ]
     );

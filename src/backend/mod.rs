@@ -229,6 +229,8 @@ pub struct ExecRequest {
     pub command: Vec<String>,
     /// User to run as.
     pub user: Option<String>,
+    /// With all capabilities.
+    pub privileged: bool,
     /// Working directory.
     pub working_dir: Option<String>,
     /// Environment as `KEY=value`.

@@ -250,7 +250,7 @@ async fn dispatch<B: Backend>(
         asks: invocation.terminals.stdin && !desk.settings.yes,
     };
     let done = match command {
-        Command::Deploy(args) => deploy::run(&world, args).await,
+        Command::Deploy(args) => Box::pin(deploy::run(&world, args)).await,
         Command::Plan(args) => plan::run(&world, args).await,
         Command::Scale(args) => scale::run(&world, args).await,
         Command::Status(args) => status::run(&world, args).await,

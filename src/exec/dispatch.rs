@@ -373,7 +373,7 @@ async fn last_words<B: Backend>(
             .map(|line| job.secrets.redact_output(line))
             .collect();
     }
-    if let StepError::Hook { output, .. } = error {
+    if let StepError::Hook { output, .. } | StepError::Inside { output, .. } = error {
         return output.clone();
     }
     let container = match &step.gate {

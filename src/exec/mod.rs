@@ -10,6 +10,7 @@ mod dispatch;
 mod gates;
 mod hold;
 mod ledger;
+mod lifecycle;
 mod mission;
 mod outage;
 mod pins;
@@ -205,6 +206,14 @@ pub enum StepError {
         /// When it ran.
         moment: Moment,
         /// Which one, its command, and how it ended.
+        ending: String,
+        /// What it said, secrets filtered.
+        output: Vec<String>,
+    },
+    /// A command inside a container failed.
+    #[error("{ending}")]
+    Inside {
+        /// Which one, where, and how it ended.
         ending: String,
         /// What it said, secrets filtered.
         output: Vec<String>,

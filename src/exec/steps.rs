@@ -14,6 +14,7 @@ use super::Emitter;
 use super::Job;
 use super::StepError;
 use super::gates::Gatekeeper;
+use super::lifecycle;
 use super::task;
 use super::verdict::Watch;
 use crate::backend::Backend;
@@ -144,7 +145,18 @@ impl<'a, B: Backend> Runner<'a, B> {
             self.fleet.ready_to_probe(networks).await?;
         }
         let changes = self.changes.subscribe();
+        if let Action::StopContainer { container, .. } | Action::RestartContainer { container } =
+            &step.action
+        {
+            self.job.lock.confirm().await?;
+            lifecycle::stopping(self, step, container).await;
+        }
         self.act(step).await?;
+        if let Action::StartContainer { container } | Action::RestartContainer { container } =
+            &step.action
+        {
+            lifecycle::started(self, step, container).await?;
+        }
         // The dispatcher lives as long as its steps, so this cannot fail.
         let _ = self.acted.send(step.id);
         if let Gate::Verdict { .. } = &step.gate {

@@ -10,6 +10,7 @@ use crate::capacity::report::CapacityReport;
 use crate::state::desired::HealthCheck;
 use crate::state::desired::PublishedPort;
 use crate::state::desired::ReadyGate;
+use crate::state::hooks::Lifecycle;
 use crate::state::hooks::Moment;
 use crate::state::observed::Role;
 use crate::state::spec::ContainerSpec;
@@ -34,6 +35,10 @@ pub struct Plan {
     /// By service: how many of the replicas that are replaced may fail.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tolerances: BTreeMap<String, Tolerance>,
+    /// By service: commands that run inside its replicas when they are started or stopped.
+    /// In no plan file: their variables may be secret.
+    #[serde(skip)]
+    pub lifecycles: BTreeMap<String, Lifecycle>,
     /// R = M / C, before and after.
     pub capacity: CapacityReport,
     /// What the user should know: warnings, notes on gaps and fallbacks.

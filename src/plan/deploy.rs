@@ -22,7 +22,9 @@ use super::service;
 use super::stage::Stage;
 use super::view::View;
 use crate::capacity::ratio;
+use crate::state::desired::DesiredState;
 use crate::state::digest;
+use crate::state::hooks::Lifecycle;
 
 /// Plans the way from what is to what the file says.
 pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
@@ -68,9 +70,19 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
         basis: digest::observed(observed),
         steps,
         tolerances,
+        lifecycles: lifecycles(input.desired),
         capacity,
         notes,
     })
+}
+
+/// The commands inside replicas, by service.
+pub(super) fn lifecycles(desired: &DesiredState) -> BTreeMap<String, Lifecycle> {
+    let services = desired.services.values();
+    services
+        .filter(|service| !service.lifecycle.is_empty())
+        .map(|service| (service.name.clone(), service.lifecycle.clone()))
+        .collect()
 }
 
 fn record_scale(stage: &mut Stage<'_, '_>) {

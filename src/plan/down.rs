@@ -7,6 +7,7 @@ use super::action::Action;
 use super::action::Cause;
 use super::action::Plan;
 use super::action::StepId;
+use super::deploy;
 use super::draft::Draft;
 use super::input::PlanInput;
 use super::order;
@@ -52,6 +53,7 @@ pub(super) fn plan(input: &PlanInput<'_>, volumes: bool) -> Plan {
         basis: digest::observed(observed),
         steps,
         notes,
+        lifecycles: deploy::lifecycles(desired),
         ..Plan::default()
     }
 }

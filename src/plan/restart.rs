@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::action::Cause;
 use super::action::Plan;
+use super::deploy;
 use super::doors::Gateways;
 use super::draft::Draft;
 use super::ground::Ground;
@@ -64,6 +65,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Plan {
         basis: digest::observed(observed),
         steps,
         capacity,
+        lifecycles: deploy::lifecycles(input.desired),
         notes,
         ..Plan::default()
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::hooks::Hooks;
+use super::hooks::Lifecycle;
 use super::hooks::StackHooks;
 use super::spec::ContainerSpec;
 use super::spec::NetworkSpec;
@@ -108,6 +109,9 @@ pub struct ServiceSpec {
     /// Commands that run once around a change of this service.
     #[serde(default, skip_serializing_if = "Hooks::is_empty")]
     pub hooks: Hooks,
+    /// Commands inside its replicas.
+    #[serde(default, skip_serializing_if = "Lifecycle::is_empty")]
+    pub lifecycle: Lifecycle,
 }
 
 /// Where an image comes from.
@@ -219,6 +223,16 @@ pub enum ReadyGate {
 }
 
 impl ReadyGate {
+    /// How long it may take, in milliseconds, where it takes time.
+    pub fn deadline_ms(&self) -> Option<u64> {
+        match self {
+            Self::Running => None,
+            Self::Probe { deadline_ms, .. }
+            | Self::Healthy { deadline_ms, .. }
+            | Self::Completed { deadline_ms, .. } => Some(*deadline_ms),
+        }
+    }
+
     /// The same question, asked on while a replica serves.
     pub fn check(&self) -> Option<HealthCheck> {
         match self {

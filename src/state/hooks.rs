@@ -32,6 +32,49 @@ pub struct Hook {
     pub environment: BTreeMap<String, Option<String>>,
 }
 
+/// Commands that run inside each replica of a service at the turns of its life.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lifecycle {
+    /// After it has started, before its gate is asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub post_start: Vec<Inside>,
+    /// Before it is stopped, when no request is under way in it any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pre_stop: Vec<Inside>,
+    /// How long those after the start may take together, in milliseconds.
+    pub start_limit_ms: u64,
+    /// How long those before the stop may take together, in milliseconds.
+    pub stop_limit_ms: u64,
+}
+
+impl Lifecycle {
+    /// Whether there is no command.
+    pub fn is_empty(&self) -> bool {
+        self.post_start.is_empty() && self.pre_stop.is_empty()
+    }
+}
+
+/// A command that runs inside a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inside {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// `user[:group]`; the container's own where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// With all capabilities.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
+    /// Working directory; the container's own where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// Variables beside those of the container.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Option<String>>,
+}
+
 /// The hooks of the whole stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackHooks {

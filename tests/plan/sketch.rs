@@ -22,6 +22,7 @@ use shopctl::state::desired::SeedFile;
 use shopctl::state::desired::ServiceSpec;
 use shopctl::state::hooks::Hook;
 use shopctl::state::hooks::Hooks;
+use shopctl::state::hooks::Lifecycle;
 use shopctl::state::hooks::StackHooks;
 use shopctl::state::spec::ContainerSpec;
 use shopctl::state::spec::Endpoint;
@@ -291,6 +292,7 @@ impl Service {
                 .collect(),
             inner: self.inner.iter().copied().collect(),
             hooks: commands(&self.hooks),
+            lifecycle: Lifecycle::default(),
         }
     }
 

@@ -118,6 +118,7 @@ impl Docker {
             tty: Some(request.tty),
             cmd: Some(request.command.clone()),
             user: request.user.clone(),
+            privileged: request.privileged.then_some(true),
             working_dir: request.working_dir.clone(),
             env: (!request.environment.is_empty()).then(|| request.environment.clone()),
             ..ExecConfig::default()

@@ -33,7 +33,7 @@ use crate::state::strategy::StagedKind;
 use crate::state::strategy::TrafficStage;
 
 /// Time a replica may take to get ready when the file sets none.
-const READY_DEADLINE: Duration = Duration::from_mins(1);
+pub(super) const READY_DEADLINE: Duration = Duration::from_mins(1);
 /// Time a one-off may run.
 const COMPLETED_DEADLINE: Duration = Duration::from_mins(10);
 /// Time a new replica is watched when the file sets none.
@@ -63,6 +63,8 @@ pub(super) fn resolve(
         ImageSource::Build { tag } => tag.clone().unwrap_or_default(),
         ImageSource::Unset => String::new(),
     };
+    let ready = ready(stack, service, one_off);
+    let limit = ready.deadline_ms();
     ServiceSpec {
         name: service.name.clone(),
         place: service.place.to_string(),
@@ -72,7 +74,7 @@ pub(super) fn resolve(
         image,
         pinned: None,
         needs: needs(service),
-        ready: ready(stack, service, one_off),
+        ready,
         demand: demand(service),
         rollout: rollout(service),
         class: match service.shop.as_ref().and_then(|shop| shop.class) {
@@ -85,6 +87,7 @@ pub(super) fn resolve(
         exclusive_volumes: exclusive_volumes(stack, service),
         inner: inner::ports(stack, service, one_off),
         hooks: hooks::of_service(service),
+        lifecycle: hooks::inside(service, limit, service.stop_grace_period),
     }
 }
 
