@@ -320,7 +320,10 @@ fn gateways(observed: &ObservedState) -> Option<Check> {
         .filter(is_other)
         .map(|one| one.name.as_str())
         .collect();
-    let upgrades = all.iter().filter(is_other).all(|one| one.program.is_some());
+    let upgrades = all
+        .iter()
+        .filter(is_other)
+        .all(|one| one.program.is_some() && one.refused.as_deref() != Some(image::program()));
     match (all.is_empty(), other.is_empty()) {
         (true, _) => None,
         (false, true) => Some(ok(

@@ -146,6 +146,7 @@ async fn instance<B: Backend>(
         )));
     };
     grounded(&instance, &observed)?;
+    held(&desired, &instance, &observed)?;
     let spec = &mut instance.spec;
     spec.tty = tty;
     spec.stdin_open = !args.detach;
@@ -221,6 +222,25 @@ fn grounded(instance: &InstanceSpec, observed: &ObservedState) -> Result<(), Cli
             Err(CliError::new(Exit::Exec, message).hint("shopctl deploy"))
         }
     }
+}
+
+/// Refuses where secrets are gone that were in memory only: the engine would mount
+/// nothing in their place.
+fn held(
+    desired: &DesiredState,
+    instance: &InstanceSpec,
+    observed: &ObservedState,
+) -> Result<(), CliError> {
+    let in_memory = |set: &String| desired.files.get(set).is_some_and(|set| set.memory);
+    let mut volumes = instance.files.iter().filter(|(set, _)| in_memory(set));
+    if volumes.all(|(_, volume)| plan::holder(observed, volume).is_some()) {
+        return Ok(());
+    }
+    let message = format!(
+        "the secrets of {} were in memory only and are lost",
+        instance.service
+    );
+    Err(CliError::new(Exit::Exec, message).hint("shopctl deploy"))
 }
 
 fn instance_stack(instance: &InstanceSpec) -> String {

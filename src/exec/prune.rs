@@ -87,7 +87,7 @@ async fn remove<B: Backend>(
     for name in volumes {
         if !kept_volumes.contains(&name) {
             let holds = |one: &&Instance| one.role == Role::Holder && one.volumes.contains(&name);
-            if let Some(holder) = observed.instances.iter().find(holds) {
+            for holder in observed.instances.iter().filter(holds) {
                 let container = holder.name.clone();
                 let action = Action::RemoveContainer { container };
                 backend.apply(mission.context, &action).await?;

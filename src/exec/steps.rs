@@ -22,6 +22,8 @@ use crate::backend::BackendError;
 use crate::backend::Change;
 use crate::event::EventKind;
 use crate::gateway::Fleet;
+use crate::gateway::GatewayError;
+use crate::plan;
 use crate::plan::action::Action;
 use crate::plan::action::Gate;
 use crate::plan::action::InstanceSpec;
@@ -317,7 +319,7 @@ impl<'a, B: Backend> Runner<'a, B> {
                 container,
                 program,
                 drain_ms,
-            } => self.upgrade(container, program, *drain_ms).await,
+            } => self.upgrade(container, program, *drain_ms).await?,
             Action::RecordScale { overrides } => {
                 release::record_scale(self.backend, stack, overrides).await?;
             }
@@ -351,22 +353,27 @@ impl<'a, B: Backend> Runner<'a, B> {
     }
 
     /// A gateway that cannot run another data plane goes on with the one that it has.
-    async fn upgrade(&self, container: &str, program: &str, drain_ms: u64) {
+    async fn upgrade(
+        &self,
+        container: &str,
+        program: &str,
+        drain_ms: u64,
+    ) -> Result<(), GatewayError> {
         let drain = Duration::from_millis(drain_ms);
         let message = match self.fleet.upgrade(container, program, drain).await {
-            Ok(0) => return,
+            Ok(0) => return Ok(()),
             Ok(cut) => format!(
                 "{cut} requests of {container} were still in flight after the drain deadline"
             ),
+            Err(error) if error.is_absence() => return Err(error),
             Err(error) => {
                 self.leave_stuck(container);
                 let why = super::dispatch::chain(&error.into());
-                format!(
-                    "{container} goes on with the data plane that it has: {why}; when its ports may be silent for a second: docker rm -f {container}; shopctl deploy"
-                )
+                format!("{} ({why})", plan::refused(container))
             }
         };
         self.emitter.emit(EventKind::Warning { message });
+        Ok(())
     }
 
     fn leave_stuck(&self, name: &str) {

@@ -69,7 +69,7 @@ impl Ground {
 
     /// Seeds the file sets of services that will start a container. A volume that
     /// nobody mounts yet is seeded again: the run that made it may have ended before
-    /// the files were in it. So is one in memory that whoever mounts it came up without.
+    /// the files were in it. So is one in memory that nothing holds any more.
     fn seed(&mut self, view: &View<'_>, draft: &mut Draft) {
         let (desired, observed) = (view.input.desired, view.input.observed);
         let mut wanted = BTreeSet::new();
@@ -89,9 +89,8 @@ impl Ground {
             };
             let volume = names::files(&desired.stack, set, digest);
             let mut users = observed.instances.iter();
-            let mounted = users
-                .any(|one| one.role != Role::Holder && one.volumes.contains(&volume))
-                && !lost.contains(&volume);
+            let mounted =
+                users.any(|one| one.role != Role::Holder && one.volumes.contains(&volume));
             // Of a recorded release nobody has the contents but the volume.
             let files = desired.files.get(set);
             let recorded = files.is_some_and(|set| set.known.is_some());

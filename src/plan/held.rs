@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::action::Obstacle;
 use super::input::PlanInput;
 use super::view::ServiceView;
 use super::view::View;
@@ -12,6 +13,7 @@ use crate::state::desired::ServiceSpec;
 use crate::state::names;
 use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
+use crate::state::observed::ObservedState;
 use crate::state::observed::Role;
 use crate::state::spec::MountSource;
 
@@ -37,15 +39,20 @@ pub(super) fn holders<'a>(
     let volumes = sets.map(|(set, digest)| names::files(&input.desired.stack, set, digest));
     volumes
         .map(|volume| {
-            let mut instances = input.observed.instances.iter();
-            let found = instances.find(|one| {
-                one.role == Role::Holder
-                    && one.state == InstanceState::Running
-                    && one.volumes.contains(&volume)
-            });
+            let found = holder(input.observed, &volume);
             (volume, found)
         })
         .collect()
+}
+
+/// What holds a volume now. It has the name of a holder once the volume is filled; one
+/// that is being filled has another.
+pub fn holder<'a>(observed: &'a ObservedState, volume: &str) -> Option<&'a Instance> {
+    let name = names::holder(volume);
+    let mut instances = observed.instances.iter();
+    instances.find(|one| {
+        one.role == Role::Holder && one.state == InstanceState::Running && one.name == name
+    })
 }
 
 /// What becomes of a container that came up before its secrets were there, or whose
@@ -75,19 +82,35 @@ fn lacks(one: &Instance, volume: &str, holder: Option<&Instance>) -> bool {
     one.volumes.contains(volume) && holder.is_none_or(|holder| holder.started_at > one.started_at)
 }
 
-/// Volumes of a service that exist without what should be in them.
+/// Volumes of a service that nothing holds.
 pub(super) fn lost(view: &View<'_>, one: &ServiceView<'_>) -> Vec<String> {
-    let observed = view.input.observed;
-    let empty = |volume: &String, holder: Option<&Instance>| {
-        let mut users = observed.instances.iter();
-        holder.is_none()
-            || users.any(|user| user.role == Role::Service && lacks(user, volume, holder))
-    };
     holders(&view.input, one.service, &view.files)
         .into_iter()
-        .filter(|(volume, holder)| observed.volumes.contains_key(volume) && empty(volume, *holder))
+        .filter(|(_, holder)| holder.is_none())
         .map(|(volume, _)| volume)
         .collect()
+}
+
+/// Whether what should be is a recorded release: nobody has the contents of its files but
+/// their volumes.
+pub(super) fn is_recorded(view: &View<'_>, one: &ServiceView<'_>) -> bool {
+    let files = &view.input.desired.files;
+    let mut mounts = one.service.container.mounts.iter();
+    mounts.any(|mount| match &mount.source {
+        MountSource::Files { set, .. } => files.get(set).is_some_and(|set| set.known.is_some()),
+        _ => false,
+    })
+}
+
+/// What is in the way of starting a service again as it was recorded: its secrets are
+/// nowhere any more.
+pub(super) fn obstacle(view: &View<'_>, one: &ServiceView<'_>) -> Option<Obstacle> {
+    let name = &one.service.name;
+    (!lost(view, one).is_empty()).then(|| Obstacle {
+        place: one.service.place.clone(),
+        message: format!("the secrets of {name} were in memory only and are lost"),
+        hint: "shopctl deploy puts them back".to_owned(),
+    })
 }
 
 /// Whether a replica of a service came up without its secrets.

@@ -54,6 +54,7 @@ mod upgrade;
 mod view;
 
 pub use held::LOST;
+pub use held::holder;
 pub use inner::PLAIN;
 pub use input::Goal;
 pub use input::Learned;
@@ -62,6 +63,7 @@ pub use input::PlanInput;
 pub use input::Prune;
 pub use input::ScaleTo;
 pub use one_off::one_off;
+pub use upgrade::refused;
 
 use std::collections::BTreeMap;
 
@@ -72,7 +74,7 @@ use action::Refusal;
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     let plan = match input.options.goal {
         Goal::Deploy => deploy::plan(input)?,
-        Goal::Restart => restart::plan(input),
+        Goal::Restart => restart::plan(input)?,
         Goal::Down { volumes } => down::plan(input, volumes),
     };
     debug_assert!(

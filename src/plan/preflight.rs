@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::action::Obstacle;
 use super::gateway;
+use super::held;
 use super::view::ServiceView;
 use super::view::View;
 use crate::state::change::KnownImage;
@@ -27,6 +28,9 @@ pub(super) fn check(view: &View<'_>) -> Vec<Obstacle> {
     volumes(view, &mut found);
     for one in view.services.iter().filter(|one| one.in_scope) {
         service(view, one, &mut found);
+        // On the way back it is told what is missing, whatever that is.
+        let recorded = held::is_recorded(view, one) && !view.input.options.backwards;
+        found.extend(held::obstacle(view, one).filter(|_| recorded));
     }
     found
 }

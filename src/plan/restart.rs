@@ -4,23 +4,35 @@ use std::collections::BTreeMap;
 
 use super::action::Cause;
 use super::action::Plan;
+use super::action::Refusal;
 use super::deploy;
 use super::doors::Gateways;
 use super::draft::Draft;
 use super::ground::Ground;
+use super::held;
 use super::input::PlanInput;
 use super::rollout;
 use super::service::Decision;
 use super::stage::ServiceSteps;
 use super::stage::Stage;
+use super::view::ServiceView;
 use super::view::View;
 use crate::capacity::ratio;
 use crate::state::digest;
 use crate::state::observed::InstanceState;
 
 /// Plans a rolling restart of the named services, or of all.
-pub(super) fn plan(input: &PlanInput<'_>) -> Plan {
+pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     let view = View::new(*input);
+    let obstacles: Vec<_> = view
+        .services
+        .iter()
+        .filter(|one| is_named(input, one))
+        .filter_map(|one| held::obstacle(&view, one))
+        .collect();
+    if !obstacles.is_empty() {
+        return Err(Refusal::Preflight(obstacles));
+    }
     let observed = input.observed;
     let loads: Vec<_> = view.services.iter().map(|one| one.load(0)).collect();
     let capacity = ratio::check(&observed.engine, &observed.foreign, &loads, view.policy());
@@ -34,8 +46,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Plan {
     );
     for one in &view.services {
         let mut steps = ServiceSteps::default();
-        let named = input.desired.only.is_empty() || input.desired.only.contains(&one.service.name);
-        if named {
+        if is_named(input, one) {
             let waits = stage.waits(one);
             let decisions: Vec<(u32, Decision)> = one
                 .slots
@@ -60,7 +71,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Plan {
         stage.done.insert(one.service.name.clone(), steps);
     }
     let (steps, notes) = stage.draft.finish();
-    Plan {
+    Ok(Plan {
         stack: input.desired.stack.clone(),
         basis: digest::observed(observed),
         steps,
@@ -68,5 +79,9 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Plan {
         lifecycles: deploy::lifecycles(input.desired),
         notes,
         ..Plan::default()
-    }
+    })
+}
+
+fn is_named(input: &PlanInput<'_>, one: &ServiceView<'_>) -> bool {
+    input.desired.only.is_empty() || input.desired.only.contains(&one.service.name)
 }

@@ -119,7 +119,12 @@ pub(super) fn of<'a>(
 fn gateways_share(stage: &Stage<'_, '_>) -> bool {
     let ours = &stage.view.input.options.data_plane;
     let mut instances = stage.view.input.observed.instances.iter();
-    let knows = |one: &Instance| one.program.is_some() || one.image == *ours;
+    let program = stage.view.input.options.program();
+    let upgraded = |one: &Instance| one.program.is_some() && one.refused.as_deref() != program;
+    let knows = |one: &Instance| match &one.program {
+        Some(runs) => Some(runs.as_str()) == program || upgraded(one),
+        None => one.image == *ours,
+    };
     ours.is_empty() || instances.all(|one| one.role != Role::Gateway || knows(one))
 }
 

@@ -30,6 +30,10 @@ pub(super) fn draft(
     if options.learned.stuck.contains(&one.name) {
         return;
     }
+    if one.refused.as_deref() == Some(ours) {
+        draft.note(true, "", refused(&one.name));
+        return;
+    }
     let stored = *gateways.program.get_or_insert_with(|| {
         let program = ours.to_owned();
         let cause = Cause::NeededBy(one.name.clone());
@@ -45,6 +49,13 @@ pub(super) fn draft(
     let step = draft.step("", action, cause, &needs);
     gateways.ready.push(step);
     gateways.probing.push(step);
+}
+
+/// Said of a gateway that cannot run the data plane of this shopctl.
+pub fn refused(gateway: &str) -> String {
+    format!(
+        "{gateway} goes on with the data plane that it has; when its ports may be silent for a second: docker rm -f {gateway}; shopctl deploy"
+    )
 }
 
 /// As long as the most patient of the services behind it.

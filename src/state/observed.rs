@@ -111,7 +111,7 @@ pub struct Instance {
     pub health: Option<Health>,
     /// Times the engine restarted it.
     pub restarts: u32,
-    /// Seconds since the epoch at which it started; 0 when it never did.
+    /// Milliseconds since the epoch at which it started; 0 when it never did.
     pub started_at: u64,
     /// Network names it is attached to.
     pub networks: BTreeSet<String>,
@@ -126,6 +126,9 @@ pub struct Instance {
     /// For a gateway: the program that it runs; `None` before it has said so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
+    /// For a gateway: the program that could not take over from that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// A replica without its service's name: the gateway has it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub nameless: bool,

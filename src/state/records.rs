@@ -103,13 +103,16 @@ struct Latency {
     p99: f64,
 }
 
-/// The program that a gateway says it runs, in the file of its statistics.
-pub fn program(stats: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
+/// The program that a gateway says it runs, in the file of its statistics, and the one
+/// that could not take over from that.
+pub fn programs(stats: &[u8]) -> (Option<String>, Option<String>) {
+    #[derive(Default, Deserialize)]
     struct Said {
         program: Option<String>,
+        refused: Option<String>,
     }
-    serde_json::from_slice::<Said>(stats).ok()?.program
+    let said: Said = serde_json::from_slice(stats).unwrap_or_default();
+    (said.program, said.refused)
 }
 
 fn parse<T: DeserializeOwned>(records: &BTreeMap<String, Vec<u8>>, name: &str) -> Option<T> {

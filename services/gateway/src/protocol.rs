@@ -393,6 +393,9 @@ pub struct Stats {
     /// The program that serves; none: it cannot make way for another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
+    /// The program that could not take over from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// By service.
     pub services: BTreeMap<String, ServiceStats>,
 }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio::time::interval;
+use tokio::time::sleep;
 use tokio::time::timeout;
 
 use crate::control::health;
@@ -40,6 +41,7 @@ use crate::succession::estate::Held;
 use crate::succession::estate::clones;
 use crate::succession::legacy::Legacy;
 use crate::succession::successor;
+use crate::succession::successor::Heir;
 use crate::succession::successor::Successors;
 use crate::upstream::resolve::Names;
 use crate::upstream::resolve::Resolve;
@@ -49,6 +51,10 @@ use crate::upstream::watch::watch;
 /// More cores than this are of no use to one stack's gateway.
 const MOST_THREADS: usize = 4;
 const STATS_EVERY: Duration = Duration::from_secs(1);
+/// So long a program that takes over waits to know what its targets are worth.
+const LEARN: Duration = Duration::from_secs(2);
+/// Between two looks at that.
+const LOOK: Duration = Duration::from_millis(10);
 /// Whoever asked for a successor reads the answer within this time.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -110,31 +116,42 @@ pub async fn run(options: RunOptions) -> Result<(), Error> {
         .as_ref()
         .is_none_or(|succession| !succession.take_over);
     let mut signals = Signals::listen()?;
-    let gateway = Gateway::start(options)?;
+    let mut gateway = Gateway::start(options)?;
+    gateway.take_over().await?;
+    let operations = Arc::clone(&gateway.operations);
+    let legacy = &operations.legacy;
+    let successors = || legacy.successors().filter(|_| is_first);
     tokio::select! {
+        biased;
         () = signals.next() => {}
-        () = gateway.operations.legacy.is_done() => {
-            let successors = gateway.operations.legacy.successors();
+        () = legacy.is_done() => {
             gateway.farewell().await;
-            return match successors.filter(|_| is_first) {
+            return match successors() {
                 Some(successors) => mind(successors, signals).await,
                 None => Ok(()),
             };
         }
+        // Nobody accepts any more: whoever starts this again does it best at once.
+        ended = legacy.is_lost() => return ended,
     }
     report(Event::Stopping);
-    let successors = gateway.operations.legacy.successors();
-    let others = async {
-        match successors.filter(|_| is_first) {
-            Some(successors) => {
-                successors.ask_to_end();
-                successors.ended().await
+    let ending = async {
+        // A program that is about to take over has done so, or does not any more.
+        legacy.release().await;
+        let others = async {
+            match successors() {
+                Some(successors) => {
+                    successors.ask_to_end();
+                    successors.ended().await
+                }
+                None => Ok(()),
             }
-            None => Ok(()),
-        }
+        };
+        let ((), ended) = tokio::join!(gateway.stop(), others);
+        ended
     };
     tokio::select! {
-        ((), ended) = async { tokio::join!(gateway.stop(), others) } => ended,
+        ended = ending => ended,
         () = signals.next() => Ok(()),
     }
 }
@@ -159,11 +176,13 @@ pub struct Gateway {
     tasks: JoinSet<()>,
     /// Answers calls.
     answering: JoinSet<()>,
+    /// What it takes over from, until it has, and who is told when that has ended.
+    before: Option<(Heir, watch::Sender<bool>)>,
 }
 
 impl Gateway {
-    /// Restores the last configuration, opens the ports or takes them over. Needs a tokio
-    /// runtime.
+    /// Restores the last configuration, opens the ports and serves; one that takes over
+    /// serves when it has. Needs a tokio runtime.
     pub fn start(options: RunOptions) -> Result<Self, Error> {
         check_name(&options.name)?;
         let store = Store::new(&options.directory, &options.name);
@@ -176,17 +195,19 @@ impl Gateway {
             (open(&options)?, None)
         };
         let control = calls(&estate)?;
-        let held = Held::new(estate);
         let table = Arc::new(Table::default());
         restore(&store, &table, &options.report);
         let names = Arc::new(Names::new(Arc::clone(&options.resolver)));
+        let threads = estate.threads;
+        let listens = listens(&estate);
+        let held = Held::new(estate);
         let doors = Doors::new(Arc::clone(&table), Arc::clone(&names), held.clone());
         let doors = Arc::new(doors);
-        let (workers, listens) = start_workers(&options, &table, &names, &doors, &held)?;
+        let workers = start_workers(threads, options.connect_limit, &table, &names, &doors)?;
         if options.doors {
-            doors.resume(&workers)?;
-            doors.open(&table.config(), &workers)?;
+            doors.bind(&table.config(), threads)?;
         }
+        let (sender, alone) = watch::channel(heir.is_none());
         (options.report)(Event::Started {
             name: options.name.clone(),
             listens: listens.clone(),
@@ -203,7 +224,8 @@ impl Gateway {
             report: options.report,
             switching: Mutex::new(()),
             calls: watch::Sender::new(Calls::Answered),
-            legacy: Legacy::new(options.succession, held),
+            legacy: Legacy::new(options.succession, held.clone()),
+            alone,
         });
         let mut answering = JoinSet::new();
         let calls = operations.calls.subscribe();
@@ -217,15 +239,52 @@ impl Gateway {
             let reason = error.to_string();
             (operations.report)(Event::StatsFailed { reason });
         }
-        if let Some(heir) = heir {
-            heir.serves()?;
-        }
-        Ok(Self {
+        let gateway = Self {
             operations,
             grace: options.grace,
             tasks,
             answering,
-        })
+            before: heir.map(|heir| (heir, sender)),
+        };
+        if gateway.before.is_none() {
+            gateway.accept(&held)?;
+        }
+        Ok(gateway)
+    }
+
+    /// Takes over from the program before, where there is one: everything that can fail is
+    /// done by then, and what its targets are worth is known as far as that takes no time.
+    async fn take_over(&mut self) -> Result<(), Error> {
+        let Some((heir, alone)) = self.before.take() else {
+            return Ok(());
+        };
+        let table = &self.operations.table;
+        let known = async {
+            while !table.checked().iter().all(|(target, _)| target.is_known()) {
+                sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(LEARN, known).await;
+        heir.serves(alone)?;
+        self.accept(&self.operations.legacy.held())
+    }
+
+    /// Lets requests in.
+    fn accept(&self, held: &Held) -> Result<(), Error> {
+        let workers = &self.operations.workers;
+        let locked = held.lock();
+        let listens = locked.iter().flat_map(|estate| &estate.listens);
+        for (id, sockets) in listens {
+            let sockets = clones(sockets).map_err(Error::system("listening"))?;
+            for (worker, socket) in workers.iter().zip(sockets) {
+                worker.listen(id, socket);
+            }
+        }
+        drop(locked);
+        match &self.operations.doors {
+            Some(doors) => doors.resume(workers),
+            None => Ok(()),
+        }
     }
 
     /// Where it listens.
@@ -235,7 +294,7 @@ impl Gateway {
 
     /// Accepts no more, and waits for open connections for the grace period.
     pub async fn stop(mut self) {
-        self.operations.legacy.release();
+        self.operations.legacy.release().await;
         let workers = &self.operations.workers;
         join_all(workers.iter().map(|worker| worker.stop(self.grace))).await;
         self.tasks.shutdown().await;
@@ -301,43 +360,37 @@ fn restore(store: &Store, table: &Table, report: &Report) {
     }
 }
 
+/// Where a gateway with these sockets listens.
+fn listens(estate: &Estate) -> Vec<Listen> {
+    let listens = estate.listens.iter().map(|(id, sockets)| {
+        let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
+        Listen {
+            id: id.clone(),
+            port: bound.map_or(0, |address| address.port()),
+        }
+    });
+    listens.collect()
+}
+
 fn start_workers(
-    options: &RunOptions,
+    threads: usize,
+    connect_limit: Duration,
     table: &Arc<Table>,
     names: &Arc<Names>,
     doors: &Arc<Doors>,
-    held: &Held,
-) -> Result<(Vec<Worker>, Vec<Listen>), Error> {
-    let held = held.lock();
-    let estate = held.as_ref();
-    let mut setups: Vec<Setup> = (0..estate.map_or(0, |estate| estate.threads))
-        .map(|_| Setup {
-            table: Arc::clone(table),
-            names: Arc::clone(names),
-            connect_limit: options.connect_limit,
-            sockets: Vec::new(),
-            doors: Arc::clone(doors),
+) -> Result<Vec<Worker>, Error> {
+    (0..threads)
+        .map(|number| {
+            let setup = Setup {
+                table: Arc::clone(table),
+                names: Arc::clone(names),
+                connect_limit,
+                doors: Arc::clone(doors),
+            };
+            Worker::start(number, setup)
         })
-        .collect();
-    let mut listens = Vec::new();
-    for (id, sockets) in estate.iter().flat_map(|estate| &estate.listens) {
-        let sockets = clones(sockets).map_err(Error::system("listening"))?;
-        let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
-        listens.push(Listen {
-            id: id.clone(),
-            port: bound.map_or(0, |address| address.port()),
-        });
-        for (setup, socket) in setups.iter_mut().zip(sockets) {
-            setup.sockets.push((id.clone(), socket));
-        }
-    }
-    let workers = setups
-        .into_iter()
-        .enumerate()
-        .map(|(number, setup)| Worker::start(number, setup))
         .collect::<Result<_, _>>()
-        .map_err(Error::system("starting a thread"))?;
-    Ok((workers, listens))
+        .map_err(Error::system("starting a thread"))
 }
 
 async fn write_stats(operations: Arc<GatewayOperations>) {

@@ -63,7 +63,7 @@ pub(super) fn instance(stack: &str, found: ContainerInspectResponse) -> Instance
             .restart_count
             .and_then(|count| u32::try_from(count).ok())
             .unwrap_or_default(),
-        started_at: seconds(state.started_at.as_deref()),
+        started_at: millis(state.started_at.as_deref()),
         state: self::state(&state),
         names: names(role, &id, network.networks.as_ref()),
         networks: network.networks.unwrap_or_default().into_keys().collect(),
@@ -85,6 +85,7 @@ pub(super) fn instance(stack: &str, found: ContainerInspectResponse) -> Instance
         memory_in_use: None,
         // Its own words, which are in the store.
         program: None,
+        refused: None,
     }
 }
 
@@ -226,10 +227,10 @@ fn role(labels: &Labels) -> Role {
     }
 }
 
-/// Seconds since the epoch; the engine writes year 1 for "never".
-fn seconds(text: Option<&str>) -> u64 {
+/// Milliseconds since the epoch; the engine writes year 1 for "never".
+fn millis(text: Option<&str>) -> u64 {
     text.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok())
-        .and_then(|time| u64::try_from(time.unix_timestamp()).ok())
+        .and_then(|time| u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok())
         .unwrap_or_default()
 }
 

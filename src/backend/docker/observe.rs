@@ -347,7 +347,7 @@ impl Docker {
                 continue;
             };
             // One that is started again runs what it did before.
-            one.program = records::program(said);
+            (one.program, one.refused) = records::programs(said);
             // What a gateway that does not run wrote last says nothing else about now.
             if one.state == InstanceState::Running {
                 stats.push(said);

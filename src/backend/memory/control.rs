@@ -68,6 +68,7 @@ fn outcome(world: &mut World, container: &str, op: Op) -> Outcome {
             generation: 0,
             lock: 0,
             program: None,
+            refused: None,
             services: std::collections::BTreeMap::new(),
         }),
     };
@@ -120,6 +121,9 @@ fn upgrade(
     program: String,
 ) -> Result<serde_json::Value, Fault> {
     if world.noexec {
+        if let Some(one) = world.containers.get_mut(container) {
+            one.instance.refused = Some(program);
+        }
         return Err(Fault::internal("Permission denied"));
     }
     let stack = stack_of(world, container);

@@ -64,6 +64,8 @@ pub(crate) struct GatewayOperations {
     /// What happens to who calls.
     pub(crate) calls: watch::Sender<Calls>,
     pub(crate) legacy: Legacy,
+    /// Becomes true when nothing is under way in the program before this one.
+    pub(crate) alone: watch::Receiver<bool>,
 }
 
 impl Operations for GatewayOperations {
@@ -189,8 +191,9 @@ impl GatewayOperations {
         (self.report)(Event::MadeWay {
             program: program.clone(),
         });
-        let (settled, cut) = tokio::join!(self.legacy.settle(&program), self.let_go(deadline));
-        if let Err(error) = settled {
+        let cut = self.let_go(deadline).await;
+        // Not before: a program that has not lasted so long is none to begin with.
+        if let Err(error) = self.legacy.settle(&program).await {
             let reason = causes(&error);
             (self.report)(Event::NoSuccessor { program, reason });
         }
@@ -229,10 +232,17 @@ impl GatewayOperations {
     }
 
     async fn drain(&self, target: &str, deadline: Duration) -> Drained {
+        let begun = Instant::now();
+        let mut alone = self.alone.clone();
+        // What goes on in the program before this one may be for this target too.
+        let alone = timeout(deadline, alone.wait_for(|alone| *alone))
+            .await
+            .is_ok();
+        let deadline = deadline.saturating_sub(begun.elapsed());
         let targets = self.table.find(target);
         let left = join_all(targets.iter().map(|target| drained(target, deadline))).await;
         Drained {
-            in_flight: left.iter().sum(),
+            in_flight: left.iter().sum::<u64>() + u64::from(!alone),
         }
     }
 
@@ -247,6 +257,7 @@ impl GatewayOperations {
             generation,
             lock,
             program: self.legacy.program(),
+            refused: self.legacy.refused(),
             services: self.table.stats(),
         }
     }

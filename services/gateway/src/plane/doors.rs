@@ -59,9 +59,22 @@ impl Doors {
     /// Opens the ports that a configuration names and that are not open yet: before it
     /// comes into force, so that one that cannot be had changes nothing.
     pub(crate) fn open(&self, config: &Config, workers: &[Worker]) -> Result<(), Error> {
+        for (port, sockets) in self.bind(config, workers.len())? {
+            admit(workers, port, &sockets)?;
+        }
+        Ok(())
+    }
+
+    /// The same without letting anybody in: at a start, before everything else is there.
+    pub(crate) fn bind(
+        &self,
+        config: &Config,
+        threads: usize,
+    ) -> Result<Vec<(u16, Vec<TcpListener>)>, Error> {
+        let mut opened = Vec::new();
         let mut held = self.held.lock();
         let Some(estate) = held.as_mut() else {
-            return Ok(());
+            return Ok(opened);
         };
         for port in ports(config) {
             if estate.doors.contains_key(&port) {
@@ -69,14 +82,17 @@ impl Doors {
             }
             let id = "between services".to_owned();
             let address = None;
-            let sockets = bind(&ListenSpec { id, address, port }, workers.len())?;
-            admit(workers, port, &sockets)?;
+            let sockets = bind(&ListenSpec { id, address, port }, threads)?;
+            opened.push((
+                port,
+                clones(&sockets).map_err(Error::system("opening a door"))?,
+            ));
             estate.doors.insert(port, sockets);
         }
-        Ok(())
+        Ok(opened)
     }
 
-    /// Lets in what comes to the ports that were taken over open.
+    /// Lets in what comes to the ports that are open.
     pub(crate) fn resume(&self, workers: &[Worker]) -> Result<(), Error> {
         let held = self.held.lock();
         let doors = held.iter().flat_map(|estate| &estate.doors);

@@ -36,14 +36,12 @@ pub(crate) struct Setup {
     pub(crate) table: Arc<Table>,
     pub(crate) names: Arc<Names>,
     pub(crate) connect_limit: Duration,
-    /// The id of each listener and this thread's socket of it.
-    pub(crate) sockets: Vec<(String, TcpListener)>,
     /// Which listener a request from inside a network belongs to.
     pub(crate) doors: Arc<Doors>,
 }
 
 /// How far a gateway is from its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving,
     /// Accepts no more. A connection may bring one more request, whose answer says that
@@ -54,6 +52,7 @@ pub(crate) enum Phase {
 }
 
 enum Command {
+    Listen(String, TcpListener),
     Open(u16, TcpListener),
     Close(u16),
     Purge(Arc<[u64]>, oneshot::Sender<()>),
@@ -85,6 +84,11 @@ impl Worker {
     /// Closes idle connections to these targets; ready when they are closed.
     pub(crate) async fn purge(&self, targets: Arc<[u64]>) {
         self.ask(|done| Command::Purge(targets, done)).await;
+    }
+
+    /// Accepts connections to a listener, through this thread's socket of it.
+    pub(crate) fn listen(&self, id: &str, socket: TcpListener) {
+        let _ = self.0.send(Command::Listen(id.to_owned(), socket));
     }
 
     /// Lets requests in at a door, through this thread's socket of it.
@@ -135,15 +139,6 @@ async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
         phase,
     }));
     let mut doors: BTreeMap<u16, JoinHandle<()>> = BTreeMap::new();
-    for (id, socket) in setup.sockets {
-        let Some(front) = door.as_ref().map(|front| Rc::new(front.of(&id))) else {
-            break;
-        };
-        // Cannot fail but for a runtime without I/O; then nothing is accepted.
-        if let Ok(listener) = tokio::net::TcpListener::from_std(socket) {
-            tokio::task::spawn_local(accept(listener, front));
-        }
-    }
     let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         let command = tokio::select! {
@@ -160,6 +155,14 @@ async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
             command = commands.recv() => command,
         };
         match command {
+            Some(Command::Listen(id, socket)) => {
+                // Cannot fail but for a runtime without I/O; then nothing is accepted.
+                if let (Ok(listener), Some(front)) =
+                    (tokio::net::TcpListener::from_std(socket), &door)
+                {
+                    tokio::task::spawn_local(accept(listener, Rc::new(front.of(&id))));
+                }
+            }
             Some(Command::Open(port, socket)) => {
                 if let (Ok(listener), Some(front)) =
                     (tokio::net::TcpListener::from_std(socket), &door)
@@ -182,7 +185,12 @@ async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
                 });
             }
             Some(Command::Enter(phase)) => {
-                phases.send_replace(phase);
+                // One that ends does not begin to leave.
+                phases.send_if_modified(|now| {
+                    let later = phase > *now;
+                    *now = phase.max(*now);
+                    later
+                });
                 drop(door.take());
             }
             Some(Command::Ended(done)) => waiting.push(done),

@@ -54,7 +54,7 @@ pub(super) enum Message {
 }
 
 /// One end.
-pub(super) struct Channel(OwnedFd);
+pub(crate) struct Channel(OwnedFd);
 
 impl Channel {
     /// A gateway's end, and the one that becomes its successor's standard input.
@@ -95,6 +95,17 @@ impl Channel {
             SendFlags::NOSIGNAL,
         )?;
         Ok(())
+    }
+
+    /// Waits until the other end is closed, whatever it says before.
+    pub(super) fn wait_for_end(&self) {
+        loop {
+            match self.receive() {
+                Ok(Some(_)) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(None) | Err(_) => return,
+            }
+        }
     }
 
     /// The next message; none when the other end is closed.

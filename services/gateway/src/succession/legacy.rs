@@ -1,22 +1,38 @@
 //! What a running gateway knows of its succession.
 
 use std::io;
-use std::sync::OnceLock;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use tokio::sync::watch;
 
 use super::Succession;
+use super::channel::Channel;
 use super::estate::Held;
 use super::successor::Successors;
 use super::successor::find;
+use crate::error::Error;
+
+/// How far it is.
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Serving,
+    /// Others serve, and something is under way here.
+    Leaving(Successors),
+    /// Nothing is under way here any more.
+    Done(Successors),
+}
 
 /// What becomes of a gateway.
 pub(crate) struct Legacy {
     /// None: it cannot make way.
     succession: Option<Succession>,
     held: Held,
-    successors: OnceLock<Successors>,
-    done: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+    /// The way to the successor: open for as long as something is under way here.
+    link: Mutex<Option<Channel>>,
+    /// The program that could not take over.
+    refused: Mutex<Option<String>>,
 }
 
 impl Legacy {
@@ -24,8 +40,9 @@ impl Legacy {
         Self {
             succession,
             held,
-            successors: OnceLock::new(),
-            done: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Serving),
+            link: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -34,18 +51,38 @@ impl Legacy {
         Some(self.succession.as_ref()?.program.clone())
     }
 
+    /// The program that could not take over.
+    pub(crate) fn refused(&self) -> Option<String> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.clone()
+    }
+
+    pub(crate) fn held(&self) -> Held {
+        self.held.clone()
+    }
+
     /// Whether another program serves.
     pub(crate) fn is_left(&self) -> bool {
-        self.successors.get().is_some()
+        self.successors().is_some()
     }
 
     pub(crate) fn successors(&self) -> Option<Successors> {
-        self.successors.get().copied()
+        match *self.stage.borrow() {
+            Stage::Serving => None,
+            Stage::Leaving(successors) | Stage::Done(successors) => Some(successors),
+        }
     }
 
     /// Starts another program and leaves the estate to it. On an error nothing has
     /// changed.
     pub(crate) async fn leave_to(&self, program: &str) -> io::Result<()> {
+        let left = self.try_to_leave(program).await;
+        let refused = left.is_err().then(|| program.to_owned());
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
+        left
+    }
+
+    async fn try_to_leave(&self, program: &str) -> io::Result<()> {
         if self.is_left() {
             return Err(io::Error::other("another program serves by now"));
         }
@@ -60,9 +97,10 @@ impl Legacy {
             let estate = estate.ok_or_else(|| io::Error::other("the gateway ends"))?;
             Successors::start(&succession, &path, estate)
         });
-        let successors = started.await?;
-        let _ = self.successors.set(successors);
-        self.held.release();
+        let (successors, link) = started.await?;
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
+        self.stage.send_replace(Stage::Leaving(successors));
+        self.release().await;
         Ok(())
     }
 
@@ -77,18 +115,39 @@ impl Legacy {
 
     /// Nothing is under way here any more.
     pub(crate) fn done(&self) {
-        self.done.send_replace(true);
+        drop(
+            self.link
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        if let Some(successors) = self.successors() {
+            self.stage.send_replace(Stage::Done(successors));
+        }
     }
 
     /// Waits until another program serves, and nothing is under way here.
     pub(crate) async fn is_done(&self) {
+        let is_done = |stage: &Stage| matches!(stage, Stage::Done(_));
         // The sender is here.
-        let _ = self.done.subscribe().wait_for(|done| *done).await;
+        let _ = self.stage.subscribe().wait_for(is_done).await;
     }
 
-    /// Accepts no more.
-    pub(crate) fn release(&self) {
-        self.held.release();
+    /// Waits until another program serves, and then for its end: nobody serves from then on.
+    pub(crate) async fn is_lost(&self) -> Result<(), Error> {
+        let is_left = |stage: &Stage| !matches!(stage, Stage::Serving);
+        let _ = self.stage.subscribe().wait_for(is_left).await;
+        match self.successors() {
+            Some(successors) => successors.ended().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Accepts no more; waits for a program that is about to take over.
+    pub(crate) async fn release(&self) {
+        let held = self.held.clone();
+        // A thread that cannot be had is one that holds nothing.
+        let _ = tokio::task::spawn_blocking(move || held.release()).await;
     }
 }
 

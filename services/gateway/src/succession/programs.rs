@@ -13,11 +13,14 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use sha2::Digest as _;
 use sha2::Sha256;
 
+/// The program that runs, also where its file was removed.
+const OWN: &str = "/proc/self/exe";
 const AFTER: &str = "after.";
 const DIGEST: &str = ".sha256";
 
@@ -38,7 +41,16 @@ impl Programs {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let path = self.0.join(name);
-        let expected = fs::read_to_string(self.0.join(format!("{name}{DIGEST}")))?;
+        let digest = self.0.join(format!("{name}{DIGEST}"));
+        // Whoever breaks into a gateway can write here, but not as the owner of its program.
+        let owner = fs::metadata(OWN)?.uid();
+        for file in [&path, &digest] {
+            if fs::metadata(file)?.uid() != owner {
+                let what = format!("{} is not of the owner of this program", file.display());
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+            }
+        }
+        let expected = fs::read_to_string(digest)?;
         let mut found = String::new();
         for byte in Sha256::digest(fs::read(&path)?) {
             let _ = write!(found, "{byte:02x}");
@@ -114,6 +126,11 @@ mod tests {
         assert!(programs.whole("abc").is_err(), "another content");
         fs::remove_file(programs.0.join("abc.sha256")).expect("removed");
         assert!(programs.whole("abc").is_err(), "no digest");
+        put(&programs, "abc");
+        // Only root can give a file away; whoever else tests this owns all of them.
+        if std::os::unix::fs::chown(programs.0.join("abc"), Some(65532), None).is_ok() {
+            assert!(programs.whole("abc").is_err(), "somebody else's");
+        }
         for name in ["", "../abc", "a/b", "after.abc"] {
             assert!(programs.whole(name).is_err(), "{name}");
         }

@@ -7,8 +7,8 @@
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Child;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -21,8 +21,10 @@ use rustix::process::getpid;
 use rustix::process::kill_process_group;
 use rustix::process::set_child_subreaper;
 use rustix::process::waitpgid;
+use rustix::process::waitpid;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::watch;
 
 use super::Succession;
 use super::channel::Channel;
@@ -33,6 +35,7 @@ use crate::error::Error;
 
 /// A successor that does not serve within this time never will.
 const PATIENCE: Duration = Duration::from_secs(10);
+const STACK: usize = 64 * 1024;
 
 /// Where a program is that may be started.
 pub(crate) fn find(succession: &Succession, program: &str) -> io::Result<std::path::PathBuf> {
@@ -71,20 +74,43 @@ pub(crate) fn take_over() -> Result<(Estate, Heir), Error> {
 pub(crate) struct Heir(Channel);
 
 impl Heir {
-    pub(crate) fn serves(self) -> Result<(), Error> {
-        self.0
+    /// Says it: from then on the other accepts no more. Becomes alone when nothing is under
+    /// way in the other any more.
+    pub(crate) fn serves(self, alone: watch::Sender<bool>) -> Result<(), Error> {
+        let channel = self.0;
+        channel
             .send(&Message::Serving, None)
-            .map_err(Error::system("taking over"))
+            .map_err(Error::system("taking over"))?;
+        let listening = thread::Builder::new()
+            .name("predecessor".to_owned())
+            .stack_size(STACK)
+            .spawn(move || {
+                channel.wait_for_end();
+                alone.send_replace(true);
+            });
+        listening
+            .map(drop)
+            .map_err(Error::system("starting a thread"))
     }
 }
 
 /// The processes that have taken this one's place.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Successors(Pid);
+pub(crate) struct Successors {
+    group: Pid,
+    /// The one that this process has started.
+    child: Pid,
+    /// This process is the first: what becomes of all of them is its own.
+    is_first: bool,
+}
 
 impl Successors {
     /// Starts a program, hands the estate over, and waits until it serves.
-    pub(crate) fn start(succession: &Succession, path: &Path, estate: &Estate) -> io::Result<Self> {
+    pub(crate) fn start(
+        succession: &Succession,
+        path: &Path,
+        estate: &Estate,
+    ) -> io::Result<(Self, Channel)> {
         let (channel, theirs) = Channel::pair(PATIENCE)?;
         let mut command = Command::new(path);
         command.args(succession.next_arguments(true)).stdin(theirs);
@@ -97,8 +123,15 @@ impl Successors {
         // Its end of the channel is its own from here on: when it ends, that is heard.
         drop(command);
         match hand_over(&channel, estate) {
-            Ok(()) if succession.take_over => Ok(Self(getpgrp())),
-            Ok(()) => Ok(Self(group(&child))),
+            Ok(()) => {
+                let pid = Pid::from_child(&child);
+                let successors = Self {
+                    group: if succession.take_over { getpgrp() } else { pid },
+                    child: pid,
+                    is_first: !succession.take_over,
+                };
+                Ok((successors, channel))
+            }
             Err(error) => {
                 let _ = child.kill();
                 match child.wait()?.code() {
@@ -119,16 +152,22 @@ impl Successors {
     /// Asks all of them to end.
     pub(crate) fn ask_to_end(self) {
         // Those that have ended need not be asked.
-        let _ = kill_process_group(self.0, Signal::TERM);
+        let _ = kill_process_group(self.group, Signal::TERM);
     }
 
-    /// Waits until the last one has ended; an error unless it ended well.
+    /// Waits until the last one has ended, or where this process is not the first, the one
+    /// that it has started; an error unless that ended well.
     pub(crate) async fn ended(self) -> Result<(), Error> {
         let mut deaths =
             signal(SignalKind::child()).map_err(Error::system("listening to signals"))?;
         let mut last = None;
         loop {
-            match waitpgid(self.0, WaitOptions::NOHANG) {
+            let ended = if self.is_first {
+                waitpgid(self.group, WaitOptions::NOHANG)
+            } else {
+                waitpid(Some(self.child), WaitOptions::NOHANG)
+            };
+            match ended {
                 Ok(Some((_, status))) => last = Some(status),
                 Ok(None) => {
                     deaths.recv().await;
@@ -148,11 +187,6 @@ impl Successors {
             }),
         }
     }
-}
-
-/// The group that a child leads.
-fn group(child: &Child) -> Pid {
-    Pid::from_child(child)
 }
 
 fn hand_over(channel: &Channel, estate: &Estate) -> io::Result<()> {

@@ -221,6 +221,7 @@ fn statistics() {
         generation: 3,
         lock: 7,
         program: None,
+        refused: None,
         services: [
             ("order".to_owned(), service),
             ("quiet".to_owned(), ServiceStats::default()),

@@ -366,6 +366,90 @@ async fn a_program_that_dies_ends_the_container() {
     assert_eq!(status.code(), Some(1));
 }
 
+/// A request that is under way in the program that lets go, and who waits for its answer.
+async fn held(life: &Life, replica: &Replica) -> JoinHandle<hyper::Result<Got>> {
+    let mut client = Client::connect(life.port().await).await;
+    let before = replica.requests();
+    let answer = tokio::spawn(async move { client.get("/held").await });
+    until("it is under way", async || replica.requests() > before).await;
+    answer
+}
+
+#[tokio::test]
+async fn a_program_that_dies_while_the_one_before_lets_go_ends_the_container_at_once() {
+    let mut life = Life::start(&ONE).await;
+    let replica = Replica::start().await;
+    life.control
+        .apply(&config_of_one(&replica))
+        .await
+        .expect("applied");
+    // Of one that has taken over itself, so that the first hears of it from that.
+    for (name, processes) in [("b1", 2), ("b2", 3)] {
+        life.put_this(name);
+        let answer = held(&life, &replica).await;
+        let control = life.control.clone();
+        let upgrading =
+            tokio::spawn(async move { upgrade(&control, name, Duration::from_mins(1)).await });
+        until("it serves", async || {
+            life.control.connect().is_ok() && life.program().await == name
+        })
+        .await;
+        if processes == 2 {
+            replica.seen.permits.add_permits(1);
+            answer.await.expect("joined").expect("an answer");
+            assert_eq!(upgrading.await.expect("joined"), Ok(0));
+            continue;
+        }
+        until("all are there", async || {
+            life.processes().len() == processes
+        })
+        .await;
+        let newest = life.processes()[processes - 1];
+        signal(newest, "-9").await;
+        let ended = tokio::time::timeout(SOON, life.first.wait()).await;
+        let status = ended.expect("at once").expect("waited");
+        assert_eq!(status.code(), Some(1));
+        assert!(answer.await.expect("joined").is_err());
+    }
+    // What did not last is none to begin with.
+    until("all are gone", async || life.control.connect().is_err()).await;
+    life.start_again(&ONE).await;
+    assert_eq!(life.program().await, "b1");
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_what_the_program_before_has_under_way() {
+    let life = Life::start(&ONE).await;
+    let replica = Replica::start().await;
+    life.control
+        .apply(&config_of_one(&replica))
+        .await
+        .expect("applied");
+    life.put_this("b1");
+    let answer = held(&life, &replica).await;
+    let control = life.control.clone();
+    let upgrading = tokio::spawn(async move { upgrade(&control, "b1", SOON).await });
+    until("it serves", async || {
+        life.control.connect().is_ok() && life.program().await == "b1"
+    })
+    .await;
+    let mut config = config_of_one(&replica);
+    config.generation += 1;
+    config
+        .services
+        .get_mut("order")
+        .expect("a service")
+        .targets
+        .clear();
+    life.control.apply(&config).await.expect("applied");
+    let short = Duration::from_millis(100);
+    assert_eq!(life.control.drain(&replica.host(), short).await, 1);
+    replica.seen.permits.add_permits(1);
+    answer.await.expect("joined").expect("an answer");
+    assert_eq!(life.control.drain(&replica.host(), SOON).await, 0);
+    assert_eq!(upgrading.await.expect("joined"), Ok(0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doors_stay_open_while_another_program_takes_over() {
     let life = Life::start(&["--doors"]).await;

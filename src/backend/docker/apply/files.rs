@@ -10,6 +10,7 @@ use std::io;
 use bollard::models::ContainerCreateBody;
 use bollard::models::ContainerInspectResponse;
 use bollard::models::HostConfig;
+use bollard::query_parameters::RenameContainerOptionsBuilder;
 use bytes::Bytes;
 
 use super::Docker;
@@ -45,6 +46,9 @@ impl Docker {
             .files
             .get(set)
             .ok_or_else(|| other(io::ErrorKind::NotFound.into()))?;
+        if files.known.is_some() {
+            return Err(other(io::Error::other("a record has no contents of files")));
+        }
         let archive = packed(files).map_err(other)?;
         if memory {
             return self.hold_files(context, set, volume, archive).await;
@@ -81,20 +85,28 @@ impl Docker {
         self.create_volume(context, set, &spec).await?;
         let name = names::holder(volume);
         let runs = |found: ContainerInspectResponse| found.state.and_then(|state| state.running);
-        if self.inspect(&name).await?.and_then(runs) != Some(true) {
-            self.remove_container(&name).await?;
-            let holder = Helper {
-                name: &name,
-                role: Role::Holder,
-                listens: &[],
-                networks: &[],
-                names: &BTreeMap::new(),
-                volume: Some(volume),
-            };
-            self.create_helper(context, &holder).await?;
+        if self.inspect(&name).await?.and_then(runs) == Some(true) {
+            return Ok(());
         }
-        let put = self.put_archive(&name, PLACE, archive).await;
-        put.map_err(|error| self.fault("fill", &format!("volume {volume}"), error))
+        self.remove_container(&name).await?;
+        // It has its name once the volume is filled: what holds one that is not counts
+        // for nothing, whenever the run ends.
+        let filling = format!("{name}-filling");
+        self.remove_container(&filling).await?;
+        let holder = Helper {
+            name: &filling,
+            role: Role::Holder,
+            listens: &[],
+            networks: &[],
+            names: &BTreeMap::new(),
+            volume: Some(volume),
+        };
+        self.create_helper(context, &holder).await?;
+        let put = self.put_archive(&filling, PLACE, archive).await;
+        put.map_err(|error| self.fault("fill", &format!("volume {volume}"), error))?;
+        let options = RenameContainerOptionsBuilder::new().name(&name).build();
+        let renamed = self.api().rename_container(&filling, options).await;
+        renamed.map_err(|error| self.fault("rename", &format!("container {filling}"), error))
     }
 
     /// The files of a volume that was seeded, by path.

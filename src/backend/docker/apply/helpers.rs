@@ -133,8 +133,7 @@ fn helper_body(
     let first = networks.first().cloned();
     let (mount, restart) = match (role, helper.volume) {
         (Role::Prober, _) => (None, None),
-        // What it holds would be gone when it came back, and nobody would know.
-        (_, Some(volume)) => (Some(volume_mount(volume, PLACE, true)), Some(Restart::No)),
+        (_, Some(volume)) => (Some(volume_mount(volume, PLACE, true)), None),
         _ => {
             let mount = volume_mount(&names::store(&context.stack), MOUNT, false);
             (Some(mount), Some(Restart::UnlessStopped))
@@ -154,7 +153,8 @@ fn helper_body(
             network_mode: Some(first.unwrap_or_else(|| "none".to_owned())),
             port_bindings: (!ports.is_empty()).then_some(ports),
             mounts: mount.map(|mount| vec![mount]),
-            auto_remove: (role == Role::Prober).then_some(true),
+            // A holder that has ended holds nothing: nobody is to start it again.
+            auto_remove: matches!(role, Role::Prober | Role::Holder).then_some(true),
             restart_policy: restart.map(|restart| restart_policy(&restart)),
             memory_reservation: Some(if role == Role::Gateway {
                 GATEWAY_MEMORY
