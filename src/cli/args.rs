@@ -372,6 +372,9 @@ pub struct ConfigArgs {
     /// Print the configuration digest of a service, `*` for all
     #[arg(long, value_name = "SERVICE", group = "list")]
     pub hash: Option<String>,
+    /// Print a JSON Schema of stack files, for editors; no file is read
+    #[arg(long, group = "list")]
+    pub schema: bool,
     /// Leave variables as they are written
     #[arg(long)]
     pub no_interpolate: bool,

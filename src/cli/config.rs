@@ -6,11 +6,17 @@ use super::desk::known;
 use super::error::CliError;
 use super::exit::Exit;
 use crate::report::Format;
+use crate::report::output;
 use crate::report::tables;
+use crate::stack;
 use crate::stack::Loaded;
 
 /// Prints it.
 pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> {
+    if args.schema {
+        desk.console.out(&output::json(&stack::schema()))?;
+        return Ok(Exit::Done);
+    }
     let loaded = desk.load_with(true, |request| {
         request.raw = args.no_interpolate;
     })?;
