@@ -22,7 +22,8 @@ step "shopctl deploy"
 shopctl -f "$here/shop.yaml" deploy
 
 step "an article with stock, an order, its payment, its refund"
-sku=CUP-$(date +%s)
+# Two runs within a second sell two articles.
+sku=CUP-$(date +%s)-$$
 ask POST "$goods/goods" "{\"sku\":\"$sku\",\"name\":\"Cup\",\"price\":{\"amount\":1999,\"currency\":\"EUR\"}}"
 ask PUT "$goods/goods/$sku/stock" '{"on_hand":20}'
 created=$(ask POST "$order/orders" "{\"items\":[{\"sku\":\"$sku\",\"qty\":1}],\"address\":{\"name\":\"Ada\",\"line1\":\"Main St 1\",\"city\":\"Berlin\",\"postal_code\":\"10115\",\"country\":\"DE\"}}")

@@ -396,7 +396,9 @@ fn exit_of(failure: &Failure) -> (Exit, &'static str) {
             (Exit::Unreachable, "shopctl doctor")
         }
         StepError::Refused { .. } => (Exit::Failed, "shopctl plan"),
-        StepError::Hook { .. } => (Exit::Failed, "mend the hook, then: shopctl deploy"),
+        StepError::Hook { .. } | StepError::Inside { .. } => {
+            (Exit::Failed, "mend the hook, then: shopctl deploy")
+        }
         StepError::Backend(BackendError::LockLost) => (Exit::Locked, "shopctl status"),
         StepError::Backend(BackendError::PortTaken { .. }) => (
             Exit::Failed,

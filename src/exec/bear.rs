@@ -64,6 +64,7 @@ impl<B: Backend> Runner<'_, B> {
             StepError::NotReady { .. }
                 | StepError::Exited { .. }
                 | StepError::Unhealthy { .. }
+                | StepError::Inside { .. }
                 | StepError::Backend(BackendError::Engine { .. })
         );
         let gated = matches!(step.gate, Gate::Ready { .. });

@@ -143,7 +143,7 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
 /// later. Nothing else tells a container that was ended with it from one that failed.
 fn may_be_the_engine(error: &StepError) -> bool {
     match error {
-        StepError::Exited { .. } => true,
+        StepError::Exited { .. } | StepError::Inside { .. } => true,
         StepError::Backend(BackendError::Engine { status, .. }) => *status >= 500,
         _ => false,
     }

@@ -18,10 +18,13 @@ use crate::backend::Backend;
 use crate::backend::BackendError;
 use crate::backend::ExecRequest;
 use crate::event::EventKind;
+use crate::plan::action::Action;
 use crate::plan::action::Step;
 use crate::plan::report;
 use crate::state::hooks::Inside;
 use crate::state::hooks::Lifecycle;
+use crate::state::observed::Instance;
+use crate::state::observed::InstanceState;
 
 /// Lines of output that a report shows.
 const KEPT_LINES: usize = 200;
@@ -36,15 +39,41 @@ fn of<'a, B>(runner: &Runner<'a, B>, step: &Step) -> Option<&'a Lifecycle> {
     runner.job.plan.lifecycles.get(&step.service)
 }
 
-/// Runs what is to run in a container that has started.
+/// Runs what is to run in a container that has started. Where that fails the container is
+/// stopped, so that no later run takes it for one that has started well.
 pub(super) async fn started<B: Backend>(
     runner: &Runner<'_, B>,
     step: &Step,
     container: &str,
 ) -> Result<(), StepError> {
-    let Some(lifecycle) = of(runner, step) else {
+    let Some(lifecycle) = of(runner, step).filter(|one| !one.post_start.is_empty()) else {
         return Ok(());
     };
+    // A step that only asks one for its gate that runs has not started it.
+    let runs = |one: &&Instance| one.name == container && one.state == InstanceState::Running;
+    let ran = runner.job.observed.instances.iter().any(|one| runs(&one));
+    if ran && matches!(step.action, Action::StartContainer { .. }) {
+        return Ok(());
+    }
+    let begun = begin(runner, step, container, lifecycle).await;
+    if begun.is_err() {
+        let undo = Action::StopContainer {
+            container: container.to_owned(),
+            grace_secs: None,
+        };
+        runner.job.lock.confirm().await?;
+        // What cannot be stopped is told by what failed.
+        let _ = runner.backend.apply(runner.job.context, &undo).await;
+    }
+    begun
+}
+
+async fn begin<B: Backend>(
+    runner: &Runner<'_, B>,
+    step: &Step,
+    container: &str,
+    lifecycle: &Lifecycle,
+) -> Result<(), StepError> {
     let limit = Duration::from_millis(lifecycle.start_limit_ms);
     let all = async {
         for command in &lifecycle.post_start {
@@ -147,9 +176,17 @@ async fn pass_on<B: Backend>(
     stream: DuplexStream,
 ) -> Vec<String> {
     let mut kept = Vec::new();
-    let mut lines = BufReader::new(stream).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        let text = runner.job.secrets.redact_output(&line);
+    let mut lines = BufReader::new(stream);
+    let mut line = Vec::new();
+    // To the end, whatever it says: a command whose output nobody takes fails.
+    while lines
+        .read_until(b'\n', &mut line)
+        .await
+        .is_ok_and(|read| read > 0)
+    {
+        let text = String::from_utf8_lossy(&line);
+        let text = runner.job.secrets.redact_output(text.trim_end());
+        line.clear();
         if kept.len() == KEPT_LINES {
             kept.remove(0);
         }

@@ -79,7 +79,11 @@ impl Ground {
             if one.in_scope && held::is_without(one) {
                 draft.note(true, &one.service.name, held::LOST);
             }
-            if one.creates() || hooks::lends(view, one) {
+            // What is lost is put back also for who does not need it now, as one that has
+            // ended well: it may be asked to run again.
+            let gone = one.in_scope && !held::lost(view, one).is_empty();
+            let known = held::is_recorded(view, one);
+            if one.creates() || hooks::lends(view, one) || (gone && !known && one.exists()) {
                 wanted.extend(file_sets(one));
             }
         }

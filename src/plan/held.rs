@@ -105,12 +105,35 @@ pub(super) fn is_recorded(view: &View<'_>, one: &ServiceView<'_>) -> bool {
 /// What is in the way of starting a service again as it was recorded: its secrets are
 /// nowhere any more.
 pub(super) fn obstacle(view: &View<'_>, one: &ServiceView<'_>) -> Option<Obstacle> {
+    (!lost(view, one).is_empty()).then(|| told(one))
+}
+
+fn told(one: &ServiceView<'_>) -> Obstacle {
     let name = &one.service.name;
-    (!lost(view, one).is_empty()).then(|| Obstacle {
+    Obstacle {
         place: one.service.place.clone(),
         message: format!("the secrets of {name} were in memory only and are lost"),
         hint: "shopctl deploy puts them back".to_owned(),
-    })
+    }
+}
+
+/// The same for containers that are to start again: what they mount may be older than what
+/// should be.
+pub(super) fn obstacle_of_restart(view: &View<'_>, one: &ServiceView<'_>) -> Option<Obstacle> {
+    let observed = view.input.observed;
+    let in_memory = |volume: &&String| {
+        let sets = view.input.desired.files.iter();
+        let prefix = |set: &String| names::files(&view.input.desired.stack, set, "");
+        let mut sets = sets.filter(|(_, files)| files.memory);
+        sets.any(|(set, _)| volume.starts_with(&prefix(set)))
+    };
+    let mut holders = one.slots.values().filter_map(|slot| slot.holder.as_ref());
+    let starts = holders.any(|(found, _)| {
+        let runs = found.state == InstanceState::Running || !one.revision.one_off;
+        let mut volumes = found.volumes.iter().filter(in_memory);
+        runs && volumes.any(|volume| holder(observed, volume).is_none())
+    });
+    starts.then(|| told(one))
 }
 
 /// Whether a replica of a service came up without its secrets.

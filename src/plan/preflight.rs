@@ -30,7 +30,8 @@ pub(super) fn check(view: &View<'_>) -> Vec<Obstacle> {
         service(view, one, &mut found);
         // On the way back it is told what is missing, whatever that is.
         let recorded = held::is_recorded(view, one) && !view.input.options.backwards;
-        found.extend(held::obstacle(view, one).filter(|_| recorded));
+        let starts = one.creates() || one.starts();
+        found.extend(held::obstacle(view, one).filter(|_| recorded && starts));
     }
     found
 }

@@ -28,7 +28,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
         .services
         .iter()
         .filter(|one| is_named(input, one))
-        .filter_map(|one| held::obstacle(&view, one))
+        .filter_map(|one| held::obstacle_of_restart(&view, one))
         .collect();
     if !obstacles.is_empty() {
         return Err(Refusal::Preflight(obstacles));

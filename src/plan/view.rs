@@ -273,6 +273,23 @@ impl ServiceView<'_> {
             })
     }
 
+    /// Whether there is any container of it.
+    pub(super) fn exists(&self) -> bool {
+        self.slots.values().any(|slot| slot.holder.is_some())
+    }
+
+    /// Whether a container of it has to be started that exists.
+    pub(super) fn starts(&self) -> bool {
+        let mut holders = self.slots.values().filter_map(|slot| slot.holder.as_ref());
+        self.in_scope
+            && holders.any(|(_, verdict)| {
+                matches!(
+                    verdict,
+                    Verdict::Start(_) | Verdict::Restart(_) | Verdict::Unhealthy
+                )
+            })
+    }
+
     /// Slots whose serving container is to be replaced by another.
     pub(super) fn replacements(&self) -> u32 {
         let count = self

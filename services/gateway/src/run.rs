@@ -125,11 +125,14 @@ pub async fn run(options: RunOptions) -> Result<(), Error> {
         biased;
         () = signals.next() => {}
         () = legacy.is_done() => {
-            gateway.farewell().await;
-            return match successors() {
-                Some(successors) => mind(successors, signals).await,
-                None => Ok(()),
+            let farewell = gateway.farewell();
+            let Some(successors) = successors() else {
+                farewell.await;
+                return Ok(());
             };
+            let minding = mind(successors, signals);
+            let ((), ended) = tokio::join!(farewell, minding);
+            return ended;
         }
         // Nobody accepts any more: whoever starts this again does it best at once.
         ended = legacy.is_lost() => return ended,
@@ -223,7 +226,12 @@ impl Gateway {
             doors: options.doors.then_some(doors),
             report: options.report,
             switching: Mutex::new(()),
-            calls: watch::Sender::new(Calls::Answered),
+            // Until it has taken over, the other one answers.
+            calls: watch::Sender::new(if heir.is_some() {
+                Calls::Waiting
+            } else {
+                Calls::Answered
+            }),
             legacy: Legacy::new(options.succession, held.clone()),
             alone,
         });
@@ -266,7 +274,9 @@ impl Gateway {
         };
         let _ = timeout(LEARN, known).await;
         heir.serves(alone)?;
-        self.accept(&self.operations.legacy.held())
+        self.accept(&self.operations.legacy.held())?;
+        self.operations.calls.send_replace(Calls::Answered);
+        Ok(())
     }
 
     /// Lets requests in.

@@ -60,7 +60,7 @@ impl Doors {
     /// comes into force, so that one that cannot be had changes nothing.
     pub(crate) fn open(&self, config: &Config, workers: &[Worker]) -> Result<(), Error> {
         for (port, sockets) in self.bind(config, workers.len())? {
-            admit(workers, port, &sockets)?;
+            admit(workers, port, sockets);
         }
         Ok(())
     }
@@ -71,11 +71,12 @@ impl Doors {
         config: &Config,
         threads: usize,
     ) -> Result<Vec<(u16, Vec<TcpListener>)>, Error> {
-        let mut opened = Vec::new();
         let mut held = self.held.lock();
         let Some(estate) = held.as_mut() else {
-            return Ok(opened);
+            return Ok(Vec::new());
         };
+        let mut opened = Vec::new();
+        let mut new = BTreeMap::new();
         for port in ports(config) {
             if estate.doors.contains_key(&port) {
                 continue;
@@ -83,12 +84,12 @@ impl Doors {
             let id = "between services".to_owned();
             let address = None;
             let sockets = bind(&ListenSpec { id, address, port }, threads)?;
-            opened.push((
-                port,
-                clones(&sockets).map_err(Error::system("opening a door"))?,
-            ));
-            estate.doors.insert(port, sockets);
+            let own = clones(&sockets).map_err(Error::system("opening a door"))?;
+            opened.push((port, own));
+            new.insert(port, sockets);
         }
+        // All or none: one that is held and not admitted from would let clients hang.
+        estate.doors.append(&mut new);
         Ok(opened)
     }
 
@@ -97,7 +98,8 @@ impl Doors {
         let held = self.held.lock();
         let doors = held.iter().flat_map(|estate| &estate.doors);
         for (port, sockets) in doors {
-            admit(workers, *port, sockets)?;
+            let sockets = clones(sockets).map_err(Error::system("opening a door"))?;
+            admit(workers, *port, sockets);
         }
         Ok(())
     }
@@ -159,12 +161,10 @@ impl Doors {
 }
 
 /// Each thread admits from its own socket.
-fn admit(workers: &[Worker], port: u16, sockets: &[TcpListener]) -> Result<(), Error> {
-    let sockets = clones(sockets).map_err(Error::system("opening a door"))?;
+fn admit(workers: &[Worker], port: u16, sockets: Vec<TcpListener>) {
     for (worker, socket) in workers.iter().zip(sockets) {
         worker.open(port, socket);
     }
-    Ok(())
 }
 
 /// Ports of the listeners that belong to a network.

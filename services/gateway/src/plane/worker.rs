@@ -169,7 +169,9 @@ async fn work(setup: Setup, mut commands: mpsc::UnboundedReceiver<Command>) {
                 {
                     let (front, which) = (Rc::clone(front), Arc::clone(&setup.doors));
                     let task = tokio::task::spawn_local(admit(listener, front, which));
-                    doors.insert(port, task);
+                    if let Some(before) = doors.insert(port, task) {
+                        before.abort();
+                    }
                 }
             }
             Some(Command::Close(port)) => {

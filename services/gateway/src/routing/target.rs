@@ -204,6 +204,11 @@ impl Target {
         self.epoch()
     }
 
+    /// Idle connections are not used any more: they may lead nowhere.
+    pub(crate) fn doubt(&self) {
+        self.epoch.fetch_add(1, AcqRel);
+    }
+
     /// Tells all that is in flight to end.
     pub(crate) fn cut(&self) {
         self.cut.store(true, Release);

@@ -102,7 +102,9 @@ impl Channel {
         loop {
             match self.receive() {
                 Ok(Some(_)) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error)
+                    if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted]
+                        .contains(&error.kind()) => {}
                 Ok(None) | Err(_) => return,
             }
         }

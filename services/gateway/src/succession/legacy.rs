@@ -1,6 +1,7 @@
 //! What a running gateway knows of its succession.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -28,9 +29,9 @@ pub(crate) struct Legacy {
     /// None: it cannot make way.
     succession: Option<Succession>,
     held: Held,
-    stage: watch::Sender<Stage>,
+    stage: Arc<watch::Sender<Stage>>,
     /// The way to the successor: open for as long as something is under way here.
-    link: Mutex<Option<Channel>>,
+    link: Arc<Mutex<Option<Channel>>>,
     /// The program that could not take over.
     refused: Mutex<Option<String>>,
 }
@@ -40,8 +41,8 @@ impl Legacy {
         Self {
             succession,
             held,
-            stage: watch::Sender::new(Stage::Serving),
-            link: Mutex::default(),
+            stage: Arc::new(watch::Sender::new(Stage::Serving)),
+            link: Arc::default(),
             refused: Mutex::default(),
         }
     }
@@ -90,18 +91,20 @@ impl Legacy {
         let succession =
             succession.ok_or_else(|| io::Error::other("this gateway has no store of programs"))?;
         let (held, program) = (self.held.clone(), program.to_owned());
-        let started = blocking(move || {
+        let (stage, link) = (Arc::clone(&self.stage), Arc::clone(&self.link));
+        blocking(move || {
             let path = find(&succession, &program)?;
-            let estate = held.lock();
-            let estate = estate.as_ref();
+            let mut locked = held.lock();
+            let estate = locked.as_ref();
             let estate = estate.ok_or_else(|| io::Error::other("the gateway ends"))?;
-            Successors::start(&succession, &path, estate)
-        });
-        let (successors, link) = started.await?;
-        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = Some(link);
-        self.stage.send_replace(Stage::Leaving(successors));
-        self.release().await;
-        Ok(())
+            let (successors, channel) = Successors::start(&succession, &path, estate)?;
+            // Whoever waits for the estate, to end, knows of them by then.
+            *link.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel);
+            stage.send_replace(Stage::Leaving(successors));
+            drop(locked.take());
+            Ok(())
+        })
+        .await
     }
 
     /// Records which program the container starts with from now on.

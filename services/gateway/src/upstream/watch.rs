@@ -1,11 +1,12 @@
 //! Looks after names and ejected targets, once for all threads.
 //!
-//! Each second the names behind idle connections are resolved again, so that a
+//! Twice a second the names behind idle connections are resolved again, so that a
 //! connection to an address that changed hands is not used. An ejected target
 //! is tried by name until it accepts a connection, and for a moment not even that
 //! when it broke off requests: a dying process accepts to the last. Test: `tests/gateway/upstream.rs`.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -21,7 +22,8 @@ use super::resolve::Names;
 use crate::routing::table::Table;
 use crate::routing::target::Target;
 
-const RESOLVE_EVERY: Duration = Duration::from_secs(1);
+const RESOLVE_EVERY: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(1);
 const FIRST_RECHECK: Duration = Duration::from_millis(50);
 const LAST_RECHECK: Duration = Duration::from_secs(1);
 /// Longer than a killed process takes to close some hundred connections.
@@ -44,11 +46,18 @@ async fn follow_names(table: &Table, names: &Arc<Names>) {
             if target.pooled() > 0 {
                 let names = Arc::clone(names);
                 tokio::spawn(async move {
-                    // A failed look-up says nothing about open connections: they
-                    // end by themselves when their container does.
-                    let answer = timeout(RESOLVE_EVERY, names.resolve(&target.host)).await;
-                    if let Ok(Ok(addresses)) = answer {
-                        target.learn(&addresses);
+                    let answer = timeout(PATIENCE, names.resolve(&target.host)).await;
+                    match answer {
+                        Ok(Ok(addresses)) => {
+                            target.learn(&addresses);
+                        }
+                        // Nobody to ask says nothing about open connections: they end by
+                        // themselves when their container does.
+                        Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {}
+                        Err(_) => {}
+                        // A name that is not known belongs to a container that was taken off
+                        // its network, and whose connections will never say anything.
+                        Ok(Err(_)) => target.doubt(),
                     }
                 });
             }

@@ -66,6 +66,29 @@ async fn pooled_connections_are_dropped_when_the_address_changes() {
     assert_eq!(old.requests(), after);
 }
 
+/// What the engine does when a container is taken off its network: nothing ends, and
+/// nothing answers any more.
+#[tokio::test]
+async fn pooled_connections_are_not_used_when_the_name_is_gone() {
+    let replica = Replica::start().await;
+    let resolver = Moving {
+        address: Arc::new(Mutex::new(replica.host())),
+        asked: Arc::default(),
+    };
+    let mut rig = Rig::with(|options| options.resolver = Arc::new(resolver.clone()));
+    rig.route(&["replica".to_owned()]).await;
+    let mut client = Client::connect(rig.http()).await;
+    assert_eq!(client.get("/").await.expect("an answer").status, 200);
+    "nowhere".clone_into(&mut resolver.address.lock().expect("not poisoned"));
+    let gone = Instant::now();
+    // Busy all the time, so that the connection does not end for being idle.
+    while client.get("/").await.expect("an answer").status == 200 {
+        assert!(gone.elapsed() < Duration::from_secs(4), "it is still used");
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(replica.connections(), 1);
+}
+
 /// An engine that died takes its name server along; its containers live on.
 #[tokio::test]
 async fn while_no_name_server_answers_the_last_answer_holds() {
