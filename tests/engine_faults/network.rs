@@ -164,7 +164,8 @@ fn a_run_that_is_cut_off_from_the_engine_ends_and_another_finishes_its_work() {
     shop.stack.ok(&["deploy", "--lock-wait", "40s"]);
     shop.converges();
     assert!(get(shop.port, "/").expect("it serves").1.starts_with("2 "));
-    let ended = eventually(Duration::from_mins(2), "the run ends", || {
+    // A lock that was still being started, and a look, have half a minute and one of their own.
+    let ended = eventually(Duration::from_mins(4), "the run ends", || {
         cut.try_wait().expect("it was started")
     });
     let mut words = String::new();

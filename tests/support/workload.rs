@@ -52,6 +52,10 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::watch;
 
+/// How long a call may take. One to a container that was removed meanwhile hangs until
+/// another gets its address, and would be counted as lost only then.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 fn setting(name: &str, default: u64) -> u64 {
     env::var(name)
         .ok()
@@ -229,7 +233,7 @@ async fn ask(to: &str, host: &str) -> String {
         let status = head.split_whitespace().nth(1).unwrap_or_default();
         Ok::<_, std::io::Error>(format!("{status} {page}"))
     };
-    match tokio::time::timeout(Duration::from_secs(20), ask).await {
+    match tokio::time::timeout(PATIENCE, ask).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => format!("failed: {error}"),
         Err(_) => "failed: no answer in time".to_owned(),

@@ -26,6 +26,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use super::Docker;
 use super::apply::helpers::hardened;
@@ -42,6 +43,9 @@ use crate::backend::Pending;
 use crate::state::names;
 use crate::state::observed::InstanceState;
 
+/// An engine from which nothing comes back for so long is not there: no step of taking or
+/// freeing a lock waits for longer.
+const LIMIT: Duration = Duration::from_secs(30);
 const BEAT: Duration = Duration::from_secs(1);
 /// The lock's process gives up after 15 s of silence; we count it as lost before, from
 /// what it is known to have heard.
@@ -68,7 +72,8 @@ impl Lease for Docker {
         holder: &'a Holder,
     ) -> Pending<'a, Box<dyn Lock>> {
         Box::pin(async move {
-            let lock = self.take(context, holder).await?;
+            let taken = timeout(LIMIT, self.take(context, holder)).await;
+            let lock = taken.map_err(|_| self.late("take", "the lock"))??;
             Ok(Box::new(lock) as Box<dyn Lock>)
         })
     }
@@ -173,7 +178,7 @@ impl Docker {
             return Ok(age > STALE);
         }
         // One that is gone by then is nobody's either.
-        let _ = tokio::time::timeout(STALE, self.wait_removed(id)).await;
+        let _ = timeout(STALE, self.wait_removed(id)).await;
         let found = self.inspect(id).await?;
         let state = found.and_then(|found| found.state).unwrap_or_default();
         Ok(instance::state(&state) == InstanceState::Created)
@@ -277,9 +282,11 @@ struct Start {
 impl Start {
     async fn run(self, stream: Hijacked, alive: Alive) {
         let begun = now();
-        if let Err(error) = self.start(begun).await {
+        let started = timeout(LIMIT, self.start(begun)).await;
+        let late = || Err(self.docker.late("start", "the lock"));
+        if let Err(error) = started.unwrap_or_else(|_| late()) {
             // Nobody else could take it for some seconds.
-            let _ = self.docker.remove_container(&self.container).await;
+            let _ = timeout(SILENCE, self.docker.remove_container(&self.container)).await;
             *locked(&self.why) = Some(error);
             self.phase.send_replace(Phase::Failed);
             return;
@@ -321,7 +328,7 @@ async fn beat(stream: Hijacked, alive: Alive) {
                     input.flush().await
                 };
                 sent.push_back(now());
-                tokio::time::timeout(SILENCE, written).await.is_ok_and(|it| it.is_ok())
+                timeout(SILENCE, written).await.is_ok_and(|it| it.is_ok())
             }
             // It gives back what it gets; an end means that its container ended.
             read = output.read(&mut buffer) => match read {
@@ -406,7 +413,8 @@ impl Lock for ContainerLock {
             }
             let (docker, container) = (self.docker.clone(), self.container.clone());
             drop(self);
-            docker.wait_removed(&container).await
+            let freed = timeout(LIMIT, docker.wait_removed(&container)).await;
+            freed.map_err(|_| docker.late("free", "the lock"))?
         })
     }
 }
