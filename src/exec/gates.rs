@@ -23,6 +23,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 const DEATHS: u32 = 3;
 /// Exit code of a program that was ended by SIGKILL, as the kernel does for want of memory.
 const KILLED: i64 = 137;
+/// After so long without an event one may have been lost.
+const DOUBT: Duration = Duration::from_secs(5);
 /// A gate without a deadline of its own.
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -224,7 +226,7 @@ impl<B: Backend> Gatekeeper<'_, B> {
                         container: self.container.to_owned(),
                     });
                 }
-                _ => health = self.next(&mut changes).await.health,
+                _ => health = self.next_or_now(&mut changes).await?.health,
             }
         }
     }
@@ -248,7 +250,19 @@ impl<B: Backend> Gatekeeper<'_, B> {
                     })
                 };
             }
-            state = self.next(&mut changes).await.state;
+            state = self.next_or_now(&mut changes).await?.state;
+        }
+    }
+
+    /// The next change of this container, or after a while without one its state: the engine
+    /// drops events for whoever takes them too slowly, and says nothing of it.
+    async fn next_or_now(
+        &self,
+        changes: &mut broadcast::Receiver<Change>,
+    ) -> Result<Change, BackendError> {
+        match tokio::time::timeout(DOUBT, self.next(changes)).await {
+            Ok(change) => Ok(change),
+            Err(_) => self.backend.state(self.container).await,
         }
     }
 

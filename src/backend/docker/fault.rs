@@ -58,6 +58,17 @@ pub(super) fn message(error: &Error) -> &str {
     }
 }
 
+/// Whether the engine's runtime lost its own helper before the container's program had
+/// begun: seen about once in some thousand starts, and never twice in a row. A program
+/// that cannot be executed is refused in other words.
+pub(super) fn is_hiccup(error: &Error) -> bool {
+    let message = message(error);
+    status(error) == Some(500)
+        && ["OCI runtime create failed", "write init-p: broken pipe"]
+            .iter()
+            .all(|part| message.contains(part))
+}
+
 fn is_transport(error: &Error) -> bool {
     matches!(
         error,
@@ -169,6 +180,25 @@ mod tests {
                 other => panic!("{other}"),
             }
         }
+    }
+
+    #[test]
+    fn only_a_start_that_the_runtime_has_bungled_is_tried_again() {
+        let of = |status_code, message: &str| {
+            is_hiccup(&Error::DockerResponseServerError {
+                status_code,
+                message: message.to_owned(),
+            })
+        };
+        let bungled = "failed to create shim task: OCI runtime create failed: runc create failed: \
+            unable to start container process: error during container init: writing syncT \
+            \"procResume\": write init-p: broken pipe: unknown";
+        assert!(of(500, bungled));
+        assert!(!of(409, bungled));
+        assert!(!of(
+            500,
+            "OCI runtime create failed: runc create failed: exec /app: exec format error"
+        ));
     }
 
     #[test]

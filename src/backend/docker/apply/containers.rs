@@ -25,6 +25,8 @@ use crate::state::names;
 
 /// A start that hangs for so long will not happen.
 const START_LIMIT: Duration = Duration::from_mins(2);
+/// Before a start is tried once more that the engine's runtime has bungled.
+const AFTER_HICCUP: Duration = Duration::from_millis(200);
 /// What a stop may take beyond its grace period.
 const STOP_SLACK: Duration = Duration::from_mins(1);
 /// The engine's own grace period, where nobody set one.
@@ -138,14 +140,20 @@ impl Docker {
         &self,
         container: &str,
     ) -> Result<(), BackendError> {
-        let start = self
-            .api()
-            .start_container(container, None::<StartContainerOptions>);
         let subject = format!("container {container}");
-        tokio::time::timeout(START_LIMIT, start)
-            .await
-            .map_err(|_| self.late("start", &subject))?
-            .map_err(|error| self.fault("start", &subject, error))
+        let start = || async {
+            let options = None::<StartContainerOptions>;
+            let start = self.api().start_container(container, options);
+            tokio::time::timeout(START_LIMIT, start)
+                .await
+                .map_err(|_| self.late("start", &subject))
+        };
+        let mut started = start().await?;
+        if started.as_ref().is_err_and(fault::is_hiccup) {
+            tokio::time::sleep(AFTER_HICCUP).await;
+            started = start().await?;
+        }
+        started.map_err(|error| self.fault("start", &subject, error))
     }
 
     pub(super) async fn stop_container(
