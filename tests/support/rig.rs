@@ -144,7 +144,7 @@ impl Rig {
 
     /// What happened in the seconds around a lost request.
     #[expect(clippy::print_stdout, reason = "what a failure is understood by")]
-    pub fn print_around(&self, lost: &str) {
+    fn print_around(&self, lost: &str) {
         let at = lost.split(' ').nth(2).and_then(|time| time.parse().ok());
         let at: u64 = at.unwrap_or_default();
         for event in &self.events {
@@ -154,6 +154,20 @@ impl Rig {
                 println!("  {after:+} ms {} {}", event["event"], event["what"]);
             }
         }
+    }
+
+    /// Waits for the customers, who must have lost nothing and had nothing done twice.
+    #[expect(clippy::print_stdout, reason = "the figures are the proof")]
+    pub fn prove(&mut self, changes: &str, count: u32) -> Value {
+        let (code, found) = self.check();
+        println!("{changes}: {found}");
+        for lost in found["examples"].as_array().into_iter().flatten() {
+            println!("lost: {lost}");
+            self.print_around(lost.as_str().unwrap_or_default());
+        }
+        assert_eq!(code, 0, "{found}");
+        assert_eq!(found["requests"], count, "{found}");
+        found
     }
 
     /// Waits for the customers; what their ledger and the replicas' have in common.

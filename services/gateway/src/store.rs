@@ -154,7 +154,7 @@ impl Store {
 
 fn encode(config: &Config) -> io::Result<String> {
     let config = serde_json::to_string(config)?;
-    let checksum = checksum(&config);
+    let checksum = checksum(config.as_bytes());
     Ok(format!("{CHECKSUM}{checksum}{CONFIG}{config}{END}"))
 }
 
@@ -166,7 +166,7 @@ fn read(path: &Path) -> io::Result<Config> {
         .and_then(|rest| rest.strip_suffix(END))
         .and_then(|rest| rest.split_once(CONFIG))
         .ok_or_else(torn)?;
-    if found != checksum(config) {
+    if found != checksum(config.as_bytes()) {
         return Err(torn());
     }
     let config: Config = serde_json::from_str(config)?;
@@ -175,8 +175,9 @@ fn read(path: &Path) -> io::Result<Config> {
     Ok(config)
 }
 
-fn checksum(text: &str) -> String {
-    let digest = Sha256::digest(text.as_bytes());
+/// SHA-256 in hex.
+pub(crate) fn checksum(content: &[u8]) -> String {
+    let digest = Sha256::digest(content);
     digest.iter().fold(String::new(), |mut hex, byte| {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");

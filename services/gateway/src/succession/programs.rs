@@ -10,14 +10,12 @@
 //! here for the one that serves now.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use sha2::Digest as _;
-use sha2::Sha256;
+use crate::store::checksum;
 
 /// The program that runs, also where its file was removed.
 const OWN: &str = "/proc/self/exe";
@@ -51,11 +49,7 @@ impl Programs {
             }
         }
         let expected = fs::read_to_string(digest)?;
-        let mut found = String::new();
-        for byte in Sha256::digest(fs::read(&path)?) {
-            let _ = write!(found, "{byte:02x}");
-        }
-        if found == expected.trim() {
+        if checksum(&fs::read(&path)?) == expected.trim() {
             Ok(path)
         } else {
             let what = format!("{} is not whole", path.display());

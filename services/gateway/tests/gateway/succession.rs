@@ -214,10 +214,7 @@ fn customers(port: u16, lasting: bool) -> (Arc<AtomicBool>, JoinHandle<(usize, V
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_refused_or_lost_while_one_program_after_another_takes_over() {
-    let mut life = Life::start(&ONE).await;
-    let replica = Replica::start().await;
-    let config = config_of_one(&replica);
-    life.control.apply(&config).await.expect("applied");
+    let (mut life, replica) = serving().await;
     let port = life.port().await;
     assert_eq!(life.program().await, "shop-gateway");
     let customers = [
@@ -271,12 +268,7 @@ async fn nothing_is_refused_or_lost_while_one_program_after_another_takes_over()
 
 #[tokio::test]
 async fn what_is_under_way_at_the_deadline_is_ended() {
-    let life = Life::start(&ONE).await;
-    let replica = Replica::start().await;
-    life.control
-        .apply(&config_of_one(&replica))
-        .await
-        .expect("applied");
+    let (life, replica) = serving().await;
     let port = life.port().await;
     let mut client = Client::connect(port).await;
     let answer = tokio::spawn(async move { client.get("/held").await });
@@ -294,12 +286,7 @@ async fn what_is_under_way_at_the_deadline_is_ended() {
 
 #[tokio::test]
 async fn a_program_that_cannot_take_over_changes_nothing() {
-    let life = Life::start(&ONE).await;
-    let replica = Replica::start().await;
-    life.control
-        .apply(&config_of_one(&replica))
-        .await
-        .expect("applied");
+    let (life, replica) = serving().await;
     let port = life.port().await;
     // One that is not there, one that is torn, one that ends at once.
     life.put_this("torn");
@@ -325,12 +312,7 @@ async fn a_program_that_cannot_take_over_changes_nothing() {
 
 #[tokio::test]
 async fn a_container_that_starts_again_goes_on_with_the_newest_program() {
-    let mut life = Life::start(&ONE).await;
-    let replica = Replica::start().await;
-    life.control
-        .apply(&config_of_one(&replica))
-        .await
-        .expect("applied");
+    let (mut life, replica) = serving().await;
     for name in ["b1", "b2"] {
         life.put_this(name);
         assert_eq!(life.upgrade(name, SOON).await, Ok(0));
@@ -377,12 +359,7 @@ async fn held(life: &Life, replica: &Replica) -> JoinHandle<hyper::Result<Got>> 
 
 #[tokio::test]
 async fn a_program_that_dies_while_the_one_before_lets_go_ends_the_container_at_once() {
-    let mut life = Life::start(&ONE).await;
-    let replica = Replica::start().await;
-    life.control
-        .apply(&config_of_one(&replica))
-        .await
-        .expect("applied");
+    let (mut life, replica) = serving().await;
     // Of one that has taken over itself, so that the first hears of it from that.
     for (name, processes) in [("b1", 2), ("b2", 3)] {
         life.put_this(name);
@@ -419,12 +396,7 @@ async fn a_program_that_dies_while_the_one_before_lets_go_ends_the_container_at_
 
 #[tokio::test]
 async fn a_drain_waits_for_what_the_program_before_has_under_way() {
-    let life = Life::start(&ONE).await;
-    let replica = Replica::start().await;
-    life.control
-        .apply(&config_of_one(&replica))
-        .await
-        .expect("applied");
+    let (life, replica) = serving().await;
     life.put_this("b1");
     let answer = held(&life, &replica).await;
     let control = life.control.clone();
@@ -483,6 +455,15 @@ async fn doors_stay_open_while_another_program_takes_over() {
         TcpStream::connect(("127.0.0.1", port)).await.is_err()
     })
     .await;
+}
+
+/// A gateway with one replica behind it.
+async fn serving() -> (Life, Replica) {
+    let life = Life::start(&ONE).await;
+    let replica = Replica::start().await;
+    let config = config_of_one(&replica);
+    life.control.apply(&config).await.expect("applied");
+    (life, replica)
 }
 
 fn config_of_one(replica: &Replica) -> Config {

@@ -37,16 +37,22 @@ impl Resolve for Moving {
     }
 }
 
-/// The old address still answers, for somebody else: only the name tells.
-#[tokio::test]
-async fn pooled_connections_are_dropped_when_the_address_changes() {
-    let (old, new) = (Replica::start().await, Replica::start().await);
+/// A gateway that knows a replica by a name that can move.
+async fn moving(replica: &Replica) -> (Moving, Rig) {
     let resolver = Moving {
-        address: Arc::new(Mutex::new(old.host())),
+        address: Arc::new(Mutex::new(replica.host())),
         asked: Arc::default(),
     };
     let mut rig = Rig::with(|options| options.resolver = Arc::new(resolver.clone()));
     rig.route(&["replica".to_owned()]).await;
+    (resolver, rig)
+}
+
+/// The old address still answers, for somebody else: only the name tells.
+#[tokio::test]
+async fn pooled_connections_are_dropped_when_the_address_changes() {
+    let (old, new) = (Replica::start().await, Replica::start().await);
+    let (resolver, rig) = moving(&old).await;
     let mut client = Client::connect(rig.http()).await;
     for _ in 0..20 {
         assert_eq!(client.get("/").await.expect("an answer").text(), old.host());
@@ -71,12 +77,7 @@ async fn pooled_connections_are_dropped_when_the_address_changes() {
 #[tokio::test]
 async fn pooled_connections_are_not_used_when_the_name_is_gone() {
     let replica = Replica::start().await;
-    let resolver = Moving {
-        address: Arc::new(Mutex::new(replica.host())),
-        asked: Arc::default(),
-    };
-    let mut rig = Rig::with(|options| options.resolver = Arc::new(resolver.clone()));
-    rig.route(&["replica".to_owned()]).await;
+    let (resolver, rig) = moving(&replica).await;
     let mut client = Client::connect(rig.http()).await;
     assert_eq!(client.get("/").await.expect("an answer").status, 200);
     "nowhere".clone_into(&mut resolver.address.lock().expect("not poisoned"));
@@ -149,12 +150,7 @@ impl Resolve for Mortal {
 #[tokio::test]
 async fn each_new_connection_asks_for_the_address_anew() {
     let (old, new) = (Replica::start().await, Replica::start().await);
-    let resolver = Moving {
-        address: Arc::new(Mutex::new(old.host())),
-        asked: Arc::default(),
-    };
-    let mut rig = Rig::with(|options| options.resolver = Arc::new(resolver.clone()));
-    rig.route(&["replica".to_owned()]).await;
+    let (resolver, rig) = moving(&old).await;
     let mut client = Client::connect(rig.http()).await;
     assert_eq!(client.get("/").await.expect("an answer").text(), old.host());
     *resolver.address.lock().expect("not poisoned") = new.host();
@@ -171,12 +167,7 @@ async fn each_new_connection_asks_for_the_address_anew() {
 #[tokio::test]
 async fn a_name_nobody_uses_is_not_asked_for() {
     let replica = Replica::start().await;
-    let resolver = Moving {
-        address: Arc::new(Mutex::new(replica.host())),
-        asked: Arc::default(),
-    };
-    let mut rig = Rig::with(|options| options.resolver = Arc::new(resolver.clone()));
-    rig.route(&["replica".to_owned()]).await;
+    let (resolver, rig) = moving(&replica).await;
     sleep(Duration::from_millis(1500)).await;
     assert_eq!(resolver.asked.load(SeqCst), 0);
     assert_eq!(get(rig.http(), "/").await.status, 200);
