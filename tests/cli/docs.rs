@@ -30,6 +30,12 @@ fn exit_codes() {
 }
 
 #[test]
+fn the_schema_of_stack_files() {
+    let schema = serde_json::to_string_pretty(&shopctl::stack::schema()).expect("JSON");
+    same("docs/reference/schema/stack.json", &format!("{schema}\n"));
+}
+
+#[test]
 fn commands() {
     let mut page = String::from(
         "# Commands\n\nGenerated from the help texts; a test keeps it equal. `shopctl COMMAND --help` shows the same.\n",
