@@ -12,6 +12,7 @@ use tokio::io::BufReader;
 use tokio::io::DuplexStream;
 use tokio::io::duplex;
 
+use super::Job;
 use super::StepError;
 use super::steps::Runner;
 use crate::backend::Backend;
@@ -49,10 +50,7 @@ pub(super) async fn started<B: Backend>(
     let Some(lifecycle) = of(runner, step).filter(|one| !one.post_start.is_empty()) else {
         return Ok(());
     };
-    // A step that only asks one for its gate that runs has not started it.
-    let runs = |one: &&Instance| one.name == container && one.state == InstanceState::Running;
-    let ran = runner.job.observed.instances.iter().any(|one| runs(&one));
-    if ran && matches!(step.action, Action::StartContainer { .. }) {
+    if matches!(step.action, Action::StartContainer { .. }) && has_begun(runner.job, container) {
         return Ok(());
     }
     let begun = begin(runner, step, container, lifecycle).await;
@@ -66,6 +64,23 @@ pub(super) async fn started<B: Backend>(
         let _ = runner.backend.apply(runner.job.context, &undo).await;
     }
     begun
+}
+
+/// Whether a container that runs has done all that it does at its start: it was sent
+/// requests, or a run with its revision has ended well. A step that starts such a one
+/// only asks it for its gate.
+fn has_begun(job: &Job<'_>, container: &str) -> bool {
+    let runs = |one: &&Instance| one.name == container && one.state == InstanceState::Running;
+    let Some(found) = job.observed.instances.iter().find(runs) else {
+        return false;
+    };
+    let Some(store) = &job.observed.store else {
+        return false;
+    };
+    let routes = store.routes.as_ref();
+    let targets = routes.and_then(|routes| routes.targets.get(&found.service));
+    targets.is_some_and(|targets| targets.contains(&found.alias))
+        || store.head.proved.get(&found.service) == Some(&found.revision)
 }
 
 async fn begin<B: Backend>(

@@ -63,16 +63,8 @@ pub(super) fn judge(
     holders: &[(String, Option<&Instance>)],
 ) -> Verdict {
     let done = verdict == Verdict::Current && one.state != InstanceState::Running;
-    let stays = matches!(
-        verdict,
-        Verdict::Current
-            | Verdict::Update(_)
-            | Verdict::Start(_)
-            | Verdict::Restart(_)
-            | Verdict::Unhealthy
-    );
     let lacks = |(volume, holder): &(String, Option<&Instance>)| lacks(one, volume, *holder);
-    if stays && !done && holders.iter().any(lacks) {
+    if verdict.stays() && !done && holders.iter().any(lacks) {
         return Verdict::Changed(vec![WITHOUT.to_owned()]);
     }
     verdict
@@ -113,7 +105,7 @@ fn told(one: &ServiceView<'_>) -> Obstacle {
     Obstacle {
         place: one.service.place.clone(),
         message: format!("the secrets of {name} were in memory only and are lost"),
-        hint: "shopctl deploy puts them back".to_owned(),
+        hint: "shopctl deploy".to_owned(),
     }
 }
 

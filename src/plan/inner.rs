@@ -24,7 +24,6 @@ use super::upgrade;
 use super::view::ServiceView;
 use super::view::Slot;
 use super::view::View;
-use crate::state::change::Verdict;
 use crate::state::desired::Route;
 use crate::state::desired::ServiceSpec;
 use crate::state::names;
@@ -65,14 +64,8 @@ pub(super) fn leads(
     let acts = in_scope && input.options.goal == Goal::Deploy;
     let stay: Vec<&Instance> = if acts {
         let holders = slots.values().filter_map(|slot| slot.holder.as_ref());
-        let stays = |verdict: &Verdict| {
-            !matches!(
-                verdict,
-                Verdict::ImageChanged | Verdict::Changed(_) | Verdict::LeftOver | Verdict::Dead
-            )
-        };
         holders
-            .filter(|(_, verdict)| stays(verdict))
+            .filter(|(_, verdict)| verdict.stays())
             .map(|(one, _)| *one)
             .collect()
     } else {

@@ -161,8 +161,10 @@ fn is_unproved(
     if one.routed {
         return !stage.view.is_target(found);
     }
-    let probed = matches!(one.service.ready, ReadyGate::Probe { .. });
-    (probed && !stage.view.is_proved(found)) || others.iter().any(|other| change::serves(other))
+    // What tells how it came up: a probe, or commands that run at its start.
+    let asked = matches!(one.service.ready, ReadyGate::Probe { .. })
+        || !one.service.lifecycle.post_start.is_empty();
+    (asked && !stage.view.is_proved(found)) || others.iter().any(|other| change::serves(other))
 }
 
 /// A slot above all that there are is new; one that left a gap or a target behind

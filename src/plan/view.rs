@@ -258,19 +258,11 @@ impl ServiceView<'_> {
 
     /// Whether a container of it has to be made.
     pub(super) fn creates(&self) -> bool {
-        self.in_scope
-            && self.slots.values().any(|slot| {
-                matches!(
-                    slot.holder,
-                    None | Some((
-                        _,
-                        Verdict::LeftOver
-                            | Verdict::Dead
-                            | Verdict::ImageChanged
-                            | Verdict::Changed(_)
-                    ))
-                )
-            })
+        let made = |slot: &Slot<'_>| match &slot.holder {
+            None => true,
+            Some((_, verdict)) => !verdict.stays(),
+        };
+        self.in_scope && self.slots.values().any(made)
     }
 
     /// Whether there is any container of it.
@@ -425,18 +417,10 @@ fn slots<'a>(
 
 /// One that lacks its service's name and should have it cannot be given it while it runs.
 fn named_verdict(verdict: Verdict, one: &Instance, named: bool) -> Verdict {
-    match verdict {
-        Verdict::Current
-        | Verdict::Update(_)
-        | Verdict::Start(_)
-        | Verdict::Restart(_)
-        | Verdict::Unhealthy
-            if named && one.nameless =>
-        {
-            Verdict::Changed(vec!["it answers to its service's name itself".to_owned()])
-        }
-        verdict => verdict,
+    if verdict.stays() && named && one.nameless {
+        return Verdict::Changed(vec!["it answers to its service's name itself".to_owned()]);
     }
+    verdict
 }
 
 /// Who holds a slot that several containers claim: the right one if it runs, then

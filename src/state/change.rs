@@ -74,6 +74,21 @@ pub enum Verdict {
     Changed(Vec<String>),
 }
 
+impl Verdict {
+    /// Whether the container goes on, as it is or started anew; else another takes its
+    /// place.
+    pub fn stays(&self) -> bool {
+        match self {
+            Self::Current
+            | Self::Update(_)
+            | Self::Start(_)
+            | Self::Restart(_)
+            | Self::Unhealthy => true,
+            Self::LeftOver | Self::Dead | Self::ImageChanged | Self::Changed(_) => false,
+        }
+    }
+}
+
 /// Judges one container of a service.
 pub fn judge(wanted: &Revision, found: &Instance) -> Verdict {
     if found.state == InstanceState::Dead {
