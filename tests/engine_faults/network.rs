@@ -132,6 +132,41 @@ fn a_gateway_killed_in_the_middle_of_a_deploy_comes_back_with_its_routes() {
     assert!(get(shop.port, "/").expect("it serves").1.starts_with("2 "));
 }
 
+/// The same at the worst moment: the lock is made, and nobody knows whether it is held.
+#[test]
+#[ignore = "engine"]
+fn a_run_that_is_cut_off_while_it_takes_the_lock_ends_and_changes_nothing() {
+    let shop = Shop::serving(GOOD);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let cable = runtime.block_on(Cable::lay());
+    let before = shop.stack.replicas("web");
+    shop.write(Revision {
+        environment: "VERSION: \"2\"",
+        ..GOOD
+    });
+    let mut cut = shop
+        .stack
+        .command(&["deploy", "--progress", "none"])
+        .env("DOCKER_HOST", cable.host())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("shopctl starts");
+    eventually(Duration::from_secs(30), "the lock", || {
+        let mut all = shop.stack.all_containers().into_iter();
+        all.find(|name| name.ends_with("-lock"))
+    });
+    cable.cut();
+    // Half a minute for the lock, one for a look, one of patience.
+    let ended = eventually(Duration::from_mins(4), "the run ends", || {
+        cut.try_wait().expect("it was started")
+    });
+    assert!(matches!(ended.code(), Some(30 | 60)), "{ended}");
+    assert_eq!(shop.stack.replicas("web"), before);
+    shop.stack.ok(&["deploy", "--lock-wait", "40s"]);
+    shop.converges();
+}
+
 /// As on a laptop that loses its network: nothing is refused, nothing comes back.
 #[test]
 #[ignore = "engine"]

@@ -2,6 +2,7 @@
 //! and no failure of any single call leaves a stack that a second run cannot mend.
 
 mod bear;
+mod gates;
 mod histories;
 mod outage;
 mod upgrade;

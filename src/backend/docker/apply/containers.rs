@@ -258,3 +258,78 @@ pub(super) fn is_of_run(context: &Context, found: &ContainerInspectResponse) -> 
     };
     is(names::STACK, &context.stack) && is(names::RUN, &context.run)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::UnixListener;
+
+    use super::*;
+    use crate::backend::docker::Settings;
+
+    /// An engine that bungles so many starts; how many it was asked for.
+    fn engine(socket: &Path, bungles: usize) -> Arc<AtomicUsize> {
+        let listener = UnixListener::bind(socket).unwrap();
+        let starts = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&starts);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let starts = Arc::clone(&counted);
+                tokio::spawn(async move {
+                    let mut head = vec![0; 4096];
+                    while let Ok(count @ 1..) = client.read(&mut head).await {
+                        let text = String::from_utf8_lossy(&head[..count]).into_owned();
+                        let fails = text.contains("/start")
+                            && starts.fetch_add(1, Ordering::SeqCst) < bungles;
+                        let (status, body) = if fails {
+                            (
+                                500,
+                                r#"{"message":"OCI runtime create failed: write init-p: broken pipe"}"#,
+                            )
+                        } else if text.contains("/version") {
+                            (
+                                200,
+                                r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12"}"#,
+                            )
+                        } else {
+                            (200, "OK")
+                        };
+                        let answer = format!(
+                            "HTTP/1.1 {status} X\r\nApi-Version: 1.41\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                            body.len()
+                        );
+                        client.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                });
+            }
+        });
+        starts
+    }
+
+    async fn start(bungles: usize) -> (Result<(), BackendError>, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("docker.sock");
+        let starts = engine(&socket, bungles);
+        let settings = Settings {
+            host: Some(format!("unix://{}", socket.display())),
+            ..Settings::default()
+        };
+        let docker = Docker::connect(&settings).await.unwrap();
+        let started = docker.start_container("x").await;
+        (started, starts.load(Ordering::SeqCst))
+    }
+
+    #[tokio::test]
+    async fn a_start_that_the_runtime_has_bungled_is_tried_once_more() {
+        let (started, times) = start(1).await;
+        assert_eq!((started.is_ok(), times), (true, 2));
+        let (started, times) = start(2).await;
+        assert_eq!((started.is_ok(), times), (false, 2));
+    }
+}
