@@ -44,6 +44,13 @@ impl Other {
             from += at + ours.len();
         }
         assert!(from > 0, "it knows its name");
+        // An optimised program has it in pieces too, within its instructions.
+        let piece = &ours.as_bytes()[..8];
+        assert_eq!(
+            find(&program, piece),
+            None,
+            "this proof needs a debug build"
+        );
         let folder = tempfile::tempdir().expect("a folder");
         let other = Self { folder, data_plane };
         std::fs::write(other.path(), program).expect("written");
