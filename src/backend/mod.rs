@@ -81,6 +81,9 @@ impl Query {
 pub trait Observe: Send + Sync {
     /// One look; never changes anything.
     fn observe<'a>(&'a self, query: &'a Query) -> Pending<'a, ObservedState>;
+    /// Fails where the target takes no new connection. One that is told to stop takes
+    /// none from then on, while it ends its containers and answers on those it has.
+    fn reach(&self) -> Pending<'_, ()>;
 }
 
 /// What the executor hands to an action besides its own fields.

@@ -39,8 +39,6 @@ use crate::plan::report;
 const EVENTS: usize = 4096;
 /// How often the lock is looked at while nothing else happens.
 const LOCK_LOOK: Duration = Duration::from_millis(250);
-/// An engine that is told to stop ends its containers one soon after the other.
-const LOCK_ENDS: Duration = Duration::from_millis(300);
 /// Lines of a failed container's log that a report shows.
 const LOG_LINES: u64 = 20;
 
@@ -89,11 +87,6 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
         .copied()
         .collect();
     let left = job.plan.steps.len() - settled.len();
-    if let Some((_, error)) = &progress.failed
-        && may_be_the_engine(error)
-    {
-        tokio::time::sleep(LOCK_ENDS).await;
-    }
     let failed = match progress.failed {
         Some((id, error)) => Some(report_failure(backend, job, emitter, id, error).await),
         None => None,
@@ -139,14 +132,22 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
     }
 }
 
-/// Whether this may be how an engine begins to stop, which takes the lock along a moment
-/// later. Nothing else tells a container that was ended with it from one that failed.
-fn may_be_the_engine(error: &StepError) -> bool {
-    match error {
-        StepError::Exited { .. } | StepError::Inside { .. } => true,
+/// The error, or that the engine stops: it ends all containers, the lock among them, and
+/// only then itself. Nothing of what it says tells a container that it ended from one that
+/// failed.
+async fn unless_the_engine_stops<B: Backend>(backend: &B, error: StepError) -> StepError {
+    let may_be = match &error {
+        StepError::Exited { .. }
+        | StepError::Inside { .. }
+        | StepError::Hook { .. }
+        | StepError::Backend(BackendError::LockLost) => true,
         StepError::Backend(BackendError::Engine { status, .. }) => *status >= 500,
         _ => false,
+    };
+    if !may_be {
+        return error;
     }
+    backend.reach().await.err().map_or(error, StepError::from)
 }
 
 fn not_begun(error: StepError) -> Ended {
@@ -236,9 +237,11 @@ async fn drive<B: Backend>(
             () = &mut lost, if !is_lost => {
                 // Nothing may be changed any more, so nothing is worth waiting for.
                 is_lost = true;
-                progress.failed.get_or_insert((0, BackendError::LockLost.into()));
                 queue.close();
                 running.clear();
+                let lost = BackendError::LockLost.into();
+                let why = unless_the_engine_stops(runner.backend, lost).await;
+                progress.failed.get_or_insert((0, why));
             }
             () = &mut expired, if !progress.expired => {
                 progress.expired = true;
@@ -327,10 +330,11 @@ async fn one<B: Backend>(
     });
     let result = match Box::pin(runner.perform(step)).await {
         Ok(()) => Ok(Went::Well),
-        Err(error) => match Box::pin(runner.bear(step, error)).await {
-            Ok(borne) => Ok(Went::Borne(Box::new(borne))),
-            Err(error) => Err(error),
-        },
+        Err(error) => {
+            let error = unless_the_engine_stops(runner.backend, error).await;
+            let borne = Box::pin(runner.bear(step, error)).await;
+            borne.map(|borne| Went::Borne(Box::new(borne)))
+        }
     };
     if let Ok(Went::Well) = result {
         let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

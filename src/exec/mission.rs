@@ -48,9 +48,6 @@ const ROUNDS: u32 = 3;
 /// A waiting run tries this often: a lock that never began is left over, and never freed.
 const LOCK_LOOK: Duration = Duration::from_secs(2);
 
-/// An engine that does not answer for so long is gone.
-const GONE_LIMIT: Duration = Duration::from_secs(10);
-
 /// Makes sure that our own image is on the target before helpers need it.
 pub trait ProvideHelper: Send + Sync {
     /// Does nothing when the image is there.
@@ -401,16 +398,7 @@ impl<B: Backend> Drive<'_, B> {
 
     /// Why the engine cannot be reached at this moment; `None` where it can.
     pub(super) async fn absence(&self) -> Option<BackendError> {
-        let look = self.backend.observe(self.mission.query);
-        // One that says nothing at all is as good as gone.
-        match tokio::time::timeout(GONE_LIMIT, look).await {
-            Ok(Err(error @ BackendError::Unreachable { .. })) => Some(error),
-            Ok(_) => None,
-            Err(_) => Some(BackendError::Unreachable {
-                target: "the engine".to_owned(),
-                source: format!("no answer within {GONE_LIMIT:?}").into(),
-            }),
-        }
+        self.backend.reach().await.err()
     }
 
     fn announce(&self, plan: &Plan, first: bool) {

@@ -9,6 +9,7 @@ use shopctl::backend::memory::World;
 use shopctl::event::Event;
 use shopctl::event::EventKind;
 use shopctl::exec::Verdict;
+use shopctl::state::desired::OnFailure;
 
 use super::deploy;
 use super::deploy_until;
@@ -60,6 +61,26 @@ async fn an_engine_that_comes_back_is_waited_for_at_any_call() {
         assert_eq!(memory.world().running("shop", "order"), 2);
         assert_eq!(steps_left(&memory, &desired("2")).await, 0, "{call}");
         assert!(memory.world().locks.is_empty());
+    }
+}
+
+/// An engine that is told to stop ends what it has just started, while the lock may still
+/// live: nothing has failed, whatever the file says of replicas that fail.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_ends_with_its_engine_has_not_failed() {
+    for on_failure in [OnFailure::Rollback, OnFailure::Continue] {
+        let memory = serving().await;
+        memory.world().faults.stopping = true;
+        let mut wanted = desired("2");
+        if let Some(order) = wanted.services.get_mut("order") {
+            order.rollout.on_failure = on_failure;
+        }
+        let (verdict, events) = deploy(&memory, &wanted).await;
+        assert_eq!(released(&verdict), Some(2), "{verdict:?} {events:#?}");
+        assert!(retried(&events), "{events:#?}");
+        assert_eq!(memory.world().answering("shop", "order"), 2);
+        assert_eq!(memory.world().running("shop", "order"), 2);
+        assert_eq!(steps_left(&memory, &wanted).await, 0);
     }
 }
 

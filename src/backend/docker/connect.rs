@@ -25,6 +25,9 @@ use crate::backend::BackendError;
 /// Oldest API we speak: Docker 20.10.
 const OLDEST_MINOR: u32 = 41;
 const PING_LIMIT: Duration = Duration::from_secs(20);
+/// Where systemd holds the engine's socket, who knocks while the engine stops is let in
+/// by the next one: to be waited for, as if nobody were there.
+const KNOCK_LIMIT: Duration = Duration::from_secs(3);
 /// Long calls (builds, loads, stops with a long grace period) answer late; limits
 /// that matter are set where the call is made.
 const CALL_LIMIT_SECS: u64 = 3600;
@@ -54,10 +57,14 @@ impl Docker {
         } else {
             8
         };
+        let connector = Connector(Arc::new(endpoint.dial));
         let client: HttpClient = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .build(Connector(Arc::new(endpoint.dial)));
-        let headers = ping(&client, &endpoint.authority, &target).await?;
+            .build(connector.clone());
+        let knock: HttpClient = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build(connector);
+        let headers = ping(&client, &endpoint.authority, &target, PING_LIMIT).await?;
         let minor = version(&headers, &target)?;
         let newest = u32::try_from(API_DEFAULT_VERSION.minor_version).unwrap_or(OLDEST_MINOR);
         let minor = minor.min(newest);
@@ -79,6 +86,8 @@ impl Docker {
             inner: Arc::new(Inner {
                 api,
                 client,
+                knock,
+                authority: endpoint.authority.clone(),
                 base: format!("http://{}/v1.{minor}", endpoint.authority),
                 target,
                 minor,
@@ -94,19 +103,33 @@ impl Docker {
     }
 }
 
+impl Docker {
+    /// Asks for a sign of life over a connection of its own.
+    pub(super) async fn knock(&self) -> Result<(), BackendError> {
+        let Inner {
+            knock,
+            authority,
+            target,
+            ..
+        } = &*self.inner;
+        ping(knock, authority, target, KNOCK_LIMIT).await.map(drop)
+    }
+}
+
 async fn ping(
     client: &HttpClient,
     authority: &str,
     target: &str,
+    limit: Duration,
 ) -> Result<HeaderMap, BackendError> {
     let request = Request::builder()
         .method(Method::GET)
         .uri(format!("http://{authority}/_ping"))
         .body(bollard::body_full(bytes::Bytes::new()))
         .map_err(|error| unreachable(target, error))?;
-    let answer = tokio::time::timeout(PING_LIMIT, client.request(request))
+    let answer = tokio::time::timeout(limit, client.request(request))
         .await
-        .map_err(|_| unreachable(target, "no answer within 20 s"))?
+        .map_err(|_| unreachable(target, format!("no answer within {limit:?}")))?
         .map_err(|error| unreachable(target, explained(&error)))?;
     if !answer.status().is_success() {
         let status = answer.status();

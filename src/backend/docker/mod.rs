@@ -49,6 +49,10 @@ struct Inner {
     api: bollard::Docker,
     /// The same transport, for streams that bollard does not cover.
     client: connect::HttpClient,
+    /// The same without any connection that is kept.
+    knock: connect::HttpClient,
+    /// What stands for the host in a URI.
+    authority: String,
     /// `http://<authority>/v1.41`.
     base: String,
     /// What was dialled, for messages.

@@ -53,6 +53,10 @@ impl Observe for Docker {
                 .map_err(|_| self.late("look at", &format!("stack {}", query.stack)))?
         })
     }
+
+    fn reach(&self) -> Pending<'_, ()> {
+        Box::pin(self.knock())
+    }
 }
 
 type Files = BTreeMap<String, Vec<u8>>;

@@ -374,10 +374,12 @@ impl World {
         let behaviour = of(&image).or_else(|| of(&service));
         let behaviour = behaviour.or_else(one_alone).unwrap_or_default();
         let task = self.task_behaviour(name);
+        let stopping = self.faults.stopping;
         self.created += 1;
         let at = self.created;
         let one = self.get(name)?;
         let behaviour = match one.instance.role {
+            Role::Service if stopping => Behaviour::Exits(0),
             Role::Service => behaviour,
             Role::Task | Role::Run => task,
             _ => Behaviour::Ready,

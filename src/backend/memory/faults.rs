@@ -24,6 +24,9 @@ pub struct Faults {
     pub crash_after: Option<u64>,
     /// The engine goes away, with all locks.
     pub away: Option<Away>,
+    /// The engine stops: what is started ends well at once. It answers on all connections
+    /// it has, locks are held, and whoever tries a new one finds it back at once.
+    pub stopping: bool,
     /// So many more requests to a gateway end its connection instead.
     pub hang_ups: u32,
     /// Calls that failed by design.

@@ -56,6 +56,16 @@ impl Observe for Memory {
             Ok(self.world().observe(query))
         })
     }
+
+    fn reach(&self) -> Pending<'_, ()> {
+        Box::pin(async move {
+            let mut world = self.world();
+            if std::mem::take(&mut world.faults.stopping) {
+                return Err(super::faults::unreachable());
+            }
+            world.is_there()
+        })
+    }
 }
 
 impl Apply for Memory {
