@@ -39,6 +39,10 @@ pub struct Plan {
     /// In no plan file: their variables may be secret.
     #[serde(skip)]
     pub lifecycles: BTreeMap<String, Lifecycle>,
+    /// By id, the containers of Docker Compose that stay, with the revision that each
+    /// stands for from then on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken_over: BTreeMap<String, String>,
     /// R = M / C, before and after.
     pub capacity: CapacityReport,
     /// What the user should know: warnings, notes on gaps and fallbacks.

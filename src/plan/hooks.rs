@@ -132,7 +132,7 @@ fn post_deploy(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
         .collect();
     for one in &new {
         let mut needs = stage.draft.ends_of(&one.service.name);
-        needs.extend(listeners.filter(|_| one.routed));
+        needs.extend(listeners.filter(|_| one.routed()));
         of_service(stage, one, Moment::PostDeploy, &needs);
     }
     let needs = stage.draft.ends();

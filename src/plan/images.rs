@@ -21,7 +21,7 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
         if !one.in_scope && !lends {
             continue;
         }
-        let needed = one.creates() || lends;
+        let needed = one.creates() || lends || one.waits_for_image();
         let name = &one.service.name;
         if let Some(pinned) = &one.service.pinned {
             if needed && !view.input.observed.images.contains_key(&pinned.id) {

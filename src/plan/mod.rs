@@ -13,6 +13,7 @@
 //! * `service`, `replica`, `retire`, `rollout`, `staged`: replicas that come, go, and
 //!   change, batch by batch or in stages
 //! * `leave`: what left the file
+//! * `adopt`: what Docker Compose made and stays
 //! * `hooks`: commands that run once around a change
 //! * `one_off`: a container for one command of a user
 //! * `deploy`, `restart`, `down`: the goals
@@ -21,6 +22,7 @@
 //! Test: `cargo nextest run -p shopctl --test plan`; cases are text in `tests/plan/cases`.
 
 pub mod action;
+mod adopt;
 pub mod check;
 mod deploy;
 mod doors;

@@ -39,7 +39,7 @@ impl Pace {
         let stages = rollout
             .staged
             .as_ref()
-            .filter(|_| why.is_none() && one.routed);
+            .filter(|_| why.is_none() && one.routed());
         let most = |staged: &Staged| {
             let successors = |stage: &TrafficStage| staged.successors(stage.percent, slots);
             staged.stages.iter().map(successors).max()

@@ -194,7 +194,10 @@ fn again(
     needs.extend(&stage.gateways.named);
     let at = (one.service.name.as_str(), found.slot);
     let started = stage.draft.replica(at, action, cause.clone(), &needs);
-    gate(stage, one, started, (&found.name, &found.alias), 0, waits);
+    // What Docker Compose made has no other name of its own.
+    let own = Some(&found.alias).filter(|alias| !alias.is_empty());
+    let own = own.unwrap_or(&found.name);
+    gate(stage, one, started, (&found.name, own), 0, waits);
     steps.starts.push(started);
     let serving = add_target(
         stage,
@@ -259,7 +262,7 @@ fn add_target(
     cause: Cause,
     started: StepId,
 ) -> StepId {
-    if !one.routed || alias.is_empty() || !stage.gateways.exist {
+    if !one.routed() || alias.is_empty() || !stage.gateways.exist {
         return started;
     }
     let mut needs = vec![started];

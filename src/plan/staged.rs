@@ -79,7 +79,7 @@ pub(super) fn of<'a>(
     }
     let word = staged.kind.word();
     let pace = stage.paces.get(&one.service.name);
-    let why = if !one.routed || !stage.gateways.exist || stage.gateways.handover {
+    let why = if !one.routed() || !stage.gateways.exist || stage.gateways.handover {
         Some("its requests do not come through the gateway")
     } else if pace.is_some_and(|pace| pace.staged.is_none()) {
         Some("two revisions cannot run side by side")

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use super::adopt;
 use super::held;
 use super::inner;
 use super::inner::Leads;
@@ -66,8 +67,8 @@ pub(super) struct ServiceView<'a> {
     pub(super) published: bool,
     /// Where its name leads.
     pub(super) leads: Leads,
-    /// Gets its requests through the gateway.
-    pub(super) routed: bool,
+    /// All its containers are those that Docker Compose made, and they stay.
+    pub(super) taken_over: bool,
     /// Part of what the user named (everything when nothing is named).
     pub(super) in_scope: bool,
     /// Slots 1 to the count.
@@ -116,13 +117,14 @@ impl<'a> View<'a> {
                     let named = service.inner.is_empty();
                     named_verdict(verdict, one, named)
                 };
-                let (slots, surplus) = slots(
+                let (mut slots, surplus) = slots(
                     input.observed.instances.iter(),
                     name,
                     &count,
                     |one| live_targets.is_some_and(|known| known.contains(&one.alias)),
                     judge,
                 );
+                let taken_over = adopt::taken_over(&mut slots, &surplus, published);
                 let in_scope = scope.as_ref().is_none_or(|names| names.contains(name));
                 let leads = inner::leads(&input, service, in_scope, &slots);
                 ServiceView {
@@ -131,7 +133,7 @@ impl<'a> View<'a> {
                     count,
                     published,
                     leads,
-                    routed: published || leads.here || leads.leaves,
+                    taken_over,
                     in_scope,
                     slots,
                     surplus,
@@ -246,6 +248,11 @@ impl View<'_> {
 }
 
 impl ServiceView<'_> {
+    /// Whether it gets its requests through the gateway.
+    pub(super) fn routed(&self) -> bool {
+        (self.published && !self.taken_over) || self.leads.here || self.leads.leaves
+    }
+
     /// Its load with a surge.
     pub(super) fn load(&self, surge: u32) -> Load {
         Load {
@@ -347,6 +354,8 @@ fn revision(
         digest: digest::revision(&spec, &used),
         fields: digest::fields(&spec, &used),
         image: known_image(input, service),
+        image_content: image_content(input, service),
+        compose_hash: service.compose_hash.clone(),
         one_off: service.one_off || matches!(service.ready, ReadyGate::Completed { .. }),
         spec,
     }
@@ -370,6 +379,17 @@ fn known_image(input: &PlanInput<'_>, service: &ServiceSpec) -> KnownImage {
         ImageSource::Pull { reference, .. } => on_engine(reference),
         ImageSource::Unset => KnownImage::Absent,
     }
+}
+
+/// What is in the image, where it is on the engine.
+fn image_content(input: &PlanInput<'_>, service: &ServiceSpec) -> String {
+    let reference = match &service.image {
+        ImageSource::Build { tag: Some(tag) } => tag,
+        ImageSource::Pull { reference, .. } => reference,
+        ImageSource::Build { tag: None } | ImageSource::Unset => return String::new(),
+    };
+    let found = input.observed.images.get(reference);
+    found.map(|image| image.content.clone()).unwrap_or_default()
 }
 
 /// Whether a reference is pulled although the engine has it.

@@ -73,6 +73,10 @@ pub struct ServiceSpec {
     pub name: String,
     /// Where the service stands in the file, as `file:line:column`.
     pub place: String,
+    /// By what Docker Compose would know a container of it; empty in releases, which take
+    /// nothing over.
+    #[serde(skip)]
+    pub compose_hash: String,
     /// Replicas the file asks for.
     pub replicas: u32,
     /// Whether the file names the count (else it is the default of 1).

@@ -8,12 +8,14 @@ use serde::Deserialize;
 use shopctl::backend::memory::Behaviour;
 use shopctl::backend::memory::Container;
 use shopctl::backend::memory::World;
+use shopctl::backend::memory::world::image;
 use shopctl::plan::Goal;
 use shopctl::plan::Options;
 use shopctl::plan::ScaleTo;
 use shopctl::plan::action::Action;
 use shopctl::plan::action::Plan;
 use shopctl::plan::action::Refusal;
+use shopctl::plan::action::Step;
 use shopctl::plan::check;
 use shopctl::plan::report;
 use shopctl::state::observed::Foreign;
@@ -24,6 +26,7 @@ use shopctl::state::observed::Role;
 
 use crate::sketch::STACK;
 use crate::sketch::Sketch;
+use crate::sketch::compose_hash;
 use crate::turn;
 
 /// One case.
@@ -133,10 +136,13 @@ fn run(name: &str, case: &Case) -> String {
             .unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
         turn::carry_out(&mut world, &plan, "first", |_| {}).unwrap();
     }
-    for line in &case.then {
-        happen(&mut world, line);
-    }
     let after = patched(&before, &case.change);
+    for line in &case.then {
+        match line.strip_prefix("made-from-file ") {
+            Some(rest) => made_from_file(&mut world, &after, rest),
+            None => happen(&mut world, line),
+        }
+    }
     if !case.then.iter().any(|line| line == "no images") {
         turn::bring_images(&mut world, &after);
     }
@@ -161,7 +167,7 @@ fn run(name: &str, case: &Case) -> String {
 }
 
 /// Carries the plan out, as often as it takes for an empty one: once, except where
-/// a pull brought something new.
+/// a pull or a build brought something new.
 fn finish(
     name: &str,
     case: &Case,
@@ -195,13 +201,15 @@ fn finish(
             _ => None,
         });
         let pulled: Vec<String> = pulls.collect();
+        let built = |step: &Step| matches!(step.action, Action::BuildImage { .. });
+        let brought = !pulled.is_empty() || plan.steps.iter().any(built);
         options.learned.pulled.extend(pulled.iter().cloned());
         plan = turn::plan(world, after, &options).unwrap();
         if plan.steps.is_empty() {
             return text;
         }
         assert!(
-            round == 0 && !pulled.is_empty(),
+            round == 0 && brought,
             "{name}: a second plan: {:#?}",
             report::steps(&plan)
         );
@@ -233,6 +241,22 @@ fn merge(target: &mut serde_json::Value, patch: &serde_json::Value) {
         } else {
             target[key.as_str()] = value.clone();
         }
+    }
+}
+
+/// Docker Compose made the containers of a service from this very file, of an image with
+/// this content: `made-from-file web 1`; without one, of the image that the file names.
+fn made_from_file(world: &mut World, after: &Sketch, rest: &str) {
+    let (name, content) = rest.split_once(' ').unwrap_or((rest, ""));
+    let service = &after.services[name];
+    let reference = service.image.clone().unwrap_or_else(|| format!("{name}:1"));
+    let info = image(&reference, content);
+    let mut containers = world.containers.values_mut();
+    let made = containers.by_ref().map(|one| &mut one.instance);
+    for one in made.filter(|one| one.service == name && !one.ours) {
+        one.compose_hash = compose_hash(name, service);
+        one.image_id.clone_from(&info.id);
+        one.image_content.clone_from(&info.content);
     }
 }
 

@@ -175,6 +175,11 @@ impl Sketch {
     }
 }
 
+/// As Docker Compose has it: the image counts, what `x-shop` says does not.
+pub(crate) fn compose_hash(name: &str, service: &Service) -> String {
+    format!("{name} {:?} {:?}", service.image, service.env)
+}
+
 impl Service {
     fn reference(&self, name: &str) -> String {
         match (&self.build, &self.image) {
@@ -240,6 +245,7 @@ impl Service {
         ServiceSpec {
             name: name.to_owned(),
             place: format!("stack.yaml:{}:3", name.len()),
+            compose_hash: compose_hash(name, self),
             replicas: self.replicas.unwrap_or(1),
             replicas_declared: self.replicas.is_some(),
             container: self.container(name, &reference),

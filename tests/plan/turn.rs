@@ -116,6 +116,7 @@ fn record(world: &mut World, plan: &Plan) {
             head.proved.insert(step.service.clone(), revision);
         }
     }
+    head.taken_over.clone_from(&plan.taken_over);
     records.insert(HEAD.to_owned(), serde_json::to_vec(&head).unwrap());
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 
 use bollard::errors::Error;
+use bollard::models::ImageInspect;
 use bollard::models::ProgressDetail;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use bollard::query_parameters::ImportImageOptions;
@@ -23,6 +24,7 @@ use crate::backend::BackendError;
 use crate::backend::BuildRequest;
 use crate::backend::Images;
 use crate::backend::Pending;
+use crate::state::digest;
 use crate::state::names;
 use crate::state::observed::ImageInfo;
 
@@ -105,6 +107,7 @@ impl Docker {
     ) -> Result<Option<ImageInfo>, BackendError> {
         match self.api().inspect_image(reference).await {
             Ok(found) => Ok(Some(ImageInfo {
+                content: content(&found),
                 id: found.id.unwrap_or_default(),
                 repo_digests: found.repo_digests.unwrap_or_default(),
             })),
@@ -255,6 +258,30 @@ impl Lines {
         let mark = if id.is_empty() { "" } else { ": " };
         Some(format!("{id}{mark}{status}{size}"))
     }
+}
+
+/// Digest of an image's layers and of what it says of its containers, whoever built it:
+/// builders add labels, and say nothing in more than one way.
+fn content(found: &ImageInspect) -> String {
+    let layers = found.root_fs.as_ref().and_then(|root| root.layers.as_ref());
+    let Some(layers) = layers.filter(|layers| !layers.is_empty()) else {
+        return String::new();
+    };
+    let mut config = found.config.clone().unwrap_or_default();
+    config.labels = None;
+    config.args_escaped = None;
+    let lists = [&mut config.exposed_ports, &mut config.volumes];
+    for list in lists.into_iter().flatten() {
+        list.sort();
+    }
+    let mut config = serde_json::to_value(config).unwrap_or_default();
+    if let Some(map) = config.as_object_mut() {
+        map.retain(|_, value| {
+            let said = !value.is_null();
+            said && *value != serde_json::json!("") && *value != serde_json::json!([])
+        });
+    }
+    digest::of(&(layers, config, &found.os, &found.architecture))
 }
 
 #[cfg(test)]

@@ -70,6 +70,12 @@ pub(super) fn instance(stack: &str, found: ContainerInspectResponse) -> Instance
         live: live(&host),
         id,
         nameless: ours && label(names::NAME) == "gateway",
+        compose_hash: if ours {
+            String::new()
+        } else {
+            label(names::COMPOSE_HASH)
+        },
+        image_content: String::new(),
         ours,
         host_ports: host_ports(host.port_bindings.as_ref(), network.ports.as_ref()),
         listens: serde_json::from_str(&label(names::LISTENS)).unwrap_or_default(),

@@ -87,7 +87,8 @@ impl Docker {
         } else {
             (BTreeSet::new(), None)
         };
-        Ok(ObservedState {
+        self.look_into_images(&mut instances).await?;
+        let mut observed = ObservedState {
             engine,
             instances,
             foreign,
@@ -97,7 +98,18 @@ impl Docker {
             busy_ports,
             disk_free,
             store,
-        })
+        };
+        observed.know_taken_over();
+        Ok(observed)
+    }
+
+    /// What is in the images of containers that Docker Compose made.
+    async fn look_into_images(&self, instances: &mut [Instance]) -> Result<(), BackendError> {
+        for one in instances.iter_mut().filter(|one| !one.ours) {
+            let image = self.find_image(&one.image_id).await?;
+            one.image_content = image.map(|image| image.content).unwrap_or_default();
+        }
+        Ok(())
     }
 
     async fn containers(

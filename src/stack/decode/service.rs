@@ -50,6 +50,8 @@ impl Decoder<'_> {
             .and_then(|map| map.get("build"))
             .map_or(key, |entry| entry.key);
         Service {
+            // Of the whole tree, once it is there.
+            compose_hash: String::new(),
             name: name.to_owned(),
             place: self.place(key),
             places: places(self, node.as_map()),

@@ -35,6 +35,10 @@ pub struct Service {
     #[serde(skip)]
     pub places: BTreeMap<String, Place>,
 
+    /// Docker Compose's configuration hash; empty where the stack was not resolved.
+    #[serde(skip)]
+    pub compose_hash: String,
+
     /// The image to run, or the name to give to the built one.
     pub image: Option<String>,
     /// How to build the image.

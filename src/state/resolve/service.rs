@@ -66,6 +66,7 @@ pub(super) fn resolve(
     let ready = ready(stack, service, one_off);
     let limit = ready.deadline_ms();
     ServiceSpec {
+        compose_hash: service.compose_hash.clone(),
         name: service.name.clone(),
         place: service.place.to_string(),
         replicas: service.replicas(),
