@@ -327,7 +327,7 @@ impl<B: Backend> Drive<'_, B> {
                     .instances
                     .retain(|one| !learned.borne.contains(&(one.service.clone(), one.slot)));
                 let found = Findings {
-                    proved: revisions(&observed, &learned),
+                    proved: revisions(&observed, &learned, &plan),
                     taken_over: plan.taken_over,
                 };
                 return Ok(End::Done {
@@ -445,18 +445,26 @@ fn borne(failed: &[String]) -> String {
 }
 
 /// The revisions of containers whose gate has opened, by service; of all services where
-/// hooks ran, because those are done with them.
-fn revisions(observed: &ObservedState, learned: &Learned) -> BTreeMap<String, String> {
+/// hooks ran, because those are done with them. What is taken over served before.
+fn revisions(observed: &ObservedState, learned: &Learned, plan: &Plan) -> BTreeMap<String, String> {
+    let instances = observed.instances.iter();
+    let taken_over = instances.filter_map(|one| {
+        let revision = plan.taken_over.get(&one.id)?;
+        Some((one.service.clone(), revision.clone()))
+    });
+    let mut all: BTreeMap<String, String> = taken_over.collect();
     if !learned.tasks.is_empty() {
-        return all_revisions(observed);
+        all.extend(all_revisions(observed));
+        return all;
     }
-    let proved = observed
-        .instances
-        .iter()
-        .filter(|one| learned.proved.contains(&one.name));
-    proved
-        .map(|one| (one.service.clone(), one.revision.clone()))
-        .collect()
+    let instances = observed.instances.iter();
+    let proved = instances.filter(|one| learned.proved.contains(&one.name));
+    all.extend(
+        proved
+            .filter(|one| one.is_managed())
+            .map(|one| (one.service.clone(), one.revision.clone())),
+    );
+    all
 }
 
 /// The revisions of all services, where everything is as it should be.

@@ -8,7 +8,6 @@ use serde::Deserialize;
 use shopctl::backend::memory::Behaviour;
 use shopctl::backend::memory::Container;
 use shopctl::backend::memory::World;
-use shopctl::backend::memory::world::image;
 use shopctl::plan::Goal;
 use shopctl::plan::Options;
 use shopctl::plan::ScaleTo;
@@ -26,8 +25,8 @@ use shopctl::state::observed::Role;
 
 use crate::sketch::STACK;
 use crate::sketch::Sketch;
-use crate::sketch::compose_hash;
 use crate::turn;
+use crate::turn::made_from_file;
 
 /// One case.
 #[derive(Debug, Default, Deserialize)]
@@ -139,7 +138,10 @@ fn run(name: &str, case: &Case) -> String {
     let after = patched(&before, &case.change);
     for line in &case.then {
         match line.strip_prefix("made-from-file ") {
-            Some(rest) => made_from_file(&mut world, &after, rest),
+            Some(rest) => {
+                let (name, content) = rest.split_once(' ').unwrap_or((rest, ""));
+                made_from_file(&mut world, &after, name, content);
+            }
             None => happen(&mut world, line),
         }
     }
@@ -241,22 +243,6 @@ fn merge(target: &mut serde_json::Value, patch: &serde_json::Value) {
         } else {
             target[key.as_str()] = value.clone();
         }
-    }
-}
-
-/// Docker Compose made the containers of a service from this very file, of an image with
-/// this content: `made-from-file web 1`; without one, of the image that the file names.
-fn made_from_file(world: &mut World, after: &Sketch, rest: &str) {
-    let (name, content) = rest.split_once(' ').unwrap_or((rest, ""));
-    let service = &after.services[name];
-    let reference = service.image.clone().unwrap_or_else(|| format!("{name}:1"));
-    let info = image(&reference, content);
-    let mut containers = world.containers.values_mut();
-    let made = containers.by_ref().map(|one| &mut one.instance);
-    for one in made.filter(|one| one.service == name && !one.ours) {
-        one.compose_hash = compose_hash(name, service);
-        one.image_id.clone_from(&info.id);
-        one.image_content.clone_from(&info.content);
     }
 }
 
