@@ -164,7 +164,12 @@ impl Loading<'_> {
                 .report
                 .error(
                     "empty",
-                    Span::file(documents.first().map_or(0, |document| document.file)),
+                    Span {
+                        file: documents.first().map_or(0, |document| document.file),
+                        line: 1,
+                        column: 1,
+                        length: 0,
+                    },
                     &At::ROOT,
                     "the stack file is empty",
                 )

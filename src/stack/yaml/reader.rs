@@ -30,16 +30,19 @@ const MAX_DEPTH: usize = 128;
 /// Reads every document of a text. What is wrong goes to the report; the
 /// documents before the first fault are returned.
 pub(crate) fn read(text: &str, file: u32, report: &mut Report) -> Vec<Node> {
-    let Some(shielded) = shield(text) else {
-        report
-            .error(
-                "yaml",
-                Span::file(file),
-                &At::ROOT,
-                "a comma follows a tag without a space",
-            )
-            .hint("put a space between a tag and the comma behind it");
-        return Vec::new();
+    let shielded = match shield(text) {
+        Ok(shielded) => shielded,
+        Err(comma) => {
+            report
+                .error(
+                    "yaml",
+                    place(text, comma, file),
+                    &At::ROOT,
+                    "a comma follows a tag without a space",
+                )
+                .hint("put a space between a tag and the comma behind it");
+            return Vec::new();
+        }
     };
     let mut input = shielded.text.as_bytes();
     let mut parser = Parser::new();
@@ -402,6 +405,19 @@ impl Reader<'_> {
     }
 }
 
+/// The character at a byte of the text.
+fn place(text: &str, byte: usize, file: u32) -> Span {
+    let before = &text[..byte];
+    let line = before.rfind('\n').map_or(0, |end| end + 1);
+    let number = |count: usize| u32::try_from(count + 1).unwrap_or(u32::MAX);
+    Span {
+        file,
+        line: number(before.matches('\n').count()),
+        column: number(before[line..].chars().count()),
+        length: 1,
+    }
+}
+
 /// A list or mapping is marked by a point at its begin.
 fn point(span: Span) -> Span {
     Span { length: 0, ..span }
@@ -493,6 +509,8 @@ mod tests {
             ("a: b\n c: d\n", "yaml f:2:3"),
             ("{a: !reset, b: c}\n", "unknown-tag f:1:5, yaml f:1:14"),
             ("\"\\", "yaml f:1:1"),
+            // Nothing is left that could stand in for the comma.
+            ("# ~;@=+$()*'?&_/\né: [!x, b]\n", "yaml f:2:7"),
         ] {
             assert_eq!(tree(text).1, wanted, "{text}");
         }
