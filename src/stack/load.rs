@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -336,7 +337,8 @@ impl Loading<'_> {
     }
 
     fn resolve(&self, file: &Path) -> PathBuf {
-        if is_stdin(file) {
+        // An address is no path: cleaned, it would no longer be known for one.
+        if is_stdin(file) || file.to_string_lossy().contains("://") {
             return file.to_owned();
         }
         path::clean(&self.request.working_dir.join(file))
@@ -586,11 +588,15 @@ impl Files for Disk<'_> {
             ErrorKind::IsADirectory => "it is a folder".to_owned(),
             _ => error.to_string(),
         };
-        let size = std::fs::metadata(path).map_err(reason)?.len();
-        if size > MAX_BYTES {
+        let file = std::fs::File::open(path).map_err(reason)?;
+        let mut bytes = Vec::new();
+        // Pipes and devices do not say how much they hold, so what comes is counted.
+        file.take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(reason)?;
+        if u64::try_from(bytes.len()).is_ok_and(|size| size > MAX_BYTES) {
             return Err(format!("it is larger than {} MiB", MAX_BYTES >> 20));
         }
-        let bytes = std::fs::read(path).map_err(reason)?;
         String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
             let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
@@ -607,10 +613,11 @@ impl Files for Disk<'_> {
         if is_stdin(path) {
             return "<stdin>".to_owned();
         }
-        path.strip_prefix(&self.request.working_dir)
-            .unwrap_or(path)
-            .to_string_lossy()
-            .into_owned()
+        let inside = path.strip_prefix(&self.request.working_dir).unwrap_or(path);
+        if inside.as_os_str().is_empty() {
+            return ".".to_owned();
+        }
+        inside.to_string_lossy().into_owned()
     }
 }
 
