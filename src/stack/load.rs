@@ -19,6 +19,7 @@ use super::assemble::Document as File;
 use super::assemble::Environment;
 use super::assemble::Files;
 use super::assemble::Project;
+use super::assemble::Unread;
 use super::check;
 use super::complete;
 use super::complete::section_mut;
@@ -574,19 +575,20 @@ struct Disk<'r> {
 }
 
 impl Files for Disk<'_> {
-    fn read(&mut self, path: &Path) -> Result<String, String> {
+    fn read(&mut self, path: &Path) -> Result<String, Unread> {
+        let absent = |reason: &str| Unread::Absent(reason.to_owned());
         if is_stdin(path) {
             return self
                 .request
                 .stdin
                 .clone()
-                .ok_or_else(|| "nothing was given on standard input".to_owned());
+                .ok_or_else(|| absent("nothing was given on standard input"));
         }
         let reason = |error: std::io::Error| match error.kind() {
-            ErrorKind::NotFound => "there is no such file".to_owned(),
-            ErrorKind::PermissionDenied => "no permission to read it".to_owned(),
-            ErrorKind::IsADirectory => "it is a folder".to_owned(),
-            _ => error.to_string(),
+            ErrorKind::NotFound => absent("there is no such file"),
+            ErrorKind::PermissionDenied => absent("no permission to read it"),
+            ErrorKind::IsADirectory => absent("it is a folder"),
+            _ => Unread::Absent(error.to_string()),
         };
         let file = std::fs::File::open(path).map_err(reason)?;
         let mut bytes = Vec::new();
@@ -595,13 +597,14 @@ impl Files for Disk<'_> {
             .read_to_end(&mut bytes)
             .map_err(reason)?;
         if u64::try_from(bytes.len()).is_ok_and(|size| size > MAX_BYTES) {
-            return Err(format!("it is larger than {} MiB", MAX_BYTES >> 20));
+            let reason = format!("it is larger than {} MiB", MAX_BYTES >> 20);
+            return Err(Unread::Absent(reason));
         }
         String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
-            let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
-            let line = before.matches('\n').count();
-            format!("line {} is not UTF-8 text", line + 1)
+            let mut before = error.into_bytes();
+            before.truncate(valid);
+            Unread::NotText(String::from_utf8(before).unwrap_or_default())
         })
     }
 

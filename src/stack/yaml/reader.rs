@@ -36,7 +36,7 @@ pub(crate) fn read(text: &str, file: u32, report: &mut Report) -> Vec<Node> {
             report
                 .error(
                     "yaml",
-                    place(text, comma, file),
+                    Span::at(text, comma, file),
                     &At::ROOT,
                     "a comma follows a tag without a space",
                 )
@@ -402,19 +402,6 @@ impl Reader<'_> {
                 0
             },
         }
-    }
-}
-
-/// The character at a byte of the text.
-fn place(text: &str, byte: usize, file: u32) -> Span {
-    let before = &text[..byte];
-    let line = before.rfind('\n').map_or(0, |end| end + 1);
-    let number = |count: usize| u32::try_from(count + 1).unwrap_or(u32::MAX);
-    Span {
-        file,
-        line: number(before.matches('\n').count()),
-        column: number(before[line..].chars().count()),
-        length: 1,
     }
 }
 
