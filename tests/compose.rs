@@ -1,17 +1,23 @@
 //! Conformance with Docker Compose 2.40.3: the same files accepted and
-//! refused, and the same document printed.
+//! refused, and the same document printed; and whatever is refused is refused with
+//! file, line and column.
 //!
 //! Each case is a folder with `case.json` (arguments and environment), `in/`
 //! (the files), and `expected.json` or `expected-error`. The cases beside this
-//! file run always; `SHOPCTL_COMPOSE_CASES=DIR` runs those of another folder
-//! too. `deviations.txt` names the cases where we differ on purpose.
+//! file run always; those of `SHOPCTL_COMPOSE_CASES=FOLDER`, or of the folder that
+//! lies beside the checkout, run where they are. `deviations.txt` names the cases
+//! where we differ on purpose.
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "a test that reports figures"
 )]
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -19,6 +25,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use shopctl::stack::LoadRequest;
 use shopctl::stack::Loaded;
+use shopctl::stack::Problem;
 use shopctl::stack::config::hash_of;
 use shopctl::stack::load;
 
@@ -26,6 +33,8 @@ use shopctl::stack::load;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
     Same,
+    /// Both refuse, and we do not say where: one line for each such problem.
+    Unplaced(String),
     /// We refuse what the peer accepts.
     Refused(String),
     /// We accept what the peer refuses.
@@ -34,37 +43,59 @@ enum Outcome {
     Differs(String),
 }
 
-fn own_cases() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/compose-cases")
-}
-
 #[test]
 fn own_cases_agree_with_docker_compose() {
-    let outcomes = run(&own_cases());
+    let outcomes = run(&cases::own());
     assert!(outcomes.len() >= 60, "only {} cases", outcomes.len());
     verify("own cases", &outcomes);
 }
 
 #[test]
-fn named_cases_agree_with_docker_compose() {
-    let Some(folder) = std::env::var_os("SHOPCTL_COMPOSE_CASES") else {
-        return;
+fn outside_cases_agree_with_docker_compose() {
+    if let Some(folder) = cases::outside() {
+        verify("outside cases", &run(&folder));
+    }
+}
+
+#[test]
+fn outside_cases_are_looked_for_where_they_should_be() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("checkout");
+    let beside = root.join("../shared/compose-cases");
+    let named = place.path().join("named");
+    let fill = |folder: &Path| {
+        fs::create_dir_all(folder.join("case")).unwrap();
+        fs::write(folder.join("case/case.json"), "{}").unwrap();
     };
-    let outcomes = run(Path::new(&folder));
-    assert!(!outcomes.is_empty(), "no cases in {}", folder.display());
-    verify("named cases", &outcomes);
+    let find = |named: Option<&Path>, in_ci| cases::find(named.map(Path::as_os_str), &root, in_ci);
+    fs::create_dir_all(&root).unwrap();
+    assert_eq!(find(None, true), Ok(None), "neither is there");
+    fs::create_dir_all(root.join("../shared")).unwrap();
+    assert!(find(None, true).is_err(), "a half, where CI runs");
+    assert_eq!(find(None, false), Ok(None), "a half, elsewhere");
+    fs::create_dir_all(&beside).unwrap();
+    assert!(find(None, true).is_err(), "an empty folder, where CI runs");
+    fill(&beside);
+    assert_eq!(find(None, true), Ok(Some(beside)));
+    assert!(find(Some(&named), false).is_err(), "named and not there");
+    fs::create_dir_all(&named).unwrap();
+    assert!(find(Some(&named), false).is_err(), "named and empty");
+    fill(&named);
+    assert_eq!(find(Some(&named), false), Ok(Some(named)));
+    let nothing = cases::find(Some(OsStr::new("")), &root, false);
+    assert!(nothing.is_err(), "named by nothing: {nothing:?}");
 }
 
 fn verify(what: &str, outcomes: &BTreeMap<String, Outcome>) {
     let count = |wanted: fn(&Outcome) -> bool| outcomes.values().filter(|o| wanted(o)).count();
     let same = count(|outcome| *outcome == Outcome::Same);
-    let differs = count(|outcome| matches!(outcome, Outcome::Differs(_)));
+    let alike = |outcome: &Outcome| matches!(outcome, Outcome::Differs(_) | Outcome::Unplaced(_));
     println!(
-        "{what}: {} cases, accept/refuse equal {}, document equal {same}",
+        "{what}: {} cases, accept/refuse equal {}, answer equal {same}",
         outcomes.len(),
-        same + differs,
+        same + count(alike),
     );
-    let deviations = fs::read_to_string(own_cases().join("deviations.txt")).unwrap();
+    let deviations = fs::read_to_string(cases::own().join("deviations.txt")).unwrap();
     let known: Vec<&str> = deviations
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -81,49 +112,43 @@ fn verify(what: &str, outcomes: &BTreeMap<String, Outcome>) {
 
 fn run(folder: &Path) -> BTreeMap<String, Outcome> {
     let work = tempfile::tempdir().unwrap();
-    let mut outcomes = BTreeMap::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.join("case.json").exists() {
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            let inside = work.path().join(&name);
-            copy(&path.join("in"), &inside);
-            outcomes.insert(name, case(&path, &inside));
-        }
-    }
-    outcomes
+    cases::list(folder)
+        .into_iter()
+        .map(|(name, path)| {
+            let request = LoadRequest {
+                document_only: true,
+                ..cases::lay(&path, work.path())
+            };
+            (name, case(&path, &request))
+        })
+        .collect()
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &target);
-        } else {
-            fs::copy(&path, &target).unwrap();
-        }
-    }
-}
-
-fn case(path: &Path, inside: &Path) -> Outcome {
-    let case: Value =
-        serde_json::from_str(&fs::read_to_string(path.join("case.json")).unwrap()).unwrap();
+fn case(path: &Path, request: &LoadRequest) -> Outcome {
     let expected = fs::read_to_string(path.join("expected.json"))
         .ok()
         .map(|text| serde_json::from_str::<Value>(&text).unwrap());
-    match (load(&request(&case, inside)), expected) {
-        (Err(_), None) => Outcome::Same,
+    match (load(request), expected) {
+        (Err(problems), None) => {
+            let unplaced: Vec<String> = problems
+                .errors()
+                .filter_map(|problem| unplaced(problem, request))
+                .collect();
+            if unplaced.is_empty() {
+                Outcome::Same
+            } else {
+                Outcome::Unplaced(format!("\n{}", unplaced.join("\n")))
+            }
+        }
         (Ok(_), None) => Outcome::Accepted,
         (Err(problems), Some(_)) => Outcome::Refused(problems.to_string()),
         (Ok(loaded), Some(expected)) => {
-            let folder = inside.to_string_lossy();
+            let folder = request.working_dir.to_string_lossy();
             let text = loaded.document.to_json().replace(&*folder, "@DIR@");
             let printed: Value = serde_json::from_str(&text).unwrap();
             let mut lines = Vec::new();
             differences("", &expected, &printed, &mut lines);
-            hashes(path, inside, &loaded, &mut lines);
+            hashes(path, &request.working_dir, &loaded, &mut lines);
             if lines.is_empty() {
                 Outcome::Same
             } else {
@@ -133,45 +158,29 @@ fn case(path: &Path, inside: &Path) -> Outcome {
     }
 }
 
-fn texts(value: &Value) -> Vec<String> {
-    value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|text| text.as_str().unwrap().to_owned())
-        .collect()
+/// A line for an error that does not say file, line and column where it could.
+fn unplaced(problem: &Problem, request: &LoadRequest) -> Option<String> {
+    let place = problem.place();
+    let placed = !place.file.is_empty() && place.line > 0 && place.column > 0;
+    (!placed && !is_of_request(problem, request))
+        .then(|| format!("{}: {} at {place}", problem.name, problem.message))
 }
 
-fn request(case: &Value, inside: &Path) -> LoadRequest {
-    let mut request = LoadRequest {
-        working_dir: inside.to_owned(),
-        document_only: true,
-        services: texts(&case["config_args"]),
-        ..LoadRequest::default()
+/// Whether no line of a file is to blame, but what was asked for.
+fn is_of_request(problem: &Problem, request: &LoadRequest) -> bool {
+    let names = |files: &[PathBuf]| {
+        let mut files = files.iter();
+        files.any(|file| *file == Path::new(&*problem.place().file))
     };
-    for (name, value) in case["env"].as_object().into_iter().flatten() {
-        request
-            .environment
-            .insert(name.clone(), value.as_str().unwrap().to_owned());
+    match problem.name {
+        // There is no file to point into.
+        "no-file" => request.files.is_empty(),
+        // Not read, and named by a flag; one that a file names is placed in that file.
+        "file" => names(&request.files) || names(&request.env_files),
+        // The name stands behind a flag.
+        "project-name" => request.project_name.is_some(),
+        _ => false,
     }
-    request.environment.insert("HOME".into(), "/home/u".into());
-    request
-        .environment
-        .insert("PATH".into(), "/usr/bin:/bin".into());
-    let args = texts(&case["args"]);
-    let mut args = args.iter();
-    while let Some(flag) = args.next() {
-        match flag.as_str() {
-            "-f" => request.files.push(args.next().unwrap().into()),
-            "--env-file" => request.env_files.push(args.next().unwrap().into()),
-            "-p" => request.project_name = args.next().cloned(),
-            "--profile" => request.profiles.push(args.next().unwrap().clone()),
-            "--project-directory" => request.project_directory = args.next().map(PathBuf::from),
-            "--all-resources" => request.all_resources = true,
-            other => unreachable!("a case with the argument {other}"),
-        }
-    }
-    request
 }
 
 /// Configuration hashes. They were recorded in `/tmp/cc/<case>`, since paths are

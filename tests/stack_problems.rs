@@ -73,6 +73,7 @@ fn requests_that_cannot_be_met_are_explained() {
         ("a file that is not there", file("none.yaml")),
         ("a folder", file(".")),
         ("a file that is not UTF-8", file("latin1.yaml")),
+        ("a file without an end", file("/dev/zero")),
         ("a remote file", file("https://example.com/compose.yaml")),
         ("standard input without any", file("-")),
         (

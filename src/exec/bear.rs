@@ -64,6 +64,7 @@ impl<B: Backend> Runner<'_, B> {
             StepError::NotReady { .. }
                 | StepError::Exited { .. }
                 | StepError::Unhealthy { .. }
+                | StepError::NoCheck { .. }
                 | StepError::Inside { .. }
                 | StepError::Backend(BackendError::Engine { .. })
         );

@@ -217,7 +217,14 @@ impl<B: Backend> Gatekeeper<'_, B> {
     }
 
     async fn healthy(&self, mut changes: broadcast::Receiver<Change>) -> Result<(), StepError> {
-        let mut health = self.backend.state(self.container).await?.health;
+        let now = self.backend.state(self.container).await?;
+        let mut health = now.health;
+        // What has a check is `starting` from the moment it runs: nothing would ever come.
+        if health.is_none() && now.state == InstanceState::Running {
+            return Err(StepError::NoCheck {
+                container: self.container.to_owned(),
+            });
+        }
         loop {
             match health {
                 Some(Health::Healthy) => return Ok(()),

@@ -170,6 +170,14 @@ pub enum StepError {
         /// Container name.
         container: String,
     },
+    /// Others wait until it is healthy, and nothing says whether it is.
+    #[error(
+        "{container} has no health check, and others wait until it is healthy: give the service a healthcheck, or depend on service_started"
+    )]
+    NoCheck {
+        /// Container name.
+        container: String,
+    },
     /// The gate did not open in time.
     #[error("{container} was not ready after {seconds} s: {last}")]
     NotReady {

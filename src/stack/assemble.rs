@@ -34,13 +34,52 @@ use super::yaml::Value;
 /// Read access to files, by absolute path.
 pub(crate) trait Files {
     /// The text of a file, or why it cannot be read.
-    fn read(&mut self, path: &Path) -> Result<String, String>;
+    fn read(&mut self, path: &Path) -> Result<String, Unread>;
 
     /// Whether it is a file that exists.
     fn exists(&self, path: &Path) -> bool;
 
     /// How the user would name it.
     fn name(&self, path: &Path) -> String;
+}
+
+/// Why a file cannot be read.
+pub(crate) enum Unread {
+    /// It is not to be had, in words.
+    Absent(String),
+    /// It is not UTF-8 text: what comes before the first byte that is none.
+    NotText(String),
+}
+
+/// Reports a file that cannot be read; `asked` is where it was named.
+pub(crate) fn unread(
+    why: Unread,
+    name: &str,
+    asked: Span,
+    at: &At<'_>,
+    hint: &str,
+    (sources, report): (&mut Sources, &mut Report),
+) {
+    match why {
+        Unread::Absent(reason) => {
+            let span = if asked.file == 0 {
+                Span::file(sources.add(name, ""))
+            } else {
+                asked
+            };
+            report
+                .error("file", span, at, format!("cannot read {name}: {reason}"))
+                .hint(hint);
+        }
+        Unread::NotText(before) => {
+            let file = sources.add(name, &before);
+            let message = format!("cannot read {name}: from here on it is not UTF-8 text");
+            report
+                .error("file", Span::at(&before, before.len(), file), at, message)
+                .related(asked, "named here")
+                .hint("save the file as UTF-8");
+        }
+    }
 }
 
 /// Variables by name.
@@ -90,19 +129,13 @@ impl Assembler<'_> {
         let name = self.files.name(path);
         match self.files.read(path) {
             Ok(text) => Some(self.parse(path, &name, &text)),
-            Err(reason) => {
-                let file = if asked.file == 0 {
-                    Span::file(self.sources.add(&name, ""))
+            Err(why) => {
+                let hint = if asked.file == 0 {
+                    "check the path that -f or COMPOSE_FILE names"
                 } else {
-                    asked
+                    "check the path; it is relative to the folder of this file's project"
                 };
-                self.report
-                    .error("file", file, at, format!("cannot read {name}: {reason}"))
-                    .hint(if asked.file == 0 {
-                        "check the path that -f or COMPOSE_FILE names"
-                    } else {
-                        "check the path; it is relative to the folder of this file's project"
-                    });
+                unread(why, &name, asked, at, hint, (self.sources, self.report));
                 None
             }
         }
@@ -284,15 +317,9 @@ impl Assembler<'_> {
             let name = self.files.name(path);
             let text = match self.files.read(path) {
                 Ok(text) => text,
-                Err(reason) => {
-                    let span = if asked.file == 0 {
-                        Span::file(self.sources.add(&name, ""))
-                    } else {
-                        *asked
-                    };
-                    self.report
-                        .error("file", span, at, format!("cannot read {name}: {reason}"))
-                        .hint("check the path of the environment file");
+                Err(why) => {
+                    let hint = "check the path of the environment file";
+                    unread(why, &name, *asked, at, hint, (self.sources, self.report));
                     continue;
                 }
             };

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::assemble::Assembler;
 use super::assemble::Environment;
+use super::assemble::unread;
 use super::dotenv;
 use super::report::At;
 use super::source::Span;
@@ -310,17 +311,9 @@ impl Assembler<'_> {
         let name = self.files.name(path);
         match self.files.read(path) {
             Ok(text) => Some((self.sources.add(&name, &text), text)),
-            Err(reason) => {
-                self.report
-                    .error(
-                        "file",
-                        span,
-                        at,
-                        format!("{at}: cannot read {name}: {reason}"),
-                    )
-                    .hint(format!(
-                        "create {name}, or write {{path: {name}, required: false}}"
-                    ));
+            Err(why) => {
+                let hint = format!("create {name}, or write {{path: {name}, required: false}}");
+                unread(why, &name, span, at, &hint, (self.sources, self.report));
                 None
             }
         }

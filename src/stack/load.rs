@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
+use std::io::Read as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -18,6 +19,7 @@ use super::assemble::Document as File;
 use super::assemble::Environment;
 use super::assemble::Files;
 use super::assemble::Project;
+use super::assemble::Unread;
 use super::check;
 use super::complete;
 use super::complete::section_mut;
@@ -164,7 +166,12 @@ impl Loading<'_> {
                 .report
                 .error(
                     "empty",
-                    Span::file(documents.first().map_or(0, |document| document.file)),
+                    Span {
+                        file: documents.first().map_or(0, |document| document.file),
+                        line: 1,
+                        column: 1,
+                        length: 0,
+                    },
                     &At::ROOT,
                     "the stack file is empty",
                 )
@@ -336,7 +343,8 @@ impl Loading<'_> {
     }
 
     fn resolve(&self, file: &Path) -> PathBuf {
-        if is_stdin(file) {
+        // An address is no path: cleaned, it would no longer be known for one.
+        if is_stdin(file) || file.to_string_lossy().contains("://") {
             return file.to_owned();
         }
         path::clean(&self.request.working_dir.join(file))
@@ -572,30 +580,36 @@ struct Disk<'r> {
 }
 
 impl Files for Disk<'_> {
-    fn read(&mut self, path: &Path) -> Result<String, String> {
+    fn read(&mut self, path: &Path) -> Result<String, Unread> {
+        let absent = |reason: &str| Unread::Absent(reason.to_owned());
         if is_stdin(path) {
             return self
                 .request
                 .stdin
                 .clone()
-                .ok_or_else(|| "nothing was given on standard input".to_owned());
+                .ok_or_else(|| absent("nothing was given on standard input"));
         }
         let reason = |error: std::io::Error| match error.kind() {
-            ErrorKind::NotFound => "there is no such file".to_owned(),
-            ErrorKind::PermissionDenied => "no permission to read it".to_owned(),
-            ErrorKind::IsADirectory => "it is a folder".to_owned(),
-            _ => error.to_string(),
+            ErrorKind::NotFound => absent("there is no such file"),
+            ErrorKind::PermissionDenied => absent("no permission to read it"),
+            ErrorKind::IsADirectory => absent("it is a folder"),
+            _ => Unread::Absent(error.to_string()),
         };
-        let size = std::fs::metadata(path).map_err(reason)?.len();
-        if size > MAX_BYTES {
-            return Err(format!("it is larger than {} MiB", MAX_BYTES >> 20));
+        let file = std::fs::File::open(path).map_err(reason)?;
+        let mut bytes = Vec::new();
+        // Pipes and devices do not say how much they hold, so what comes is counted.
+        file.take(MAX_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(reason)?;
+        if u64::try_from(bytes.len()).is_ok_and(|size| size > MAX_BYTES) {
+            let reason = format!("it is larger than {} MiB", MAX_BYTES >> 20);
+            return Err(Unread::Absent(reason));
         }
-        let bytes = std::fs::read(path).map_err(reason)?;
         String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
-            let before = String::from_utf8_lossy(&error.as_bytes()[..valid]);
-            let line = before.matches('\n').count();
-            format!("line {} is not UTF-8 text", line + 1)
+            let mut before = error.into_bytes();
+            before.truncate(valid);
+            Unread::NotText(String::from_utf8(before).unwrap_or_default())
         })
     }
 
@@ -607,10 +621,11 @@ impl Files for Disk<'_> {
         if is_stdin(path) {
             return "<stdin>".to_owned();
         }
-        path.strip_prefix(&self.request.working_dir)
-            .unwrap_or(path)
-            .to_string_lossy()
-            .into_owned()
+        let inside = path.strip_prefix(&self.request.working_dir).unwrap_or(path);
+        if inside.as_os_str().is_empty() {
+            return ".".to_owned();
+        }
+        inside.to_string_lossy().into_owned()
     }
 }
 

@@ -27,6 +27,19 @@ impl Span {
         }
     }
 
+    /// The place of a byte of a text.
+    pub(crate) fn at(text: &str, byte: usize, file: u32) -> Self {
+        let before = &text[..byte];
+        let line = before.rfind('\n').map_or(0, |end| end + 1);
+        let number = |count: usize| u32::try_from(count + 1).unwrap_or(u32::MAX);
+        Self {
+            file,
+            line: number(before.matches('\n').count()),
+            column: number(before[line..].chars().count()),
+            length: 1,
+        }
+    }
+
     /// A part of this span, where the characters of the value are those of
     /// the source.
     pub(crate) fn part(self, offset: u32, length: u32) -> Self {

@@ -30,16 +30,19 @@ const MAX_DEPTH: usize = 128;
 /// Reads every document of a text. What is wrong goes to the report; the
 /// documents before the first fault are returned.
 pub(crate) fn read(text: &str, file: u32, report: &mut Report) -> Vec<Node> {
-    let Some(shielded) = shield(text) else {
-        report
-            .error(
-                "yaml",
-                Span::file(file),
-                &At::ROOT,
-                "a comma follows a tag without a space",
-            )
-            .hint("put a space between a tag and the comma behind it");
-        return Vec::new();
+    let shielded = match shield(text) {
+        Ok(shielded) => shielded,
+        Err(comma) => {
+            report
+                .error(
+                    "yaml",
+                    Span::at(text, comma, file),
+                    &At::ROOT,
+                    "a comma follows a tag without a space",
+                )
+                .hint("put a space between a tag and the comma behind it");
+            return Vec::new();
+        }
     };
     let mut input = shielded.text.as_bytes();
     let mut parser = Parser::new();
@@ -493,6 +496,8 @@ mod tests {
             ("a: b\n c: d\n", "yaml f:2:3"),
             ("{a: !reset, b: c}\n", "unknown-tag f:1:5, yaml f:1:14"),
             ("\"\\", "yaml f:1:1"),
+            // Nothing is left that could stand in for the comma.
+            ("# ~;@=+$()*'?&_/\né: [!x, b]\n", "yaml f:2:7"),
         ] {
             assert_eq!(tree(text).1, wanted, "{text}");
         }

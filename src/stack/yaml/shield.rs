@@ -24,13 +24,16 @@ pub(super) struct Shielded<'t> {
     pub(super) line_added: bool,
 }
 
-/// Shields a text. `None`: it has commas behind tags, and every character that
-/// could stand in for them.
-pub(super) fn shield(text: &str) -> Option<Shielded<'_>> {
+/// Shields a text.
+///
+/// # Errors
+/// The byte of the first comma behind a tag, where the text holds every character that
+/// could stand in for it.
+pub(super) fn shield(text: &str) -> Result<Shielded<'_>, usize> {
     let commas = commas_behind_tags(text);
     let line_added = !text.is_empty() && !text.ends_with('\n');
     if commas.is_empty() && !line_added {
-        return Some(Shielded {
+        return Ok(Shielded {
             text: Cow::Borrowed(text),
             comma: None,
             line_added,
@@ -39,10 +42,11 @@ pub(super) fn shield(text: &str) -> Option<Shielded<'_>> {
     let mut shielded = String::with_capacity(text.len() + 1);
     let mut comma = None;
     let mut rest = 0;
-    if !commas.is_empty() {
+    if let Some(first) = commas.first() {
         let stand_in = STAND_INS
             .into_iter()
-            .find(|stand_in| !text.contains(*stand_in))?;
+            .find(|stand_in| !text.contains(*stand_in))
+            .ok_or(*first)?;
         comma = Some(stand_in);
         for index in commas {
             shielded.push_str(&text[rest..index]);
@@ -54,7 +58,7 @@ pub(super) fn shield(text: &str) -> Option<Shielded<'_>> {
     if line_added {
         shielded.push('\n');
     }
-    Some(Shielded {
+    Ok(Shielded {
         text: Cow::Owned(shielded),
         comma,
         line_added,
@@ -125,10 +129,11 @@ mod tests {
                 shield(text)
                     .map(|shielded| shielded.text.into_owned())
                     .as_deref(),
-                Some(wanted)
+                Ok(wanted)
             );
         }
         let all: String = STAND_INS.into_iter().collect();
-        assert!(shield(&format!("[!x, \"{all}\"]\n")).is_none());
+        let refused = shield(&format!("[!x, \"{all}\"]\n")).map(|shielded| shielded.comma);
+        assert_eq!(refused, Err(3));
     }
 }
