@@ -169,6 +169,13 @@ fn credentials_of_the_docker_configuration_open_a_private_registry() {
     let login = format!("docker login {}", registry.host);
     assert!(refused.stderr.contains(&login), "{refused}");
 
+    let digest = |config| with(&user, config, &["config", "--resolve-image-digests"]);
+    assert_eq!(digest(&none).code, 22, "{}", digest(&none));
+    let pinned = digest(&known);
+    assert_eq!(pinned.code, 0, "{pinned}");
+    let image_line = format!("image: {image}@sha256:");
+    assert!(pinned.stdout.contains(&image_line), "{pinned}");
+
     let deployed = with(&user, &known, &["deploy"]);
     assert_eq!(deployed.code, 0, "{deployed}");
     assert_eq!(user.replicas("app").len(), 1);

@@ -372,6 +372,8 @@ pub trait Images: Send + Sync {
         platform: Option<&'a str>,
         progress: mpsc::Sender<String>,
     ) -> Pending<'a, ImageInfo>;
+    /// The digest that a reference means in its registry, `sha256:…`; nothing is pulled.
+    fn digest<'a>(&'a self, reference: &'a str) -> Pending<'a, String>;
     /// Gives an image one more name.
     fn tag<'a>(&'a self, image: &'a str, name: &'a str) -> Pending<'a, ()>;
     /// Pushes an image, with the credentials of the Docker configuration.

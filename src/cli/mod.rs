@@ -226,7 +226,7 @@ fn last_line(error: &CliError) -> String {
 /// Runs a command that needs no engine; `None` for the others.
 fn without_engine(desk: &Desk<'_>, command: &Command) -> Option<Result<Exit, CliError>> {
     Some(match command {
-        Command::Config(args) => config::run(desk, args),
+        Command::Config(args) if !args.resolve_image_digests => config::run(desk, args),
         Command::Init(args) => init::run(desk, args),
         Command::Completion(args) => completion::completion(desk, args.shell),
         Command::Man(_) => completion::man(desk),
@@ -252,6 +252,7 @@ async fn dispatch<B: Backend>(
     let done = match command {
         Command::Deploy(args) => Box::pin(deploy::run(&world, args)).await,
         Command::Plan(args) => plan::run(&world, args).await,
+        Command::Config(args) => config::with_digests(desk, args, backend).await,
         Command::Scale(args) => scale::run(&world, args).await,
         Command::Status(args) => status::run(&world, args).await,
         Command::Rollback(args) => rollback::run(&world, args).await,
@@ -264,8 +265,7 @@ async fn dispatch<B: Backend>(
         // The command's own exit code is passed on.
         Command::Exec(args) => return exec::run(desk, backend, args).await,
         Command::Run(args) => return run::run(desk, &world, args).await,
-        Command::Config(_)
-        | Command::Init(_)
+        Command::Init(_)
         | Command::Doctor(_)
         | Command::Completion(_)
         | Command::Man(_)

@@ -33,6 +33,23 @@ impl Images for Docker {
         Box::pin(self.find_image(reference))
     }
 
+    fn digest<'a>(&'a self, reference: &'a str) -> Pending<'a, String> {
+        Box::pin(async move {
+            let login = credentials::of_image(self.inner.config_dir.clone(), reference).await;
+            let known = login.is_some();
+            let name = tagged(reference);
+            let found = self.api().inspect_registry_image(&name, login).await;
+            let found = found.map_err(|error| self.not_available(reference, known, error))?;
+            found
+                .descriptor
+                .digest
+                .ok_or_else(|| BackendError::ImageMissing {
+                    reference: reference.to_owned(),
+                    reason: "its registry names no digest".to_owned(),
+                })
+        })
+    }
+
     fn built<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeSet<String>> {
         Box::pin(async move {
             let label = format!("{}={stack}", names::IMAGE);
