@@ -130,7 +130,7 @@ fn credentials_of_the_docker_configuration_open_a_private_registry() {
     let maker = TestStack::new("services:\n  app: { build: app }\n");
     let nameless = with(&maker, &known, &["build", "--push"]);
     assert_eq!(nameless.code, 20, "{nameless}");
-    let hint = "hint: add to services.app: image: REGISTRY/NAME:TAG";
+    let hint = "hint: add to services.app: image: REGISTRY/NAME:TAG, or give --registry";
     assert!(nameless.stderr.contains(hint), "{nameless}");
 
     let image = format!("{}/{}/app:1", registry.host, maker.name);
@@ -156,6 +156,21 @@ fn credentials_of_the_docker_configuration_open_a_private_registry() {
         ),
         "{document}"
     );
+
+    // Below a registry an image is named by its content, and sent once.
+    let prefix = format!("{}/below", registry.host);
+    let below = ["build", "--push", "--registry", &prefix, "-o", "json"];
+    let first = with(&maker, &known, &below);
+    assert_eq!(first.code, 0, "{first}");
+    let content = first.json()["images"][0]["ref"]
+        .as_str()
+        .map(|tag| format!("{prefix}/{tag}"));
+    let content = content.expect("a tag");
+    assert!(first.stderr.contains(&format!("push {content}")), "{first}");
+    let again = with(&maker, &known, &below);
+    assert_eq!(again.code, 0, "{again}");
+    assert!(!again.stderr.contains("push "), "{again}");
+    forget(&content);
     forget(&image);
 
     let user = TestStack::new(&format!("services:\n  app: {{ image: \"{image}\" }}\n"));

@@ -5,6 +5,8 @@
 
 pub mod docker;
 pub mod error;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod memory;
 
 use std::collections::BTreeMap;
