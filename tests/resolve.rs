@@ -392,7 +392,7 @@ configs:
 }
 
 #[test]
-fn what_has_no_effect_yet_is_named() {
+fn what_has_no_effect_is_named_with_the_reason_unless_it_is_silenced() {
     let stack = stack(
         "
 services:
@@ -400,7 +400,10 @@ services:
     image: web:1
     memswap_limit: 1g
     mac_address: 02:42:ac:11:65:43
-    deploy: { placement: { constraints: [node.role == manager] } }
+    deploy:
+      placement: { constraints: [node.role == manager] }
+      update_config: { max_failure_ratio: 0.5 }
+    x-shop: { rollout: { strategy: blue-green } }
 ",
     );
     let resolved = resolve::resolve(&stack, &Inputs::default()).expect("resolves");
@@ -412,9 +415,9 @@ services:
     assert_eq!(
         messages,
         [
-            "service web: memswap_limit has no effect yet",
-            "service web: mac_address has no effect yet",
-            "service web: deploy.placement has no effect yet",
+            "service web: memswap_limit has no effect: it is passed on to no engine in this version",
+            "service web: mac_address has no effect: it is passed on to no engine in this version",
+            "service web: deploy.update_config.max_failure_ratio has no effect: a stage of x-shop.rollout is judged as a whole, by its verdict",
         ]
     );
     assert!(
@@ -423,6 +426,10 @@ services:
             .iter()
             .all(|warning| warning.place().line > 0)
     );
+    let mut silent = stack;
+    silent.shop.lint_silence = vec!["no-effect".to_owned()];
+    let resolved = resolve::resolve(&silent, &Inputs::default()).expect("resolves");
+    assert!(resolved.warnings.is_empty(), "{:?}", resolved.warnings);
 }
 
 #[test]

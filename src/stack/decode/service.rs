@@ -328,11 +328,16 @@ impl Decoder<'_> {
             },
             kind @ ("npipe" | "cluster") => {
                 let path = path?;
+                let why = if kind == "npipe" {
+                    "it is for Windows containers"
+                } else {
+                    "a Docker Engine alone has no cluster volumes"
+                };
                 self.report.warning(
                     "not-supported",
                     node.span,
                     at,
-                    format!("{at}: a mount of the type `{kind}` has no effect here"),
+                    format!("{at} has no effect: it has the type `{kind}`, and {why}"),
                 );
                 if kind == "npipe" {
                     MountSource::Npipe { path }

@@ -1,4 +1,5 @@
-//! Keys that the specification knows and this version does not carry out.
+//! What the file asks for in vain, where that depends on more than one key: the keys
+//! that never act are in the table of keys, which names them while the file is loaded.
 
 use super::problem;
 use crate::stack::Problem;
@@ -7,66 +8,49 @@ use crate::stack::model;
 use crate::stack::model::DeployMode;
 use crate::stack::model::MountSource;
 
-/// A warning for each key of a service that has no effect yet.
+/// Their name in `x-shop.lint.silence`.
+const NAME: &str = "no-effect";
+
+/// A warning for each setting of a service that has no effect, with the reason.
 pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
+    const LATER: &str = "it is passed on to no engine in this version";
     let deploy = &service.deploy;
-    let first = [
-        ("annotations", !service.annotations.is_empty()),
-        ("volumes_from", !service.volumes_from.is_empty()),
-        ("memswap_limit", service.memswap_limit.is_some()),
-        ("mac_address", service.mac_address.is_some()),
+    let devices = &deploy.resources.reservations.devices;
+    let settings = [
+        ("volumes_from", !service.volumes_from.is_empty(), LATER),
+        ("memswap_limit", service.memswap_limit.is_some(), LATER),
+        ("mac_address", service.mac_address.is_some(), LATER),
         (
             "deploy.mode",
             matches!(deploy.mode, DeployMode::Global | DeployMode::GlobalJob),
-        ),
-        (
-            "deploy.placement",
-            deploy.placement != model::Placement::default(),
-        ),
-        ("deploy.endpoint_mode", deploy.endpoint_mode.is_some()),
-        ("deploy.rollback_config", deploy.rollback_config.is_some()),
-        (
-            // A stage is judged as a whole, by its verdict.
-            "deploy.update_config.max_failure_ratio (with x-shop.rollout)",
-            bears_failures(service) && is_staged(service),
+            "the count is that of `replicas` in this version",
         ),
         (
             "deploy.resources.reservations.devices",
-            !deploy.resources.reservations.devices.is_empty(),
+            !devices.is_empty(),
+            LATER,
         ),
         (
-            "deploy.resources.reservations.generic_resources",
-            !deploy.resources.reservations.generic.is_empty(),
-        ),
-        (
-            "x-shop.autoscale",
-            service
-                .shop
-                .as_ref()
-                .is_some_and(|shop| shop.autoscale.is_some()),
+            "deploy.update_config.max_failure_ratio",
+            bears_failures(service) && is_staged(service),
+            "a stage of x-shop.rollout is judged as a whole, by its verdict",
         ),
     ];
-    let mut warnings: Vec<Problem> = first
+    let mut warnings: Vec<Problem> = settings
         .into_iter()
-        .filter(|(_, used)| *used)
-        .map(|(key, _)| warning(service, key))
+        .filter(|(_, used, _)| *used)
+        .map(|(key, _, why)| warning(service, key, why))
         .collect();
     for mount in &service.volumes {
         let kind = match &mount.source {
             MountSource::Volume {
                 subpath: Some(_), ..
-            } => "volumes (subpath)",
-            MountSource::Image { .. } => "volumes (type image)",
-            MountSource::Npipe { .. } => "volumes (type npipe)",
-            MountSource::Cluster { .. } => "volumes (type cluster)",
+            } => "subpath",
+            MountSource::Image { .. } => "type: image",
             _ => continue,
         };
-        warnings.push(problem(
-            Severity::Warning,
-            "no-effect",
-            &mount.place,
-            format!("service {}: {kind} has no effect yet", service.name),
-        ));
+        let message = format!("service {}: {kind} has no effect: {LATER}", service.name);
+        warnings.push(problem(Severity::Warning, NAME, &mount.place, message));
     }
     warnings
 }
@@ -82,12 +66,8 @@ fn is_staged(service: &model::Service) -> bool {
     rollout.is_some_and(|rollout| rollout.strategy != model::Strategy::Rolling)
 }
 
-fn warning(service: &model::Service, key: &str) -> Problem {
+fn warning(service: &model::Service, key: &str, why: &str) -> Problem {
     let top = key.split('.').next().unwrap_or(key);
-    problem(
-        Severity::Warning,
-        "no-effect",
-        service.place_of(top),
-        format!("service {}: {key} has no effect yet", service.name),
-    )
+    let message = format!("service {}: {key} has no effect: {why}", service.name);
+    problem(Severity::Warning, NAME, service.place_of(top), message)
 }
