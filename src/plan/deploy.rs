@@ -7,6 +7,7 @@ use super::action::Cause;
 use super::action::Plan;
 use super::action::Refusal;
 use super::action::StepId;
+use super::age;
 use super::draft::Draft;
 use super::gateway;
 use super::ground::Ground;
@@ -36,6 +37,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
         |loads: &[_]| ratio::check(&observed.engine, &observed.foreign, loads, view.policy());
     let paces = pace::fit(&view, &check(&loads), &mut loads, &mut draft);
     let capacity = check(&loads);
+    age::note(&view, &mut draft);
     images::draft(&view, &mut draft);
     let ground = Ground::draft(&view, &mut draft);
     let gateways = gateway::draft(&view, &mut draft, &ground);

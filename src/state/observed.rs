@@ -58,6 +58,9 @@ pub struct Engine {
     pub platform: String,
     /// Folder of its data.
     pub root: String,
+    /// Its kernel does not count swap, so no limit of it holds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_swap_limit: bool,
 }
 
 /// What part a container of ours plays.
@@ -251,6 +254,9 @@ pub struct ImageInfo {
     pub id: String,
     /// Registry digests, `name@sha256:…`.
     pub repo_digests: Vec<String>,
+    /// Seconds since its reference was last made to mean it, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_secs: Option<u64>,
 }
 
 /// What the store of a stack holds.

@@ -130,6 +130,7 @@ impl Default for World {
                 cgroup: 1,
                 platform: "linux/amd64".to_owned(),
                 root: "/data".to_owned(),
+                no_swap_limit: false,
             },
             containers: BTreeMap::new(),
             foreign: Vec::new(),
@@ -415,5 +416,6 @@ pub fn image(reference: &str, content: &str) -> ImageInfo {
             names::hex(format!("{reference}\0{content}").as_bytes())
         ),
         repo_digests: Vec::new(),
+        age_secs: None,
     }
 }

@@ -22,8 +22,7 @@ pub(super) static DEPLOY: Object = Object {
             .instead("write them as `labels` of the service: its containers carry them"),
         Key::new("update_config", Shape::Object(&UPDATE)).print(Print::WhenSet),
         Key::new("rollback_config", Shape::Object(&UPDATE))
-            .print(Print::WhenSet)
-            .not_yet("the way back has the pace of update_config in this version"),
+            .print(Print::WhenSet),
         Key::new("resources", Shape::Object(&RESOURCES)).print(Print::AsMap),
         Key::new("restart_policy", Shape::Object(&RESTART_POLICY)).print(Print::WhenSet),
         Key::new("placement", Shape::Object(&PLACEMENT))

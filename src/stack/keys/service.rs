@@ -33,7 +33,7 @@ pub(crate) static SERVICE: Object = Object {
     finish: None,
     keys: &[
         Key::new("profiles", NAMED_TEXTS),
-        Key::new("annotations", LABELS).not_yet("they are passed on to no engine in this version"),
+        Key::new("annotations", LABELS),
         Key::new("attach", Shape::Flag)
             .print(Print::WhenSet)
             .never("a deploy shows what changes, not what containers say")
@@ -50,8 +50,7 @@ pub(crate) static SERVICE: Object = Object {
             .print(Print::WhenSet)
             .never("it is for a watched source tree, and shopctl deploys what is built"),
         Key::new("blkio_config", Shape::Object(&BLKIO))
-            .print(Print::WhenSet)
-            .not_yet("it is passed on to no engine in this version"),
+            .print(Print::WhenSet),
         Key::new("cap_add", NAMED_TEXTS),
         Key::new("cap_drop", NAMED_TEXTS),
         Key::new("cgroup_parent", Shape::Text),
@@ -60,8 +59,8 @@ pub(crate) static SERVICE: Object = Object {
         Key::new("cpu_percent", Shape::Int { min: 0, max: 100 }).never(WINDOWS),
         Key::new("cpu_period", ANY_INT),
         Key::new("cpu_quota", ANY_INT),
-        Key::new("cpu_rt_period", ANY_INT).not_yet("it is passed on to no engine in this version"),
-        Key::new("cpu_rt_runtime", ANY_INT).not_yet("it is passed on to no engine in this version"),
+        Key::new("cpu_rt_period", ANY_INT),
+        Key::new("cpu_rt_runtime", ANY_INT),
         Key::new("cpus", Shape::Cpus),
         Key::new("cpuset", Shape::Text),
         Key::new("cpu_shares", ANY_INT),
@@ -204,7 +203,7 @@ pub(crate) static SERVICE: Object = Object {
         Key::new("ports", Shape::Ports),
         Key::new("privileged", Shape::Flag),
         Key::new("pull_policy", Shape::Text),
-        Key::new("pull_refresh_after", Shape::Text).not_yet("`pull_policy: refresh` means once a day in this version").instead("write `pull_policy: every_12h`"),
+        Key::new("pull_refresh_after", Shape::Text),
         Key::new("read_only", Shape::Flag),
         Key::new("restart", Shape::Text),
         Key::new("runtime", Shape::Text),
