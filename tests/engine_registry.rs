@@ -196,6 +196,21 @@ fn credentials_of_the_docker_configuration_open_a_private_registry() {
     assert_eq!(user.replicas("app").len(), 1);
     let id = user.inspect(&user.replicas("app")[0]).image;
     assert_eq!(id.as_deref(), built["id"].as_str());
+
+    // The engine knows when it was pulled; nothing is asked for again before its time.
+    let refreshed = |every: &str| {
+        let text = format!("services:\n  app: {{ image: \"{image}\", pull_policy: {every} }}\n");
+        user.write("stack.yaml", &text);
+        with(&user, &known, &["plan", "--check"])
+    };
+    let fresh = refreshed("daily");
+    assert_eq!(fresh.code, 0, "{fresh}");
+    let due = refreshed("every_1ms");
+    assert_eq!(due.code, 3, "{due}");
+    assert!(due.stdout.contains(&format!("pull image {image}")), "{due}");
+    assert_eq!(with(&user, &known, &["deploy"]).code, 0);
+    let fresh = refreshed("every_1h");
+    assert_eq!(fresh.code, 0, "{fresh}");
     user.ok(&["down", "--volumes", "--yes"]);
     forget(&image);
 }

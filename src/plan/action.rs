@@ -298,6 +298,9 @@ pub struct InstanceSpec {
     pub files: BTreeMap<String, String>,
     /// For `network_mode: service:x`: name of the container to join.
     pub join: Option<String>,
+    /// For `volumes_from`: names of the containers, as `name` or `name:ro`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<String>,
     /// Labels that Docker Compose and shopctl need, complete.
     pub labels: BTreeMap<String, String>,
 }

@@ -8,6 +8,7 @@ use super::action::Plan;
 use super::action::Refusal;
 use super::action::StepId;
 use super::adopt;
+use super::age;
 use super::draft::Draft;
 use super::gateway;
 use super::ground::Ground;
@@ -38,6 +39,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
         |loads: &[_]| ratio::check(&observed.engine, &observed.foreign, loads, view.policy());
     let paces = pace::fit(&view, &check(&loads), &mut loads, &mut draft);
     let capacity = check(&loads);
+    age::note(&view, &mut draft);
     images::draft(&view, &mut draft);
     adopt::draft(&view, &mut draft);
     let ground = Ground::draft(&view, &mut draft);

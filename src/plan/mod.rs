@@ -6,7 +6,8 @@
 //! * [`input`], [`action`]: what the planner is given, and what it gives
 //! * `view`, `scale`, `order`: the comparison per service and slot, how many replicas,
 //!   and which service after which
-//! * `preflight`, `pace`: what is in the way, how fast what may change
+//! * `preflight`, `age`, `pace`: what is in the way, what the engine is too old for, how
+//!   fast what may change
 //! * `draft`, `stage`: the plan in the making
 //! * `images`, `ground`: what services stand on
 //! * `gateway`, `doors`, `reach`, `listeners`, `inner`, `keeper`: ports, names and routes
@@ -23,6 +24,7 @@
 
 pub mod action;
 mod adopt;
+mod age;
 pub mod check;
 mod deploy;
 mod doors;

@@ -81,6 +81,7 @@ pub(super) fn make(
     let mut needs = stage.ground.of(stage.view, one);
     needs.extend(&make.create_needs);
     needs.extend(stage.joined(one).and_then(|(_, step)| *step));
+    needs.extend(stage.lending(one));
     let action = Action::CreateInstance { instance };
     let created = stage.draft.replica(at, action, make.cause.clone(), &needs);
     stage.draft.delay(created, make.delay_ms);
@@ -316,6 +317,7 @@ fn instance(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, slot: u32) -> Inst
         volumes: ground::volumes_of(stage.view, one),
         files: ground::files_of(stage.view, one),
         join: stage.joined(one).map(|(container, _)| container.clone()),
+        volumes_from: stage.lent(one),
         labels,
         name,
         alias,

@@ -124,6 +124,11 @@ fn decide(stage: &Stage<'_, '_>, one: &ServiceView<'_>, number: u32, slot: &Slot
         _ if stage.joined(one).is_some_and(|(_, step)| step.is_some()) => {
             Decision::Replace(Cause::NeededBy("the new container it joins".to_owned()))
         }
+        // Its volumes may be gone with the container that had them.
+        _ if !stage.lending(one).is_empty() => {
+            let why = "the new container whose volumes it mounts";
+            Decision::Replace(Cause::NeededBy(why.to_owned()))
+        }
         Verdict::Start(how) => Decision::Start(Cause::NotRunning(how.clone())),
         Verdict::Restart(how) => Decision::Restart(Cause::NotRunning(how.clone())),
         Verdict::Unhealthy => Decision::Restart(Cause::Unhealthy),

@@ -25,6 +25,7 @@ use crate::state::desired::DesiredState;
 use crate::state::desired::ImageSource;
 use crate::state::desired::PullPolicy;
 use crate::state::desired::ReadyGate;
+use crate::state::desired::Rollout;
 use crate::state::desired::Route;
 use crate::state::desired::ServiceSpec;
 use crate::state::digest;
@@ -59,6 +60,10 @@ pub(super) struct View<'a> {
 pub(super) struct ServiceView<'a> {
     /// What should be.
     pub(super) service: &'a ServiceSpec,
+    /// How its replicas are replaced, in the direction of the plan.
+    pub(super) rollout: Rollout,
+    /// Where the file says so.
+    pub(super) rollout_key: &'static str,
     /// Its containers as they should be.
     pub(super) revision: Revision,
     /// How many.
@@ -127,8 +132,16 @@ impl<'a> View<'a> {
                 let taken_over = adopt::taken_over(&mut slots, &surplus, published);
                 let in_scope = scope.as_ref().is_none_or(|names| names.contains(name));
                 let leads = inner::leads(&input, service, in_scope, &slots);
+                let (rollout, rollout_key) = match &service.rollout.back {
+                    Some(_) if input.options.backwards => {
+                        (service.rollout.backwards(), "rollback_config")
+                    }
+                    _ => (service.rollout.clone(), "update_config"),
+                };
                 ServiceView {
                     service,
+                    rollout,
+                    rollout_key,
                     revision,
                     count,
                     published,
@@ -202,6 +215,11 @@ impl<'a> View<'a> {
             .find(|one| one.service.name == service)?;
         let (found, _) = one.slots.get(&1)?.holder.as_ref()?;
         Some(found.name.clone())
+    }
+
+    /// Whether a service asks for a limit of its swap that the engine cannot set.
+    pub(super) fn has_vain_swap(&self, service: &ServiceSpec) -> bool {
+        self.input.observed.engine.no_swap_limit && service.container.live.memory_swap.is_some()
     }
 
     /// Engine names of the networks a service's containers are attached to.
@@ -348,7 +366,10 @@ fn revision(
     service: &ServiceSpec,
     files: &BTreeMap<String, String>,
 ) -> Revision {
-    let spec = allocate::container(service);
+    let mut spec = allocate::container(service);
+    if input.observed.engine.no_swap_limit {
+        spec.live.memory_swap = None;
+    }
     let used = files_of(&spec, files);
     Revision {
         digest: digest::revision(&spec, &used),
@@ -396,7 +417,17 @@ fn image_content(input: &PlanInput<'_>, service: &ServiceSpec) -> String {
 pub(super) fn must_pull(input: &PlanInput<'_>, service: &ServiceSpec) -> bool {
     match &service.image {
         ImageSource::Pull { reference, policy } if service.pinned.is_none() => {
-            (*policy == PullPolicy::Always || input.options.pull)
+            // One that nobody noted a pull of may be of any age.
+            let old = |after: u64| {
+                let known = input.observed.images.get(reference);
+                known.is_some_and(|info| info.age_secs.is_none_or(|age| age >= after))
+            };
+            let due = match policy {
+                PullPolicy::Always => true,
+                PullPolicy::Refresh(after) => old(*after),
+                PullPolicy::Missing | PullPolicy::Never => false,
+            };
+            (due || input.options.pull)
                 && *policy != PullPolicy::Never
                 && !input.options.learned.pulled.contains(reference)
         }

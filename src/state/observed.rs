@@ -82,6 +82,9 @@ pub struct Engine {
     pub platform: String,
     /// Folder of its data.
     pub root: String,
+    /// Its kernel does not count swap, so no limit of it holds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_swap_limit: bool,
 }
 
 /// What part a container of ours plays.
@@ -291,6 +294,9 @@ pub struct ImageInfo {
     /// for one thing that two builders made. Empty where nobody looked.
     #[serde(skip)]
     pub content: String,
+    /// Seconds since its reference was last made to mean it, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_secs: Option<u64>,
 }
 
 /// What the store of a stack holds.

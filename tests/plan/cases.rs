@@ -340,6 +340,12 @@ fn happen(world: &mut World, line: &str) {
             let mib: u64 = mib.parse().unwrap();
             world.engine.memory = mib << 20;
         }
+        ["age", reference, seconds] => {
+            let info = world.images.get_mut(*reference).unwrap();
+            info.age_secs = Some(seconds.parse().unwrap());
+        }
+        ["api", version] => (*version).clone_into(&mut world.engine.api),
+        ["no", "swap", "limit"] => world.engine.no_swap_limit = true,
         other => panic!("{other:?} cannot happen"),
     }
 }

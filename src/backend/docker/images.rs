@@ -15,6 +15,7 @@ use bollard::query_parameters::RemoveImageOptions;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::Docker;
@@ -27,6 +28,13 @@ use crate::backend::Pending;
 use crate::state::digest;
 use crate::state::names;
 use crate::state::observed::ImageInfo;
+
+/// Seconds since an image got its reference; the engine writes year 1 for "never".
+fn age(tagged: Option<OffsetDateTime>) -> Option<u64> {
+    let tagged = tagged.filter(|at| at.year() > 1)?;
+    let seconds = (OffsetDateTime::now_utc() - tagged).whole_seconds();
+    u64::try_from(seconds).ok()
+}
 
 impl Images for Docker {
     fn image<'a>(&'a self, reference: &'a str) -> Pending<'a, Option<ImageInfo>> {
@@ -127,6 +135,7 @@ impl Docker {
                 content: content(&found),
                 id: found.id.unwrap_or_default(),
                 repo_digests: found.repo_digests.unwrap_or_default(),
+                age_secs: found.metadata.and_then(|known| age(known.last_tag_time)),
             })),
             Err(error) if fault::is_missing(&error) => Ok(None),
             Err(error) => Err(self.fault("inspect", &format!("image {reference}"), error)),
@@ -164,6 +173,11 @@ impl Docker {
                 // Nobody may be listening.
                 let _ = progress.send(line).await;
             }
+        }
+        if !reference.contains('@') {
+            // The engine notes when a name was given, and no pull; so it is given again.
+            // Who cannot is only asked for it once more.
+            let _ = self.tag_image(&name, &name).await;
         }
         self.find_image(reference)
             .await?

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMapVolumeSource;
 use k8s_openapi::api::core::v1::EmptyDirVolumeSource;
+use k8s_openapi::api::core::v1::ImageVolumeSource;
 use k8s_openapi::api::core::v1::KeyToPath;
 use k8s_openapi::api::core::v1::PersistentVolumeClaimVolumeSource;
 use k8s_openapi::api::core::v1::SecretVolumeSource;
@@ -68,7 +69,7 @@ impl Making<'_> {
     fn mount(&mut self, service: &ServiceSpec, index: usize, mount: &Mount, all: &mut Mounted) {
         let own = format!("mount-{index}");
         match &mount.source {
-            MountSource::Volume { key, .. } => {
+            MountSource::Volume { key, subpath, .. } => {
                 let name = dns(key);
                 let volume = Volume {
                     name: format!("volume-{name}"),
@@ -78,7 +79,18 @@ impl Making<'_> {
                     }),
                     ..Volume::default()
                 };
-                all.add(volume, mount, None);
+                all.add(volume, mount, subpath.clone());
+            }
+            MountSource::Image { reference, subpath } => {
+                let volume = Volume {
+                    name: own,
+                    image: Some(ImageVolumeSource {
+                        reference: Some(reference.clone()),
+                        ..ImageVolumeSource::default()
+                    }),
+                    ..Volume::default()
+                };
+                all.add(volume, mount, subpath.clone());
             }
             MountSource::Anonymous => {
                 let volume = Volume {

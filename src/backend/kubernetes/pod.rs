@@ -81,6 +81,8 @@ impl Making<'_> {
         let grace = spec.stop_grace_secs.unwrap_or(GRACE_SECONDS) + lingers;
         let container = self.container(service, &mounted, lifecycle);
         let revision = digest::of(&(&container, &mounted.volumes));
+        let mut annotations = spec.annotations.clone();
+        annotations.insert(names::REVISION.to_owned(), revision[..12].to_owned());
         let pod = PodSpec {
             containers: vec![container],
             volumes: Some(mounted.volumes).filter(|all| !all.is_empty()),
@@ -112,7 +114,7 @@ impl Making<'_> {
         PodTemplateSpec {
             metadata: Some(ObjectMeta {
                 labels: Some(names::of_pod(self.desired, service)),
-                annotations: Some([(names::REVISION.to_owned(), revision[..12].to_owned())].into()),
+                annotations: Some(annotations),
                 ..ObjectMeta::default()
             }),
             spec: Some(pod),

@@ -3,6 +3,7 @@
 use crate::capacity::allocate;
 use crate::state::desired::DesiredState;
 use crate::state::desired::ServiceSpec;
+use crate::state::devices::Blkio;
 use crate::state::spec::ContainerSpec;
 use crate::state::spec::NetworkMode;
 
@@ -92,6 +93,10 @@ fn of_service(service: &ServiceSpec) -> Vec<Finding> {
             note(key, text);
         }
     }
+    if !spec.volumes_from.is_empty() {
+        let text = "pods cannot share the volumes of another: name a volume, and mount it in both";
+        all.push(Finding::refused(name, "volumes_from", text));
+    }
     match &spec.network {
         NetworkMode::Service(other) => all.push(Finding::refused(
             name,
@@ -109,7 +114,7 @@ fn of_service(service: &ServiceSpec) -> Vec<Finding> {
 }
 
 /// Keys that are left out, whether they are said, and why.
-fn plain(spec: &ContainerSpec) -> [(&'static str, bool, &'static str); 20] {
+fn plain(spec: &ContainerSpec) -> [(&'static str, bool, &'static str); 25] {
     let unset = spec.environment.values().any(Option::is_none);
     [
         (
@@ -117,6 +122,15 @@ fn plain(spec: &ContainerSpec) -> [(&'static str, bool, &'static str); 20] {
             unset,
             "a variable of the image cannot be taken away; it is left as it is",
         ),
+        (
+            "gpus",
+            !spec.device_requests.is_empty(),
+            "devices are asked for by the names of their plugins, such as nvidia.com/gpu; it is left out",
+        ),
+        ("blkio_config", spec.blkio != Blkio::default(), OF_NODE),
+        ("mac_address", spec.mac_address.is_some(), OF_NODE),
+        ("cpu_rt_runtime", spec.cpu_rt_runtime.is_some(), OF_NODE),
+        ("memswap_limit", spec.live.memory_swap.is_some(), OF_NODE),
         ("domainname", spec.domainname.is_some(), NO_WORD),
         (
             "init",

@@ -130,6 +130,7 @@ impl Default for World {
                 cgroup: 1,
                 platform: "linux/amd64".to_owned(),
                 root: "/data".to_owned(),
+                no_swap_limit: false,
             },
             containers: BTreeMap::new(),
             foreign: Vec::new(),
@@ -418,5 +419,6 @@ pub fn image(reference: &str, content: &str) -> ImageInfo {
         ),
         content: names::hex(content.as_bytes()),
         repo_digests: Vec::new(),
+        age_secs: None,
     }
 }
