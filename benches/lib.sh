@@ -23,6 +23,26 @@ engine() {
 export -f engine
 export socket
 
+# find_peer: Docker Compose 2 as a command, in the array `peer`: COMPOSE=FILE, else the
+# one beside the checkout, else `docker compose`, else docker-compose. An absent peer is
+# a failure, not a skip.
+find_peer() {
+    local beside
+    beside=$(dirname "${BASH_SOURCE[0]}")/../../shared/peer/docker-compose
+    if [ -n "${COMPOSE:-}" ]; then
+        peer=("$COMPOSE")
+    elif [ -x "$beside" ]; then
+        peer=("$beside")
+    elif docker compose version >/dev/null 2>&1; then
+        peer=(docker compose)
+    elif docker-compose version --short 2>/dev/null | grep -q '^v\?2\.'; then
+        peer=(docker-compose)
+    else
+        die "Docker Compose 2 is the peer of this bench and is absent: install it, or set COMPOSE=FILE"
+    fi
+    printf 'peer: Docker Compose %s\n' "$("${peer[@]}" version --short)"
+}
+
 now_ms() { local t=${EPOCHREALTIME/[^0-9]/}; printf '%d\n' "$((t / 1000))"; }
 
 # clock COMMAND…: milliseconds it took, on stdout; its output is dropped.

@@ -9,17 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=benches/lib.sh
 . "$here/lib.sh"
 rounds=${ROUNDS:-21}
-
-if [ -n "${COMPOSE:-}" ]; then
-    peer=("$COMPOSE")
-elif docker compose version >/dev/null 2>&1; then
-    peer=(docker compose)
-elif docker-compose version --short 2>/dev/null | grep -q '^v\?2\.'; then
-    peer=(docker-compose)
-else
-    die "Docker Compose 2 is the peer of this bench and is absent: install it, or set COMPOSE=FILE"
-fi
-printf 'peer: %s\n' "$("${peer[@]}" version --short)"
+find_peer
 
 shop=$here/../stacks/shop.yaml
 folder=$(mktemp -d)

@@ -6,7 +6,7 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 missed=0
-for bench in start memory noop status deploy rollout; do
+for bench in start config memory noop status deploy rollout; do
     printf '\n==> benches/%s.sh\n' "$bench"
     "$here/$bench.sh" || missed=1
 done

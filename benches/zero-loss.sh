@@ -6,8 +6,7 @@
 #   COUNT=1000000 RATE=1000 benches/zero-loss.sh [FOLDER]   with `load` and `workload`
 #
 # Two negative controls must report a loss on the same rig: a replica that is stopped
-# without a drain, and Docker Compose 2 (COMPOSE=FILE, else `docker compose`), whose
-# absence is a failure, not a skip.
+# without a drain, and Docker Compose 2, which lib.sh finds.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=benches/lib.sh
@@ -15,15 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 count=${COUNT:-1000000}
 rate=${RATE:-1000}
 control=$((rate * 15))
-
-if [ -n "${COMPOSE:-}" ]; then
-    peer=("$COMPOSE")
-elif docker compose version >/dev/null 2>&1; then
-    peer=(docker compose)
-else
-    die "Docker Compose 2 is a control of this bench and is absent: install it, or set COMPOSE=FILE"
-fi
-printf 'peer: Docker Compose %s\n' "$("${peer[@]}" version --short)"
+find_peer
 
 examples=${1:-}
 if [ -z "$examples" ]; then

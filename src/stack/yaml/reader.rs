@@ -496,6 +496,8 @@ mod tests {
             ("a: b\n c: d\n", "yaml f:2:3"),
             ("{a: !reset, b: c}\n", "unknown-tag f:1:5, yaml f:1:14"),
             ("\"\\", "yaml f:1:1"),
+            ("[!a !b, c]\n", "unknown-tag f:1:2, yaml f:1:5"),
+            ("[!<a[b]>, c]\n", "yaml f:1:9"),
             // Nothing is left that could stand in for the comma.
             ("# ~;@=+$()*'?&_/\né: [!x, b]\n", "yaml f:2:7"),
         ] {

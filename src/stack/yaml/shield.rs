@@ -72,40 +72,46 @@ const BREAKS: [char; 5] = ['\r', '\n', '\u{85}', '\u{2028}', '\u{2029}'];
 /// quotes or comments: there they are only put back.
 fn commas_behind_tags(text: &str) -> Vec<usize> {
     let mut found = Vec::new();
+    // Whether a token may begin here: not inside plain text and its spaces.
+    let mut may_begin = true;
+    // Inside a tag, an anchor or an alias: another one may follow it.
+    let mut property = false;
     let mut inside_tag = false;
+    let mut verbatim = false;
     for (index, character) in text.char_indices() {
         match character {
-            '!' => inside_tag = inside_tag || begins_token(&text[..index]),
+            '!' if may_begin => {
+                (property, inside_tag) = (true, true);
+                // `!<…>` may hold brackets.
+                verbatim = text[index + 1..].starts_with('<');
+                may_begin = false;
+            }
+            '&' | '*' if may_begin => {
+                property = true;
+                may_begin = false;
+            }
             ',' if inside_tag => found.push(index),
-            ' ' | '\t' | '\r' | '\n' | '[' | ']' | '{' | '}' | '"' => inside_tag = false,
-            other if !other.is_ascii() => inside_tag = false,
-            _ => {}
+            '[' | ']' if verbatim => {}
+            ' ' | '\t' => {
+                may_begin |= property;
+                (property, inside_tag, verbatim) = (false, false, false);
+            }
+            '[' | ']' | '{' | '}' | '"' => {
+                may_begin = true;
+                (property, inside_tag, verbatim) = (false, false, false);
+            }
+            ',' | ':' | '-' | '?' | '\'' => may_begin = true,
+            other if BREAKS.contains(&other) => {
+                may_begin = true;
+                (property, inside_tag, verbatim) = (false, false, false);
+            }
+            other => {
+                may_begin &= property;
+                inside_tag &= other.is_ascii();
+            }
         }
     }
     found
-}
-
-/// Whether a tag may begin behind this text: after an indicator, the end of
-/// another node, an anchor, or at the begin of a line.
-fn begins_token(before: &str) -> bool {
-    let trimmed = before.trim_end_matches([' ', '\t']);
-    if trimmed.is_empty()
-        || trimmed.ends_with(BREAKS)
-        || trimmed.ends_with(['[', ']', '{', '}', ',', ':', '-', '?', '"', '\''])
-    {
-        return true;
-    }
-    if trimmed.len() == before.len() {
-        return false;
-    }
-    // `&anchor !tag`
-    let word = trimmed
-        .rfind(|character: char| BREAKS.contains(&character) || " \t[{,".contains(character))
-        .map_or(trimmed, |index| &trimmed[index..]);
-    let word = word.trim_start_matches(|character: char| {
-        !character.is_ascii_graphic() || "[{,".contains(character)
-    });
-    word.starts_with('&')
 }
 
 #[cfg(test)]
@@ -121,6 +127,9 @@ mod tests {
             ("[&a !x, b]\n", "[&a !x~ b]\n"),
             ("{a: ~, b: !x, c}\n", "{a: ~, b: !x; c}\n"),
             ("[a!, b !, c]\n", "[a!, b !, c]\n"),
+            ("[!x !y, *a !z, c]\n", "[!x !y~ *a !z~ c]\n"),
+            ("[a !x !y, b *c !z, d]\n", "[a !x !y, b *c !z, d]\n"),
+            ("[!<a[b]>, c]\n", "[!<a[b]>~ c]\n"),
             ("a: !reset [b, c]\n", "a: !reset [b, c]\n"),
             ("a: b", "a: b\n"),
             ("", ""),
