@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(dns("order"), "order");
         assert_eq!(dns("order_service"), "order-service");
         assert_eq!(dns("Order.API"), "order-api");
-        assert_eq!(dns("_x"), "sx-f69dfeac");
+        assert_eq!(dns("_x"), "sx-a01e47cb");
         let long = dns(&"a".repeat(80));
         assert_eq!(long.len(), 62, "{long}");
         assert_ne!(long, dns(&"a".repeat(81)));
