@@ -43,6 +43,8 @@ pub struct Report {
     pub causes: Vec<String>,
     /// What can be typed to go on.
     pub hint: Option<String>,
+    /// Where the reference speaks of it.
+    see: String,
 }
 
 impl CliError {
@@ -144,6 +146,9 @@ impl Report {
         if let Some(hint) = &self.hint {
             let _ = writeln!(text, "{} {hint}", console.paint(Paint::Cyan, "hint:"));
         }
+        if !self.see.is_empty() {
+            let _ = writeln!(text, "see: {}", self.see);
+        }
         text
     }
 }
@@ -184,6 +189,7 @@ impl From<Problems> for CliError {
 fn laid_out(problem: &Problem) -> String {
     let bare = Problem {
         hint: None,
+        reference: String::new(),
         ..problem.clone()
     };
     let text = bare.to_string();
@@ -197,6 +203,7 @@ fn report(problem: &Problem) -> Report {
         message: problem.message.clone(),
         snippet: laid_out(problem),
         hint: problem.hint.clone(),
+        see: problem.reference.clone(),
         ..Report::default()
     }
 }

@@ -103,6 +103,10 @@ pub struct Problem {
     pub related: Vec<Related>,
     /// What to type.
     pub hint: Option<String>,
+    /// Where the reference speaks of it: `docs/reference/keys.md#deploy`. Empty where it is
+    /// no matter of a key.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub reference: String,
 }
 
 impl Problem {
@@ -145,6 +149,9 @@ impl fmt::Display for Problem {
         }
         if let Some(hint) = &self.hint {
             writeln!(out, "{:width$} = hint: {hint}", "")?;
+        }
+        if !self.reference.is_empty() {
+            writeln!(out, "{:width$} = see: {}", "", self.reference)?;
         }
         Ok(())
     }

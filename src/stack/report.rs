@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::problem::Problems;
 use super::problem::Related;
 use super::problem::Severity;
+use super::reference;
 use super::source::Sources;
 use super::source::Span;
 
@@ -247,6 +248,11 @@ impl Report {
                         "{} (and at {count} more places that use it)",
                         finding.message
                     ),
+                },
+                reference: if finding.path.is_empty() {
+                    String::new()
+                } else {
+                    reference::link(&finding.path)
                 },
                 path: finding.path,
                 snippet: sources.snippet(finding.span),

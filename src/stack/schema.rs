@@ -4,7 +4,7 @@
 //! It is wider than the loader: any scalar may be text, because `${VARIABLE}` may stand in its
 //! place, and any value may be left empty. Whatever is accepted by the loader is valid by it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde_json::Map;
 use serde_json::Value;
@@ -16,6 +16,7 @@ use super::keys::Numbers;
 use super::keys::Object;
 use super::keys::Shape;
 use super::keys::Support;
+use super::reference;
 
 /// The schema, in the draft of 2020-12.
 pub fn schema() -> Value {
@@ -33,27 +34,18 @@ pub fn schema() -> Value {
 /// Mappings of known keys, each once.
 #[derive(Default)]
 struct Definitions {
-    /// By address: two mappings may have one name.
-    names: BTreeMap<usize, String>,
+    /// Those that are made, or about to be.
+    known: BTreeSet<&'static str>,
     made: Map<String, Value>,
 }
 
 impl Definitions {
     /// A reference to a mapping, which is defined by then.
     fn of(&mut self, object: &'static Object) -> String {
-        let address = std::ptr::from_ref(object) as usize;
-        if let Some(name) = self.names.get(&address) {
+        let name = reference::slug(object);
+        if !self.known.insert(name) {
             return format!("#/$defs/{name}");
         }
-        let plain = object.name.replace(' ', "-");
-        let taken = |name: &String| self.names.values().any(|known| known == name);
-        let mut name = plain.clone();
-        let mut number = 2;
-        while taken(&name) {
-            name = format!("{plain}-{number}");
-            number += 1;
-        }
-        self.names.insert(address, name.clone());
         let properties: Map<String, Value> = object
             .keys
             .iter()
@@ -67,7 +59,7 @@ impl Definitions {
         if object.extensions {
             made["patternProperties"] = json!({ "^x-": true });
         }
-        self.made.insert(name.clone(), made);
+        self.made.insert(name.to_owned(), made);
         format!("#/$defs/{name}")
     }
 

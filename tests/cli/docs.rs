@@ -36,6 +36,13 @@ fn the_schema_of_stack_files() {
 }
 
 #[test]
+fn the_keys_of_stack_files() {
+    same("docs/reference/keys.md", &shopctl::stack::reference());
+    let counts = shopctl::stack::key_counts();
+    assert!(counts["acts"] > 10 * counts["not-yet"], "{counts:?}");
+}
+
+#[test]
 fn commands() {
     let mut page = String::from(
         "# Commands\n\nGenerated from the help texts; a test keeps it equal. `shopctl COMMAND --help` shows the same.\n",

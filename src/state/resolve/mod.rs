@@ -127,5 +127,6 @@ fn problem(severity: Severity, name: &'static str, place: &Place, message: Strin
         },
         related: Vec::new(),
         hint: None,
+        reference: String::new(),
     }
 }
