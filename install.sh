@@ -109,6 +109,7 @@ if [ "$command_name" = test-tools ]; then
     have cc || packages="$packages gcc libc6-dev"
     have git || packages="$packages git"
     have curl || packages="$packages curl"
+    python3 -c 'import venv, ensurepip' 2>/dev/null || packages="$packages python3-venv"
     # Any Docker Compose will do for the tests; they take COMPOSE=FILE too.
     if [ -z "${COMPOSE:-}" ] && ! docker compose version >/dev/null 2>&1 && ! have docker-compose; then
         packages="$packages docker-compose"
@@ -227,6 +228,12 @@ case $command_name in
         if ! cargo nextest --version >/dev/null 2>&1; then
             step "installing cargo-nextest"
             cargo install --locked cargo-nextest >&2
+        fi
+        # The schemas of a cluster's objects, in a folder of their own.
+        tools=$here/target/test-tools
+        if ! [ -x "$tools/bin/kubernetes-validate" ]; then
+            step "installing kubernetes-validate"
+            python3 -m venv "$tools" && "$tools/bin/pip" install -q kubernetes-validate==1.37.0 >&2
         fi
         ;;
 esac

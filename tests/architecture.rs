@@ -194,7 +194,8 @@ const ROWS: &[Row] = &[
     },
     Row {
         path: "backend/kubernetes",
-        modules: &["state", "plan", "event"],
+        // Objects carry what a replica is counted with.
+        modules: &["state", "plan", "event", "capacity"],
         crates: &[
             "kube",
             "k8s_openapi",

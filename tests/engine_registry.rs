@@ -130,7 +130,7 @@ fn credentials_of_the_docker_configuration_open_a_private_registry() {
     let maker = TestStack::new("services:\n  app: { build: app }\n");
     let nameless = with(&maker, &known, &["build", "--push"]);
     assert_eq!(nameless.code, 20, "{nameless}");
-    let hint = "hint: add to services.app: image: REGISTRY/NAME:TAG";
+    let hint = "hint: add to services.app: image: REGISTRY/NAME:TAG, or give --registry";
     assert!(nameless.stderr.contains(hint), "{nameless}");
 
     let image = format!("{}/{}/app:1", registry.host, maker.name);
@@ -156,6 +156,21 @@ fn credentials_of_the_docker_configuration_open_a_private_registry() {
         ),
         "{document}"
     );
+
+    // Below a registry an image is named by its content, and sent once.
+    let prefix = format!("{}/below", registry.host);
+    let below = ["build", "--push", "--registry", &prefix, "-o", "json"];
+    let first = with(&maker, &known, &below);
+    assert_eq!(first.code, 0, "{first}");
+    let content = first.json()["images"][0]["ref"]
+        .as_str()
+        .map(|tag| format!("{prefix}/{tag}"));
+    let content = content.expect("a tag");
+    assert!(first.stderr.contains(&format!("push {content}")), "{first}");
+    let again = with(&maker, &known, &below);
+    assert_eq!(again.code, 0, "{again}");
+    assert!(!again.stderr.contains("push "), "{again}");
+    forget(&content);
     forget(&image);
 
     let user = TestStack::new(&format!("services:\n  app: {{ image: \"{image}\" }}\n"));
@@ -169,11 +184,33 @@ fn credentials_of_the_docker_configuration_open_a_private_registry() {
     let login = format!("docker login {}", registry.host);
     assert!(refused.stderr.contains(&login), "{refused}");
 
+    let digest = |config| with(&user, config, &["config", "--resolve-image-digests"]);
+    assert_eq!(digest(&none).code, 22, "{}", digest(&none));
+    let pinned = digest(&known);
+    assert_eq!(pinned.code, 0, "{pinned}");
+    let image_line = format!("image: {image}@sha256:");
+    assert!(pinned.stdout.contains(&image_line), "{pinned}");
+
     let deployed = with(&user, &known, &["deploy"]);
     assert_eq!(deployed.code, 0, "{deployed}");
     assert_eq!(user.replicas("app").len(), 1);
     let id = user.inspect(&user.replicas("app")[0]).image;
     assert_eq!(id.as_deref(), built["id"].as_str());
+
+    // The engine knows when it was pulled; nothing is asked for again before its time.
+    let refreshed = |every: &str| {
+        let text = format!("services:\n  app: {{ image: \"{image}\", pull_policy: {every} }}\n");
+        user.write("stack.yaml", &text);
+        with(&user, &known, &["plan", "--check"])
+    };
+    let fresh = refreshed("daily");
+    assert_eq!(fresh.code, 0, "{fresh}");
+    let due = refreshed("every_1ms");
+    assert_eq!(due.code, 3, "{due}");
+    assert!(due.stdout.contains(&format!("pull image {image}")), "{due}");
+    assert_eq!(with(&user, &known, &["deploy"]).code, 0);
+    let fresh = refreshed("every_1h");
+    assert_eq!(fresh.code, 0, "{fresh}");
     user.ok(&["down", "--volumes", "--yes"]);
     forget(&image);
 }

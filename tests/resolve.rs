@@ -392,15 +392,21 @@ configs:
 }
 
 #[test]
-fn what_has_no_effect_yet_is_named() {
+fn what_has_no_effect_is_named_with_the_reason_unless_it_is_silenced() {
     let stack = stack(
         "
 services:
   web:
     image: web:1
-    memswap_limit: 1g
+    memswap_limit: -1
     mac_address: 02:42:ac:11:65:43
-    deploy: { placement: { constraints: [node.role == manager] } }
+    network_mode: host
+    deploy:
+      mode: global
+      replicas: 3
+      update_config: { max_failure_ratio: 0.5 }
+      rollback_config: { max_failure_ratio: 0.5, failure_action: continue }
+    x-shop: { rollout: { strategy: blue-green } }
 ",
     );
     let resolved = resolve::resolve(&stack, &Inputs::default()).expect("resolves");
@@ -412,9 +418,12 @@ services:
     assert_eq!(
         messages,
         [
-            "service web: memswap_limit has no effect yet",
-            "service web: mac_address has no effect yet",
-            "service web: deploy.placement has no effect yet",
+            "service web: deploy.replicas has no effect: with this deploy.mode there is one replica on each node, and a Docker Engine is one",
+            "service web: deploy.update_config.max_failure_ratio has no effect: a stage of x-shop.rollout is judged as a whole, by its verdict",
+            "service web: deploy.rollback_config.max_failure_ratio has no effect: a way back must not end half",
+            "service web: deploy.rollback_config.failure_action has no effect: a way back that fails ends there, with exit code 51",
+            "service web: memswap_limit has no effect: without a limit of its memory the service may use all of the swap too",
+            "service web: mac_address has no effect: its network_mode gives it no interface of its own",
         ]
     );
     assert!(
@@ -423,6 +432,96 @@ services:
             .iter()
             .all(|warning| warning.place().line > 0)
     );
+    assert_eq!(resolved.desired.services["web"].replicas, 1);
+    let mut silent = stack;
+    silent.shop.lint_silence = vec!["no-effect".to_owned()];
+    let resolved = resolve::resolve(&silent, &Inputs::default()).expect("resolves");
+    assert!(resolved.warnings.is_empty(), "{:?}", resolved.warnings);
+}
+
+#[test]
+fn resources_and_addresses_are_those_of_the_file() {
+    let desired = desired(
+        "
+services:
+  web:
+    image: web:1
+    mem_limit: 64m
+    memswap_limit: 128m
+    cpu_rt_period: 1000
+    annotations: { team: a }
+    mac_address: 02:42:ac:11:65:43
+    gpus: all
+    pull_policy: refresh
+    pull_refresh_after: 12h
+    volumes_from: [db, 'db:ro', 'container:far:rw']
+    volumes:
+      - { type: volume, source: data, target: /data, volume: { subpath: a/b } }
+      - { type: image, source: 'data:1', target: /image, image: { subpath: c } }
+      - { type: bind, source: /srv, target: /srv, bind: { selinux: Z, recursive: readonly } }
+    blkio_config:
+      weight: 300
+      weight_device: [{ path: /dev/sda, weight: 400 }]
+      device_read_bps: [{ path: /dev/sdb, rate: 12mb }]
+      device_write_iops: [{ path: /dev/sdb, rate: 30 }]
+    networks:
+      back:
+        priority: 5
+        gw_priority: 7
+        mac_address: 02:42:ac:11:65:44
+        link_local_ips: [169.254.8.8]
+        interface_name: shop0
+        driver_opts: { a: b }
+    deploy:
+      rollback_config: { parallelism: 0, order: stop-first, delay: 2s, monitor: 1s }
+      resources: { reservations: { devices: [{ capabilities: [tpu], device_ids: ['0'], driver: d, options: { x: y } }] } }
+  db: { image: 'db:1' }
+volumes: { data: {} }
+networks:
+  back:
+    enable_ipv4: false
+    enable_ipv6: true
+    ipam:
+      driver: own
+      options: { a: b }
+      config: [{ subnet: 10.1.0.0/24, aux_addresses: { router: 10.1.0.254 } }]
+",
+    );
+    let web = &desired.services["web"];
+    insta::assert_yaml_snapshot!((
+        &web.container,
+        &web.image,
+        &web.rollout,
+        &web.needs,
+        &desired.networks
+    ));
+}
+
+#[test]
+fn swap_holds_memory_too() {
+    let refused = |limits: &str| {
+        let text = format!("services: {{ web: {{ image: 'web:1', {limits} }} }}");
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("compose.yaml"), text).expect("written");
+        let request = LoadRequest {
+            working_dir: folder.path().to_owned(),
+            ..LoadRequest::default()
+        };
+        load(&request)
+            .err()
+            .map(|problems| problems.list[0].message.clone())
+    };
+    let alone = refused("memswap_limit: 1g").expect("refused");
+    assert!(alone.contains("the memory has no limit"), "{alone}");
+    let less = refused("mem_limit: 2g, memswap_limit: 1g").expect("refused");
+    assert!(less.contains("as much as the memory limit"), "{less}");
+    for fine in [
+        "mem_limit: 1g, memswap_limit: 1g",
+        "memswap_limit: 0",
+        "memswap_limit: -1",
+    ] {
+        assert_eq!(refused(fine), None, "{fine}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use shopctl::stack::LoadRequest;
 use shopctl::stack::load;
+use shopctl::state::resolve;
 
 fn request(folder: PathBuf) -> LoadRequest {
     LoadRequest {
@@ -118,4 +119,26 @@ fn doubtful_stacks_are_commented() {
     let loaded = load(&request(folder)).unwrap();
     let text: Vec<String> = loaded.warnings.iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(text.join("\n"));
+}
+
+/// One name, one reason and one remedy each, whether it is found in the file or later.
+#[test]
+fn keys_that_do_not_act_are_named_once_with_the_reason() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/named");
+    let mut request = request(folder);
+    request
+        .environment
+        .insert("TOKEN".to_owned(), "t".to_owned());
+    let loaded = load(&request).unwrap();
+    let resolved = resolve::resolve(&loaded.stack, &resolve::Inputs::default()).unwrap();
+    let mut named: Vec<String> = Vec::new();
+    for warning in loaded.warnings.iter().chain(&resolved.warnings) {
+        if !["not-yet", "not-supported", "no-effect"].contains(&warning.name) {
+            continue;
+        }
+        assert!(warning.place().line > 0, "{warning}");
+        let hint = warning.hint.as_deref().unwrap_or("-");
+        named.push(format!("{}: {}\n    {hint}", warning.name, warning.message));
+    }
+    insta::assert_snapshot!(named.join("\n"));
 }

@@ -5,6 +5,8 @@
 
 pub mod docker;
 pub mod error;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod memory;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use crate::state::observed::Health;
 use crate::state::observed::ImageInfo;
 use crate::state::observed::InstanceState;
 use crate::state::observed::ObservedState;
+use crate::state::spec::MountSource;
 
 /// A future that can move between threads.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
@@ -64,11 +67,19 @@ impl Query {
             let pinned = service.pinned.as_ref()?;
             Some(pinned.id.clone())
         });
+        let mounts = desired
+            .services
+            .values()
+            .flat_map(|service| &service.container.mounts);
+        let mounted = mounts.filter_map(|mount| match &mount.source {
+            MountSource::Image { reference, .. } => Some(reference.clone()),
+            _ => None,
+        });
         let networks = desired.networks.values().map(|one| one.name.clone());
         let volumes = desired.volumes.values().map(|one| one.name.clone());
         Self {
             stack: desired.stack.clone(),
-            images: images.chain(pinned).collect(),
+            images: images.chain(pinned).chain(mounted).collect(),
             networks: networks.collect(),
             volumes: volumes.collect(),
             ports: desired.host_ports(),
@@ -372,6 +383,8 @@ pub trait Images: Send + Sync {
         platform: Option<&'a str>,
         progress: mpsc::Sender<String>,
     ) -> Pending<'a, ImageInfo>;
+    /// The digest that a reference means in its registry, `sha256:…`; nothing is pulled.
+    fn digest<'a>(&'a self, reference: &'a str) -> Pending<'a, String>;
     /// Gives an image one more name.
     fn tag<'a>(&'a self, image: &'a str, name: &'a str) -> Pending<'a, ()>;
     /// Pushes an image, with the credentials of the Docker configuration.

@@ -122,6 +122,9 @@ pub enum Command {
     Build(BuildArgs),
     /// Print the resolved stack file, or lists from it
     Config(ConfigArgs),
+    /// Print the objects that the stack becomes on a cluster; nothing is applied
+    #[cfg(feature = "kubernetes")]
+    Render(super::render::RenderArgs),
     /// Show demand M, capacity C and their ratio R per service and resource
     Capacity(CapacityArgs),
     /// Print the logs of services
@@ -157,6 +160,8 @@ impl Command {
             Self::History(args) => &args.files.files,
             Self::Build(args) => &args.files.files,
             Self::Config(args) => &args.files.files,
+            #[cfg(feature = "kubernetes")]
+            Self::Render(args) => &args.files.files,
             Self::Capacity(args) => &args.files.files,
             Self::Logs(args) => &args.files.files,
             Self::Exec(args) => &args.files.files,
@@ -337,6 +342,15 @@ pub struct BuildArgs {
     /// Push the images to their registry
     #[arg(long)]
     pub push: bool,
+    /// Registry and path to push to, each image by its content: what is there is not sent again
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        env = "SHOPCTL_REGISTRY",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub registry: String,
     /// Stack files.
     #[command(flatten)]
     pub files: Files,
@@ -560,7 +574,7 @@ pub enum BackendArg {
     Docker,
     /// A Swarm (not in this version)
     Swarm,
-    /// A Kubernetes cluster (not in this version)
+    /// A Kubernetes cluster (in this version `render` alone)
     Kubernetes,
 }
 

@@ -88,9 +88,13 @@ async fn images<B: Backend>(
         .await?;
     images.sort_by(|one, other| one.service.cmp(&other.service));
     for image in &mut images {
+        let registry = args.registry.trim_end_matches('/');
+        if !registry.is_empty() {
+            image.names.push(format!("{registry}/{}", image.r#ref));
+        }
         name(backend, image).await?;
         if args.push {
-            push(backend, image, emitter).await?;
+            push(backend, image, registry, emitter).await?;
         }
     }
     Ok(images)
@@ -112,12 +116,13 @@ fn wanted<'a>(
 fn have_names(project: &Project, args: &BuildArgs) -> Result<(), CliError> {
     let built = project.recipes.keys();
     let asked = |service: &&String| args.services.is_empty() || args.services.contains(service);
-    let nameless = |service: &&String| project.names(service).is_empty();
+    let nameless =
+        |service: &&String| args.registry.is_empty() && project.names(service).is_empty();
     let Some(service) = built.filter(asked).find(nameless) else {
         return Ok(());
     };
     let message = format!("the image of {service} has no name to push it by");
-    let hint = format!("add to services.{service}: image: REGISTRY/NAME:TAG");
+    let hint = format!("add to services.{service}: image: REGISTRY/NAME:TAG, or give --registry");
     Err(CliError::new(Exit::StackInvalid, message).hint(hint))
 }
 
@@ -132,12 +137,19 @@ async fn name<B: Backend>(backend: &B, image: &BuiltImage) -> Result<(), CliErro
     Ok(())
 }
 
+/// Pushes an image by its names in the file, or where a registry is named by the one below
+/// that alone, which tells its content: what is there need not be sent again.
 async fn push<B: Backend>(
     backend: &B,
     image: &mut BuiltImage,
+    registry: &str,
     emitter: &Emitter,
 ) -> Result<(), CliError> {
+    let below = format!("{registry}/{}", image.r#ref);
     for name in &image.names {
+        if !registry.is_empty() && (*name != below || backend.digest(name).await.is_ok()) {
+            continue;
+        }
         let (sender, mut lines) = mpsc::channel(256);
         let forward = async {
             while let Some(line) = lines.recv().await {

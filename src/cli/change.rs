@@ -237,7 +237,7 @@ pub(super) async fn execute<B: Backend>(
         goes_back: matches!(terms.release, Recorded::Deploy { goes_back: true }),
         converge: terms.options.goal != Goal::Restart,
     };
-    carry_out(session.backend, &mission, session.emitter).await
+    Box::pin(carry_out(session.backend, &mission, session.emitter)).await
 }
 
 /// The release that a change makes.

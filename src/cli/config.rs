@@ -1,15 +1,24 @@
 //! `config`: the resolved stack file, or lists from it.
 
+use futures_util::StreamExt as _;
+use futures_util::TryStreamExt as _;
+use futures_util::stream;
+
 use super::args::ConfigArgs;
 use super::desk::Desk;
 use super::desk::known;
 use super::error::CliError;
 use super::exit::Exit;
+use crate::backend::Backend;
+use crate::backend::BackendError;
 use crate::report::Format;
 use crate::report::output;
 use crate::report::tables;
 use crate::stack;
 use crate::stack::Loaded;
+
+/// Registries that are asked at a time.
+const PARALLEL: usize = 8;
 
 /// Prints it.
 pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> {
@@ -17,16 +26,40 @@ pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> 
         desk.console.out(&output::json(&stack::schema()))?;
         return Ok(Exit::Done);
     }
-    let loaded = desk.load_with(true, |request| {
-        request.raw = args.no_interpolate;
-    })?;
-    if args.resolve_image_digests {
-        return Err(CliError::usage(
-            "--resolve-image-digests is not part of this version",
-        ));
+    print(desk, args, &load(desk, args)?)
+}
+
+/// The same with the digests that the images have in their registries, which the engine
+/// asks.
+pub(super) async fn with_digests<B: Backend>(
+    desk: &Desk<'_>,
+    args: &ConfigArgs,
+    backend: &B,
+) -> Result<Exit, CliError> {
+    let mut loaded = load(desk, args)?;
+    let digests: Vec<(String, String)> = stream::iter(loaded.document.unpinned())
+        .map(|(service, image)| async move {
+            let digest = backend.digest(&image).await?;
+            Ok::<_, BackendError>((service, digest))
+        })
+        .buffer_unordered(PARALLEL)
+        .try_collect()
+        .await?;
+    for (service, digest) in digests {
+        loaded.document.pin_image(&service, &digest);
     }
+    print(desk, args, &loaded)
+}
+
+fn load(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Loaded, CliError> {
+    desk.load_with(true, |request| {
+        request.raw = args.no_interpolate;
+    })
+}
+
+fn print(desk: &Desk<'_>, args: &ConfigArgs, loaded: &Loaded) -> Result<Exit, CliError> {
     if let Some(service) = &args.hash {
-        return hash(desk, &loaded, service);
+        return hash(desk, loaded, service);
     }
     let document = &loaded.document;
     let list = if args.services {

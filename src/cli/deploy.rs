@@ -61,7 +61,8 @@ pub(super) async fn run<B: Backend>(
                 options,
                 reviewed,
             };
-            let verdict = change::execute(session, project.goals(), &terms).await;
+            let run = change::execute(session, project.goals(), &terms);
+            let verdict = Box::pin(run).await;
             change::ending(verdict, &observed)
         })
         .await

@@ -24,6 +24,8 @@ mod logs;
 mod plan;
 mod planfile;
 mod project;
+#[cfg(feature = "kubernetes")]
+pub mod render;
 mod restart;
 mod rollback;
 mod run;
@@ -175,7 +177,7 @@ async fn run_parsed<B: Backend>(
             console: &console,
             terminals: invocation.terminals,
         };
-        if let Some(result) = without_engine(&desk, &cli.command) {
+        if let Some(result) = without_engine(&desk, cli) {
             return Ok(result.map(Exit::code));
         }
         let connected = connect(&settings).await;
@@ -224,9 +226,11 @@ fn last_line(error: &CliError) -> String {
 }
 
 /// Runs a command that needs no engine; `None` for the others.
-fn without_engine(desk: &Desk<'_>, command: &Command) -> Option<Result<Exit, CliError>> {
-    Some(match command {
-        Command::Config(args) => config::run(desk, args),
+fn without_engine(desk: &Desk<'_>, cli: &Cli) -> Option<Result<Exit, CliError>> {
+    Some(match &cli.command {
+        #[cfg(feature = "kubernetes")]
+        Command::Render(args) => render::run(desk, cli.globals.backend, args),
+        Command::Config(args) if !args.resolve_image_digests => config::run(desk, args),
         Command::Init(args) => init::run(desk, args),
         Command::Completion(args) => completion::completion(desk, args.shell),
         Command::Man(_) => completion::man(desk),
@@ -252,6 +256,7 @@ async fn dispatch<B: Backend>(
     let done = match command {
         Command::Deploy(args) => Box::pin(deploy::run(&world, args)).await,
         Command::Plan(args) => plan::run(&world, args).await,
+        Command::Config(args) => config::with_digests(desk, args, backend).await,
         Command::Scale(args) => scale::run(&world, args).await,
         Command::Status(args) => status::run(&world, args).await,
         Command::Rollback(args) => rollback::run(&world, args).await,
@@ -264,8 +269,9 @@ async fn dispatch<B: Backend>(
         // The command's own exit code is passed on.
         Command::Exec(args) => return exec::run(desk, backend, args).await,
         Command::Run(args) => return run::run(desk, &world, args).await,
-        Command::Config(_)
-        | Command::Init(_)
+        #[cfg(feature = "kubernetes")]
+        Command::Render(_) => Ok(Exit::Done),
+        Command::Init(_)
         | Command::Doctor(_)
         | Command::Completion(_)
         | Command::Man(_)
@@ -283,6 +289,7 @@ pub fn gathered(invocation: &Invocation, cli: &Cli) -> Result<Settings, CliError
         .chain(cli.command.files())
         .cloned()
         .collect();
+    settings::check_backend(&cli.globals, &cli.command)?;
     let reads_stdin = files.iter().any(|file| file.as_os_str() == "-");
     let mut settings = settings::gather(
         &cli.globals,

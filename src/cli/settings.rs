@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
+use super::args::BackendArg;
+use super::args::Command;
 use super::args::Globals;
 use super::args::ProgressArg;
 use super::error::CliError;
@@ -103,6 +105,23 @@ pub fn color(globals: &Globals, environment: &Environment) -> Color {
     }
 }
 
+/// Refuses a backend that the command cannot use.
+pub fn check_backend(globals: &Globals, command: &Command) -> Result<(), CliError> {
+    let Some(backend) = globals.backend else {
+        return Ok(());
+    };
+    #[cfg(feature = "kubernetes")]
+    if matches!(command, Command::Render(_)) {
+        return Ok(());
+    }
+    let _ = command;
+    if backend == BackendArg::Docker {
+        return Ok(());
+    }
+    let message = format!("the {} backend is not part of this version", backend.name());
+    Err(CliError::usage(message).hint("--backend docker"))
+}
+
 /// Puts flags over environment over defaults. `files` are those of the top
 /// level and of the command, in order.
 pub fn gather(
@@ -112,16 +131,6 @@ pub fn gather(
     working_dir: &Path,
     terminals: Terminals,
 ) -> Result<Settings, CliError> {
-    match globals.backend {
-        None | Some(super::args::BackendArg::Docker) => {}
-        Some(other) => {
-            return Err(CliError::usage(format!(
-                "the {} backend is not part of this version",
-                other.name()
-            ))
-            .hint("--backend docker"));
-        }
-    }
     let get = |name: &str| set(environment, name);
     let home = get("HOME").map(PathBuf::from);
     let files = if files.is_empty() {

@@ -16,6 +16,7 @@ use crate::release;
 use crate::state::desired::DesiredState;
 use crate::state::desired::ServiceSpec;
 use crate::state::history;
+use crate::state::history::Findings;
 use crate::state::history::Outcome;
 use crate::state::history::Release;
 use crate::state::history::ReleasedImage;
@@ -71,7 +72,7 @@ impl<'a, B: Backend> Ledger<'a, B> {
         if observed.store.is_none() {
             return;
         }
-        self.write(BTreeMap::new()).await;
+        self.write(Findings::default()).await;
     }
 
     /// Whether the release has its number already.
@@ -101,43 +102,37 @@ impl<'a, B: Backend> Ledger<'a, B> {
     }
 
     /// Everything is as the release asks for; its number, where the run makes one.
-    /// `proved` are the revisions whose gate has opened, by service; `remark` is what else
-    /// there is to know.
+    /// `found` is what the run has found out, `remark` what else there is to know.
     pub(super) async fn done(
         &mut self,
         observed: &ObservedState,
-        proved: BTreeMap<String, String>,
+        found: Findings,
         remark: &str,
     ) -> Option<u64> {
         self.release.as_ref()?;
         self.running = running(observed);
-        self.end(Outcome::Deployed, remark, proved).await
+        self.end(Outcome::Deployed, remark, found).await
     }
 
     /// The run has ended in another way.
     pub(super) async fn close(&mut self, outcome: Outcome, reason: &str) {
-        self.end(outcome, reason, BTreeMap::new()).await;
+        self.end(outcome, reason, Findings::default()).await;
     }
 
-    async fn end(
-        &mut self,
-        outcome: Outcome,
-        reason: &str,
-        proved: BTreeMap<String, String>,
-    ) -> Option<u64> {
+    async fn end(&mut self, outcome: Outcome, reason: &str, found: Findings) -> Option<u64> {
         let took = self.started.elapsed().as_millis();
         let release = self.release.as_mut()?;
         release.summary.outcome = outcome;
         reason.clone_into(&mut release.summary.reason);
         release.summary.took_ms = u64::try_from(took).unwrap_or(u64::MAX);
-        self.write(proved).await;
+        self.write(found).await;
         let number = self.release.as_ref()?.summary.number;
         (number > 0).then_some(number)
     }
 
     /// A record that cannot be written is a warning: the containers carry their
     /// revisions, so the store can be rebuilt from them.
-    async fn write(&mut self, proved: BTreeMap<String, String>) {
+    async fn write(&mut self, found: Findings) {
         let Some(release) = self.release.as_mut() else {
             return;
         };
@@ -152,7 +147,7 @@ impl<'a, B: Backend> Ledger<'a, B> {
         document.summary.images = images(&document.desired, &self.running);
         document.desired = history::recorded(&document.desired);
         let outcome = release.summary.outcome;
-        let written = release::record(self.backend, self.stack, &mut document, proved).await;
+        let written = release::record(self.backend, self.stack, &mut document, found).await;
         release.summary.number = document.summary.number;
         // A first deploy that failed early has no store yet.
         if let Err(error) = written
@@ -170,7 +165,7 @@ fn running(observed: &ObservedState) -> BTreeMap<String, String> {
     let replicas = observed
         .instances
         .iter()
-        .filter(|one| one.role == Role::Service && one.ours && !one.image_id.is_empty());
+        .filter(|one| one.role == Role::Service && !one.image_id.is_empty());
     replicas
         .map(|one| (one.service.clone(), one.image_id.clone()))
         .collect()

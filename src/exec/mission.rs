@@ -38,6 +38,7 @@ use crate::plan::action::Plan;
 use crate::plan::action::Refusal;
 use crate::plan::action::Step;
 use crate::plan::report;
+use crate::state::history::Findings;
 use crate::state::history::Outcome;
 use crate::state::history::Release;
 use crate::state::observed::ObservedState;
@@ -213,11 +214,11 @@ async fn under_lock<B: Backend>(
         End::Done {
             steps,
             observed,
-            proved,
+            found,
             failed,
         } => {
             let borne = borne(&failed);
-            let release = ledger.done(&observed, proved, &borne).await;
+            let release = ledger.done(&observed, found, &borne).await;
             if !failed.is_empty() {
                 emitter.emit(EventKind::Warning { message: borne });
             }
@@ -266,8 +267,8 @@ pub(super) enum End {
         steps: usize,
         /// The look that found nothing left to do.
         observed: Box<ObservedState>,
-        /// Of each service the revision whose gate has opened.
-        proved: BTreeMap<String, String>,
+        /// What there is to record of it.
+        found: Findings,
         /// Of each replica that failed and was borne, why.
         failed: Vec<String>,
     },
@@ -325,11 +326,14 @@ impl<B: Backend> Drive<'_, B> {
                 observed
                     .instances
                     .retain(|one| !learned.borne.contains(&(one.service.clone(), one.slot)));
-                let proved = revisions(&observed, &learned);
+                let found = Findings {
+                    proved: revisions(&observed, &learned, &plan),
+                    taken_over: plan.taken_over,
+                };
                 return Ok(End::Done {
                     steps,
                     observed,
-                    proved,
+                    found,
                     failed,
                 });
             }
@@ -441,18 +445,26 @@ fn borne(failed: &[String]) -> String {
 }
 
 /// The revisions of containers whose gate has opened, by service; of all services where
-/// hooks ran, because those are done with them.
-fn revisions(observed: &ObservedState, learned: &Learned) -> BTreeMap<String, String> {
+/// hooks ran, because those are done with them. What is taken over served before.
+fn revisions(observed: &ObservedState, learned: &Learned, plan: &Plan) -> BTreeMap<String, String> {
+    let instances = observed.instances.iter();
+    let taken_over = instances.filter_map(|one| {
+        let revision = plan.taken_over.get(&one.id)?;
+        Some((one.service.clone(), revision.clone()))
+    });
+    let mut all: BTreeMap<String, String> = taken_over.collect();
     if !learned.tasks.is_empty() {
-        return all_revisions(observed);
+        all.extend(all_revisions(observed));
+        return all;
     }
-    let proved = observed
-        .instances
-        .iter()
-        .filter(|one| learned.proved.contains(&one.name));
-    proved
-        .map(|one| (one.service.clone(), one.revision.clone()))
-        .collect()
+    let instances = observed.instances.iter();
+    let proved = instances.filter(|one| learned.proved.contains(&one.name));
+    all.extend(
+        proved
+            .filter(|one| one.is_managed())
+            .map(|one| (one.service.clone(), one.revision.clone())),
+    );
+    all
 }
 
 /// The revisions of all services, where everything is as it should be.
@@ -460,7 +472,7 @@ pub(super) fn all_revisions(observed: &ObservedState) -> BTreeMap<String, String
     let replicas = observed
         .instances
         .iter()
-        .filter(|one| one.role == Role::Service && one.ours);
+        .filter(|one| one.role == Role::Service && one.is_managed());
     replicas
         .map(|one| (one.service.clone(), one.revision.clone()))
         .collect()

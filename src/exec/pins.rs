@@ -100,6 +100,7 @@ mod tests {
         let info = ImageInfo {
             id: "sha256:1".into(),
             repo_digests: vec!["other@sha256:2".into(), "host:5000/a/web@sha256:3".into()],
+            ..ImageInfo::default()
         };
         let of = |reference: &str| repo_digest(reference, &info);
         assert_eq!(

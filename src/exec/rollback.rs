@@ -31,6 +31,7 @@ use crate::plan::action::Refusal;
 use crate::release;
 use crate::state::desired::DesiredState;
 use crate::state::desired::OnFailure;
+use crate::state::history::Findings;
 use crate::state::history::Outcome;
 use crate::state::history::Release;
 use crate::state::hooks::Moment;
@@ -45,7 +46,11 @@ pub(super) async fn after<B: Backend>(
     if went_back(drive, &failure) {
         // What was asked for serves; only the hook after it failed.
         let observed = drive.backend.observe(drive.mission.query).await?;
-        ledger.done(&observed, all_revisions(&observed), "").await;
+        let found = Findings {
+            proved: all_revisions(&observed),
+            taken_over: observed.taken_over(),
+        };
+        ledger.done(&observed, found, "").await;
         return Ok(Verdict::Failed(failure));
     }
     let Some(stable) = target(drive, &failure, ledger).await else {

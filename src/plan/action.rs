@@ -39,6 +39,10 @@ pub struct Plan {
     /// In no plan file: their variables may be secret.
     #[serde(skip)]
     pub lifecycles: BTreeMap<String, Lifecycle>,
+    /// By id, the containers of Docker Compose that stay, with the revision that each
+    /// stands for from then on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken_over: BTreeMap<String, String>,
     /// R = M / C, before and after.
     pub capacity: CapacityReport,
     /// What the user should know: warnings, notes on gaps and fallbacks.
@@ -294,6 +298,9 @@ pub struct InstanceSpec {
     pub files: BTreeMap<String, String>,
     /// For `network_mode: service:x`: name of the container to join.
     pub join: Option<String>,
+    /// For `volumes_from`: names of the containers, as `name` or `name:ro`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<String>,
     /// Labels that Docker Compose and shopctl need, complete.
     pub labels: BTreeMap<String, String>,
 }

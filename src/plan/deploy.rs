@@ -7,6 +7,8 @@ use super::action::Cause;
 use super::action::Plan;
 use super::action::Refusal;
 use super::action::StepId;
+use super::adopt;
+use super::age;
 use super::draft::Draft;
 use super::gateway;
 use super::ground::Ground;
@@ -20,6 +22,7 @@ use super::preflight;
 use super::scale::Record;
 use super::service;
 use super::stage::Stage;
+use super::view::ServiceView;
 use super::view::View;
 use crate::capacity::ratio;
 use crate::state::desired::DesiredState;
@@ -36,7 +39,9 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
         |loads: &[_]| ratio::check(&observed.engine, &observed.foreign, loads, view.policy());
     let paces = pace::fit(&view, &check(&loads), &mut loads, &mut draft);
     let capacity = check(&loads);
+    age::note(&view, &mut draft);
     images::draft(&view, &mut draft);
+    adopt::draft(&view, &mut draft);
     let ground = Ground::draft(&view, &mut draft);
     let gateways = gateway::draft(&view, &mut draft, &ground);
     let mut stage = Stage::new(&view, draft, ground, gateways, paces);
@@ -71,6 +76,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
         steps,
         tolerances,
         lifecycles: lifecycles(input.desired),
+        taken_over: adopt::all(&view),
         capacity,
         notes,
     })
@@ -139,7 +145,7 @@ fn stale_targets(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
                 .iter()
                 .any(|one| one.service == *service && one.alias == *alias);
             // What left the file is drained with its container.
-            let stays = exists && known.is_none_or(|one| one.routed);
+            let stays = exists && known.is_none_or(ServiceView::routed);
             if stays || stage.untargeted.contains(alias) {
                 continue;
             }

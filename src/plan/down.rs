@@ -18,7 +18,7 @@ use crate::state::observed::Instance;
 use crate::state::observed::Role;
 
 /// Plans the removal of a stack, or of the named services alone. Containers that
-/// Docker Compose made are left alone, and so is what they use.
+/// Docker Compose made and nobody took over are left alone, and so is what they use.
 pub(super) fn plan(input: &PlanInput<'_>, volumes: bool) -> Plan {
     let (desired, observed) = (input.desired, input.observed);
     let mut draft = Draft::default();
@@ -91,7 +91,7 @@ fn services(input: &PlanInput<'_>, draft: &mut Draft, doors: &[StepId]) -> Vec<S
             if one.role != Role::Service || one.service != name {
                 continue;
             }
-            if one.ours {
+            if one.is_managed() {
                 let step = retire(draft, one, &needs);
                 removed.entry(name).or_default().push(step);
             } else {
@@ -120,7 +120,7 @@ fn networks(input: &PlanInput<'_>, draft: &mut Draft, gone: &[StepId]) {
         let used = observed
             .instances
             .iter()
-            .any(|one| !one.ours && one.networks.contains(name));
+            .any(|one| !one.is_managed() && one.networks.contains(name));
         let stuck = input.options.learned.stuck.contains(name);
         if network.of_stack && !used && !stuck && !external.contains(name.as_str()) {
             let action = Action::RemoveNetwork { name: name.clone() };
@@ -143,7 +143,7 @@ fn volumes(input: &PlanInput<'_>, draft: &mut Draft, gone: &[StepId], all: bool)
         let used = observed
             .instances
             .iter()
-            .any(|one| !one.ours && one.volumes.contains(name));
+            .any(|one| !one.is_managed() && one.volumes.contains(name));
         let ours = volume.of_stack && !external.contains(name.as_str()) && !used;
         if ours && (all || name.starts_with(&seeded)) {
             let action = Action::RemoveVolume { name: name.clone() };

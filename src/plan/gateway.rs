@@ -139,7 +139,7 @@ pub(super) fn active_ports<'a>(view: &View<'a>) -> Vec<&'a PublishedPort> {
     let in_scope: BTreeSet<&str> = view
         .services
         .iter()
-        .filter(|one| one.in_scope)
+        .filter(|one| one.in_scope && !one.taken_over)
         .map(|one| one.service.name.as_str())
         .collect();
     view.input

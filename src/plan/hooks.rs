@@ -132,7 +132,7 @@ fn post_deploy(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
         .collect();
     for one in &new {
         let mut needs = stage.draft.ends_of(&one.service.name);
-        needs.extend(listeners.filter(|_| one.routed));
+        needs.extend(listeners.filter(|_| one.routed()));
         of_service(stage, one, Moment::PostDeploy, &needs);
     }
     let needs = stage.draft.ends();
@@ -207,6 +207,7 @@ fn step(
     }
     let mut all = stage.ground.of(stage.view, one);
     all.extend(stage.joined(one).and_then(|(_, step)| *step));
+    all.extend(stage.lending(one));
     all.extend(stage.draft.removal_of(&name));
     all.extend(needs);
     let action = Action::RunTask { task };
@@ -246,6 +247,7 @@ fn task(
             volumes: ground::volumes_of(view, one),
             files: ground::files_of(view, one),
             join: stage.joined(one).map(|(container, _)| container.clone()),
+            volumes_from: stage.lent(one),
             labels: task::labels(desired, service, "task", revision),
             spec,
         },

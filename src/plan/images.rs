@@ -12,6 +12,7 @@ use super::view::must_pull;
 use crate::state::change::KnownImage;
 use crate::state::desired::ImageSource;
 use crate::state::desired::PinnedImage;
+use crate::state::spec::MountSource;
 
 /// Builds and pulls what the containers to be made need.
 pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
@@ -21,8 +22,11 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
         if !one.in_scope && !lends {
             continue;
         }
-        let needed = one.creates() || lends;
+        let needed = one.creates() || lends || one.waits_for_image();
         let name = &one.service.name;
+        if needed {
+            mounted(view, one, &mut pulled, draft);
+        }
         if let Some(pinned) = &one.service.pinned {
             if needed && !view.input.observed.images.contains_key(&pinned.id) {
                 again(one, pinned, &mut pulled, draft);
@@ -71,6 +75,28 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
                 }
             }
             ImageSource::Build { .. } | ImageSource::Unset => {}
+        }
+    }
+}
+
+/// Pulls the images whose content is mounted, where they are missing.
+fn mounted(
+    view: &View<'_>,
+    one: &ServiceView<'_>,
+    pulled: &mut BTreeSet<String>,
+    draft: &mut Draft,
+) {
+    for mount in &one.service.container.mounts {
+        let MountSource::Image { reference, .. } = &mount.source else {
+            continue;
+        };
+        let there = view.input.observed.images.contains_key(reference);
+        if !there && pulled.insert(reference.clone()) {
+            let action = Action::PullImage {
+                reference: reference.clone(),
+                platform: one.revision.spec.platform.clone(),
+            };
+            draft.image(&one.service.name, action, Cause::Missing);
         }
     }
 }

@@ -41,7 +41,7 @@ fn services(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
     }
     for (service, instances) in left {
         let (ours, others): (Vec<&Instance>, Vec<&Instance>) =
-            instances.into_iter().partition(|one| one.ours);
+            instances.into_iter().partition(|one| one.is_managed());
         if !others.is_empty() {
             let names: Vec<&str> = others.iter().map(|one| one.name.as_str()).collect();
             let text = format!(

@@ -6,13 +6,15 @@
 //! * [`input`], [`action`]: what the planner is given, and what it gives
 //! * `view`, `scale`, `order`: the comparison per service and slot, how many replicas,
 //!   and which service after which
-//! * `preflight`, `pace`: what is in the way, how fast what may change
+//! * `preflight`, `age`, `pace`: what is in the way, what the engine is too old for, how
+//!   fast what may change
 //! * `draft`, `stage`: the plan in the making
 //! * `images`, `ground`: what services stand on
 //! * `gateway`, `doors`, `reach`, `listeners`, `inner`, `keeper`: ports, names and routes
 //! * `service`, `replica`, `retire`, `rollout`, `staged`: replicas that come, go, and
 //!   change, batch by batch or in stages
 //! * `leave`: what left the file
+//! * `adopt`: what Docker Compose made and stays
 //! * `hooks`: commands that run once around a change
 //! * `one_off`: a container for one command of a user
 //! * `deploy`, `restart`, `down`: the goals
@@ -21,6 +23,8 @@
 //! Test: `cargo nextest run -p shopctl --test plan`; cases are text in `tests/plan/cases`.
 
 pub mod action;
+mod adopt;
+mod age;
 pub mod check;
 mod deploy;
 mod doors;

@@ -4,6 +4,7 @@ use super::action::InstanceSpec;
 use super::ground;
 use super::input::PlanInput;
 use super::replica;
+use super::stage;
 use super::view::View;
 use crate::state::spec::NetworkMode;
 use crate::state::task;
@@ -32,6 +33,7 @@ pub fn one_off(input: &PlanInput<'_>, service: &str, name: String) -> Option<Ins
         volumes: ground::volumes_of(&view, one),
         files: ground::files_of(&view, one),
         join,
+        volumes_from: stage::lent(&one.service.container, |other| view.holder_of(other)),
         labels: task::labels(input.desired, service, "run", revision),
     })
 }

@@ -33,13 +33,13 @@ pub(super) struct Pace {
 impl Pace {
     /// What the file asks for and the containers bear, capacity aside.
     pub(super) fn of(one: &ServiceView<'_>) -> Self {
-        let rollout = &one.service.rollout;
+        let rollout = &one.rollout;
         let why = stop_first_reason(one);
         let slots = one.slots.len().max(1);
         let stages = rollout
             .staged
             .as_ref()
-            .filter(|_| why.is_none() && one.routed);
+            .filter(|_| why.is_none() && one.routed());
         let most = |staged: &Staged| {
             let successors = |stage: &TrafficStage| staged.successors(stage.percent, slots);
             staged.stages.iter().map(successors).max()
@@ -85,17 +85,18 @@ fn stop_first_reason(one: &ServiceView<'_>) -> Option<String> {
     match &spec.network {
         NetworkMode::Host => return Some("it uses the host's network".to_owned()),
         NetworkMode::Networks(endpoints) => {
-            let fixed = endpoints
-                .values()
-                .find_map(|end| end.ipv4.as_ref().or(end.ipv6.as_ref()));
-            if let Some(address) = fixed {
+            let fixed = endpoints.values().find_map(|end| {
+                let ip = end.ipv4.as_ref().or(end.ipv6.as_ref());
+                ip.or(end.link_local.first()).or(end.mac_address.as_ref())
+            });
+            if let Some(address) = fixed.or(spec.mac_address.as_ref()) {
                 return Some(format!("only one container can have the address {address}"));
             }
         }
         _ => {}
     }
-    (one.service.rollout.order == RolloutOrder::StopFirst)
-        .then(|| "update_config.order is stop-first".to_owned())
+    (one.rollout.order == RolloutOrder::StopFirst)
+        .then(|| format!("{}.order is stop-first", one.rollout_key))
 }
 
 /// Loads of all services with the surge that the file asks for.
@@ -129,7 +130,7 @@ pub(super) fn fit(
     for one in &changing {
         let name = &one.service.name;
         let mut pace = Pace::of(one);
-        let declared = one.service.rollout.order == RolloutOrder::StopFirst;
+        let declared = one.rollout.order == RolloutOrder::StopFirst;
         if let Some(why) = &pace.why {
             let text = format!("replaced stop-first, with a gap: {why}");
             draft.note(!declared, name, text);
@@ -183,7 +184,7 @@ pub(super) fn fit(
 
 /// Whether a rollout in stages needs all successors before its first stage.
 fn is_whole(one: &ServiceView<'_>) -> bool {
-    let staged = one.service.rollout.staged.as_ref();
+    let staged = one.rollout.staged.as_ref();
     staged.is_some_and(|staged| staged.kind == StagedKind::BlueGreen)
 }
 

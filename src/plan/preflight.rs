@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::action::Obstacle;
+use super::age;
 use super::gateway;
 use super::held;
 use super::view::ServiceView;
@@ -25,6 +26,7 @@ pub(super) fn check(view: &View<'_>) -> Vec<Obstacle> {
     disk(view, &mut found);
     published_ports(view, &mut found);
     networks(view, &mut found);
+    age::obstacles(view, &mut found);
     volumes(view, &mut found);
     for one in view.services.iter().filter(|one| one.in_scope) {
         service(view, one, &mut found);

@@ -81,6 +81,7 @@ pub(super) fn make(
     let mut needs = stage.ground.of(stage.view, one);
     needs.extend(&make.create_needs);
     needs.extend(stage.joined(one).and_then(|(_, step)| *step));
+    needs.extend(stage.lending(one));
     let action = Action::CreateInstance { instance };
     let created = stage.draft.replica(at, action, make.cause.clone(), &needs);
     stage.draft.delay(created, make.delay_ms);
@@ -194,7 +195,10 @@ fn again(
     needs.extend(&stage.gateways.named);
     let at = (one.service.name.as_str(), found.slot);
     let started = stage.draft.replica(at, action, cause.clone(), &needs);
-    gate(stage, one, started, (&found.name, &found.alias), 0, waits);
+    // What Docker Compose made has no other name of its own.
+    let own = Some(&found.alias).filter(|alias| !alias.is_empty());
+    let own = own.unwrap_or(&found.name);
+    gate(stage, one, started, (&found.name, own), 0, waits);
     steps.starts.push(started);
     let serving = add_target(
         stage,
@@ -259,7 +263,7 @@ fn add_target(
     cause: Cause,
     started: StepId,
 ) -> StepId {
-    if !one.routed || alias.is_empty() || !stage.gateways.exist {
+    if !one.routed() || alias.is_empty() || !stage.gateways.exist {
         return started;
     }
     let mut needs = vec![started];
@@ -313,6 +317,7 @@ fn instance(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, slot: u32) -> Inst
         volumes: ground::volumes_of(stage.view, one),
         files: ground::files_of(stage.view, one),
         join: stage.joined(one).map(|(container, _)| container.clone()),
+        volumes_from: stage.lent(one),
         labels,
         name,
         alias,

@@ -103,7 +103,7 @@ pub(super) fn retire_made(
 ) {
     let at = (one.service.name.as_str(), made.slot);
     let mut needs = needs.to_vec();
-    if one.routed && stage.gateways.exist {
+    if one.routed() && stage.gateways.exist {
         let action = Action::RemoveTarget {
             service: one.service.name.clone(),
             alias: made.alias.clone(),

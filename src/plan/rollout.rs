@@ -81,7 +81,7 @@ pub(super) fn replace<'a>(
                     create_needs: before.clone(),
                     start_needs: Vec::new(),
                     delay_ms,
-                    monitor_ms: one.service.rollout.monitor_ms,
+                    monitor_ms: one.rollout.monitor_ms,
                     waits,
                 };
                 match pace.order {
@@ -91,7 +91,7 @@ pub(super) fn replace<'a>(
             })
             .collect();
         before = ends;
-        delay_ms = one.service.rollout.delay_ms;
+        delay_ms = one.rollout.delay_ms;
     }
     steps.replaced = true;
     stage.previous = before;
@@ -104,7 +104,7 @@ fn tolerance(stage: &Stage<'_, '_>, one: &ServiceView<'_>) -> Option<Tolerance> 
     if options.backwards || one.service.container_name.is_some() {
         return None;
     }
-    let rollout = &one.service.rollout;
+    let rollout = &one.rollout;
     let borne = options.learned.borne.iter();
     let borne = borne.filter(|(service, _)| *service == one.service.name);
     let borne = u32::try_from(borne.count()).unwrap_or(u32::MAX);

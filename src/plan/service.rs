@@ -124,6 +124,11 @@ fn decide(stage: &Stage<'_, '_>, one: &ServiceView<'_>, number: u32, slot: &Slot
         _ if stage.joined(one).is_some_and(|(_, step)| step.is_some()) => {
             Decision::Replace(Cause::NeededBy("the new container it joins".to_owned()))
         }
+        // Its volumes may be gone with the container that had them.
+        _ if !stage.lending(one).is_empty() => {
+            let why = "the new container whose volumes it mounts";
+            Decision::Replace(Cause::NeededBy(why.to_owned()))
+        }
         Verdict::Start(how) => Decision::Start(Cause::NotRunning(how.clone())),
         Verdict::Restart(how) => Decision::Restart(Cause::NotRunning(how.clone())),
         Verdict::Unhealthy => Decision::Restart(Cause::Unhealthy),
@@ -131,7 +136,7 @@ fn decide(stage: &Stage<'_, '_>, one: &ServiceView<'_>, number: u32, slot: &Slot
             Some(other) => Decision::Restart(Cause::NeededBy(format!("{other}, replaced"))),
             None if is_unproved(stage, one, found, &slot.others) => {
                 let known = stage.view.targets.contains_key(&one.service.name);
-                Decision::Start(if one.routed && !known {
+                Decision::Start(if one.routed() && !known {
                     Cause::RoutesChanged
                 } else {
                     Cause::LeftOver
@@ -156,9 +161,11 @@ fn is_unproved(
     match one.service.ready {
         ReadyGate::Completed { .. } => return true,
         ReadyGate::Healthy { .. } if found.health == Some(Health::Starting) => return true,
+        // It has served before we came.
+        _ if !found.ours => return false,
         _ => {}
     }
-    if one.routed {
+    if one.routed() {
         return !stage.view.is_target(found);
     }
     // What tells how it came up: a probe, or commands that run at its start.
@@ -270,7 +277,7 @@ fn any_replaced(decisions: &[(u32, Decision)]) -> bool {
 fn all_serve(stage: &Stage<'_, '_>, one: &ServiceView<'_>) -> bool {
     one.slots.values().all(|slot| {
         slot.holder.as_ref().is_some_and(|(found, _)| {
-            change::serves(found) && (!one.routed || stage.view.is_target(found))
+            change::serves(found) && (!one.routed() || stage.view.is_target(found))
         })
     })
 }

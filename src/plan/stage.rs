@@ -12,7 +12,10 @@ use super::view::ServiceView;
 use super::view::View;
 use crate::state::desired::Condition;
 use crate::state::observed::Instance;
+use crate::state::spec::ContainerSpec;
 use crate::state::spec::NetworkMode;
+use crate::state::spec::VolumesFrom;
+use crate::state::spec::VolumesSource;
 
 /// The plan in the making.
 pub(super) struct Stage<'v, 'a> {
@@ -52,6 +55,28 @@ pub(super) struct ServiceSteps {
     pub(super) replaced: bool,
     /// Container in slot 1, and the step that makes it, for `network_mode: service:`.
     pub(super) first: Option<(String, Option<StepId>)>,
+}
+
+/// Whether a container mounts the volumes of a service: it cannot be made before that.
+fn is_lender(spec: &ContainerSpec, service: &str) -> bool {
+    let lenders = spec.volumes_from.iter();
+    lenders
+        .map(|from| &from.source)
+        .any(|source| matches!(source, VolumesSource::Service(other) if other == service))
+}
+
+/// Containers whose volumes a container mounts; `find` knows the first of a service.
+pub(super) fn lent(spec: &ContainerSpec, find: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let lenders = spec.volumes_from.iter();
+    let name = |from: &VolumesFrom| {
+        let name = match &from.source {
+            VolumesSource::Service(other) => find(other)?,
+            VolumesSource::Container(name) => name.clone(),
+        };
+        let mode = if from.read_only { ":ro" } else { "" };
+        Some(format!("{name}{mode}"))
+    };
+    lenders.filter_map(name).collect()
 }
 
 /// How far a start waits for other services.
@@ -113,7 +138,8 @@ impl<'v, 'a> Stage<'v, 'a> {
     pub(super) fn waits(&mut self, one: &ServiceView<'_>) -> Waits {
         let mut waits = Waits::default();
         for need in &one.service.needs {
-            if self.goes_back() && !need.restart && self.view.serves(&need.service) {
+            let free = !need.restart && !is_lender(&one.service.container, &need.service);
+            if self.goes_back() && free && self.view.serves(&need.service) {
                 let pair = (need.service.clone(), one.service.name.clone());
                 self.reversed.insert(pair);
                 continue;
@@ -149,6 +175,24 @@ impl<'v, 'a> Stage<'v, 'a> {
             return None;
         };
         self.done.get(other)?.first.as_ref()
+    }
+
+    /// Containers whose volumes this service's containers mount, as the engine is told.
+    pub(super) fn lent(&self, one: &ServiceView<'_>) -> Vec<String> {
+        lent(&one.service.container, |other| {
+            let (name, _) = self.done.get(other)?.first.as_ref()?;
+            Some(name.clone())
+        })
+    }
+
+    /// The steps that make these.
+    pub(super) fn lending(&self, one: &ServiceView<'_>) -> Vec<StepId> {
+        let lenders = one.service.container.volumes_from.iter();
+        let first = |from: &VolumesFrom| match &from.source {
+            VolumesSource::Service(other) => self.done.get(other)?.first.as_ref()?.1,
+            VolumesSource::Container(_) => None,
+        };
+        lenders.filter_map(first).collect()
     }
 
     /// A service this one follows that is replaced in this plan: by name.

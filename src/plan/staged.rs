@@ -55,7 +55,7 @@ impl Change<'_> {
             create_needs: before.to_vec(),
             start_needs: Vec::new(),
             delay_ms: 0,
-            monitor_ms: one.service.rollout.monitor_ms,
+            monitor_ms: one.rollout.monitor_ms,
             waits,
         }
     }
@@ -79,7 +79,7 @@ pub(super) fn of<'a>(
     }
     let word = staged.kind.word();
     let pace = stage.paces.get(&one.service.name);
-    let why = if !one.routed || !stage.gateways.exist || stage.gateways.handover {
+    let why = if !one.routed() || !stage.gateways.exist || stage.gateways.handover {
         Some("its requests do not come through the gateway")
     } else if pace.is_some_and(|pace| pace.staged.is_none()) {
         Some("two revisions cannot run side by side")
@@ -239,7 +239,7 @@ impl<'a> Rollout<'a> {
                 },
             );
             if number > 0 {
-                stage.draft.delay(split, one.service.rollout.delay_ms);
+                stage.draft.delay(split, one.rollout.delay_ms);
             }
             last = vec![split];
             percent = traffic.percent;

@@ -60,7 +60,7 @@ pub fn refused(gateway: &str) -> String {
 
 /// As long as the most patient of the services behind it.
 fn drain(view: &View<'_>) -> u64 {
-    let routed = view.services.iter().filter(|one| one.routed);
+    let routed = view.services.iter().filter(|one| one.routed());
     let all = routed.map(|one| drain_ms(&one.service.container));
     all.max().unwrap_or_default()
 }

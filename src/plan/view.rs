@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use super::adopt;
 use super::held;
 use super::inner;
 use super::inner::Leads;
@@ -24,6 +25,7 @@ use crate::state::desired::DesiredState;
 use crate::state::desired::ImageSource;
 use crate::state::desired::PullPolicy;
 use crate::state::desired::ReadyGate;
+use crate::state::desired::Rollout;
 use crate::state::desired::Route;
 use crate::state::desired::ServiceSpec;
 use crate::state::digest;
@@ -58,6 +60,10 @@ pub(super) struct View<'a> {
 pub(super) struct ServiceView<'a> {
     /// What should be.
     pub(super) service: &'a ServiceSpec,
+    /// How its replicas are replaced, in the direction of the plan.
+    pub(super) rollout: Rollout,
+    /// Where the file says so.
+    pub(super) rollout_key: &'static str,
     /// Its containers as they should be.
     pub(super) revision: Revision,
     /// How many.
@@ -66,8 +72,8 @@ pub(super) struct ServiceView<'a> {
     pub(super) published: bool,
     /// Where its name leads.
     pub(super) leads: Leads,
-    /// Gets its requests through the gateway.
-    pub(super) routed: bool,
+    /// All its containers are those that Docker Compose made, and they stay.
+    pub(super) taken_over: bool,
     /// Part of what the user named (everything when nothing is named).
     pub(super) in_scope: bool,
     /// Slots 1 to the count.
@@ -116,22 +122,31 @@ impl<'a> View<'a> {
                     let named = service.inner.is_empty();
                     named_verdict(verdict, one, named)
                 };
-                let (slots, surplus) = slots(
+                let (mut slots, surplus) = slots(
                     input.observed.instances.iter(),
                     name,
                     &count,
                     |one| live_targets.is_some_and(|known| known.contains(&one.alias)),
                     judge,
                 );
+                let taken_over = adopt::taken_over(&mut slots, &surplus, published);
                 let in_scope = scope.as_ref().is_none_or(|names| names.contains(name));
                 let leads = inner::leads(&input, service, in_scope, &slots);
+                let (rollout, rollout_key) = match &service.rollout.back {
+                    Some(_) if input.options.backwards => {
+                        (service.rollout.backwards(), "rollback_config")
+                    }
+                    _ => (service.rollout.clone(), "update_config"),
+                };
                 ServiceView {
                     service,
+                    rollout,
+                    rollout_key,
                     revision,
                     count,
                     published,
                     leads,
-                    routed: published || leads.here || leads.leaves,
+                    taken_over,
                     in_scope,
                     slots,
                     surplus,
@@ -202,6 +217,11 @@ impl<'a> View<'a> {
         Some(found.name.clone())
     }
 
+    /// Whether a service asks for a limit of its swap that the engine cannot set.
+    pub(super) fn has_vain_swap(&self, service: &ServiceSpec) -> bool {
+        self.input.observed.engine.no_swap_limit && service.container.live.memory_swap.is_some()
+    }
+
     /// Engine names of the networks a service's containers are attached to.
     pub(super) fn networks_of(&self, service: &ServiceSpec) -> Vec<String> {
         let NetworkMode::Networks(endpoints) = &service.container.network else {
@@ -246,6 +266,11 @@ impl View<'_> {
 }
 
 impl ServiceView<'_> {
+    /// Whether it gets its requests through the gateway.
+    pub(super) fn routed(&self) -> bool {
+        (self.published && !self.taken_over) || self.leads.here || self.leads.leaves
+    }
+
     /// Its load with a surge.
     pub(super) fn load(&self, surge: u32) -> Load {
         Load {
@@ -341,12 +366,17 @@ fn revision(
     service: &ServiceSpec,
     files: &BTreeMap<String, String>,
 ) -> Revision {
-    let spec = allocate::container(service);
+    let mut spec = allocate::container(service);
+    if input.observed.engine.no_swap_limit {
+        spec.live.memory_swap = None;
+    }
     let used = files_of(&spec, files);
     Revision {
         digest: digest::revision(&spec, &used),
         fields: digest::fields(&spec, &used),
         image: known_image(input, service),
+        image_content: image_content(input, service),
+        compose_hash: service.compose_hash.clone(),
         one_off: service.one_off || matches!(service.ready, ReadyGate::Completed { .. }),
         spec,
     }
@@ -372,11 +402,32 @@ fn known_image(input: &PlanInput<'_>, service: &ServiceSpec) -> KnownImage {
     }
 }
 
+/// What is in the image, where it is on the engine.
+fn image_content(input: &PlanInput<'_>, service: &ServiceSpec) -> String {
+    let reference = match &service.image {
+        ImageSource::Build { tag: Some(tag) } => tag,
+        ImageSource::Pull { reference, .. } => reference,
+        ImageSource::Build { tag: None } | ImageSource::Unset => return String::new(),
+    };
+    let found = input.observed.images.get(reference);
+    found.map(|image| image.content.clone()).unwrap_or_default()
+}
+
 /// Whether a reference is pulled although the engine has it.
 pub(super) fn must_pull(input: &PlanInput<'_>, service: &ServiceSpec) -> bool {
     match &service.image {
         ImageSource::Pull { reference, policy } if service.pinned.is_none() => {
-            (*policy == PullPolicy::Always || input.options.pull)
+            // One that nobody noted a pull of may be of any age.
+            let old = |after: u64| {
+                let known = input.observed.images.get(reference);
+                known.is_some_and(|info| info.age_secs.is_none_or(|age| age >= after))
+            };
+            let due = match policy {
+                PullPolicy::Always => true,
+                PullPolicy::Refresh(after) => old(*after),
+                PullPolicy::Missing | PullPolicy::Never => false,
+            };
+            (due || input.options.pull)
                 && *policy != PullPolicy::Never
                 && !input.options.learned.pulled.contains(reference)
         }

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::backend::BackendError;
 use crate::backend::Store;
+use crate::state::history::Findings;
 use crate::state::history::Head;
 use crate::state::history::Outcome;
 use crate::state::history::Release;
@@ -47,12 +48,12 @@ pub async fn record_scale<S: Store>(
 }
 
 /// Records a release, giving it the next number when it has none. One that ended
-/// well is the one that serves, and `proved` are its revisions by service.
+/// well is the one that serves, and what its run has found out stands from then on.
 pub async fn record<S: Store>(
     store: &S,
     stack: &str,
     release: &mut Release,
-    proved: BTreeMap<String, String>,
+    found: Findings,
 ) -> Result<(), BackendError> {
     let edit = |records: &mut Records| {
         let mut head: Head = parse(records, HEAD);
@@ -62,7 +63,8 @@ pub async fn record<S: Store>(
         let number = release.summary.number;
         if release.summary.outcome == Outcome::Deployed {
             head.serving = Some(number);
-            head.proved.extend(proved);
+            head.proved.extend(found.proved);
+            head.taken_over = found.taken_over;
         }
         // A run that was overtaken takes nothing back from the one that did.
         if head

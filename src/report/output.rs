@@ -38,7 +38,9 @@ pub fn json<T: Serialize>(document: &T) -> String {
 
 /// YAML with a newline.
 pub fn yaml<T: Serialize>(document: &T) -> String {
-    let mut text = serde_yaml::to_string(document).unwrap_or_default();
+    // One line stays one line, so that it can be found and compared.
+    let options = serde_yaml::ser_options! { folded_wrap_chars: usize::MAX };
+    let mut text = serde_yaml::to_string_with_options(document, options).unwrap_or_default();
     if !text.ends_with('\n') {
         text.push('\n');
     }

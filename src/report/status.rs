@@ -127,7 +127,9 @@ fn one(
                 ReadyGate::Healthy { .. } => it.health == Some(Health::Healthy),
                 _ => it.health != Some(Health::Unhealthy),
             }
+            // What Docker Compose made has its ports itself.
             && (!(routed || it.nameless)
+                || !it.ours
                 || targets.is_some_and(|targets| targets.contains(&it.alias)))
     };
     ServiceStatus {

@@ -12,6 +12,7 @@ use serde::ser::SerializeSeq;
 use sha2::Digest;
 use sha2::Sha256;
 
+use super::complete::section_mut;
 pub use super::interpolate::Use;
 use super::keys::Object;
 use super::keys::Print;
@@ -108,7 +109,10 @@ impl Document {
 
     /// The document as YAML.
     pub fn to_yaml(&self) -> String {
-        self.escaped(serde_yaml::to_string(&self.printed()).unwrap_or_default())
+        // One line stays one line, so that it can be found and compared.
+        let options = serde_yaml::ser_options! { folded_wrap_chars: usize::MAX };
+        let text = serde_yaml::to_string_with_options(&self.printed(), options);
+        self.escaped(text.unwrap_or_default())
     }
 
     /// The output is a stack file again, so a `$` of a value is written `$$`.
@@ -146,6 +150,32 @@ impl Document {
                     .text_of("image")
                     .map_or_else(|| format!("{stack}-{name}"), str::to_owned);
                 (name.clone(), image)
+            })
+            .collect()
+    }
+
+    /// Lets a service name its image by a digest too; one without a tag gets `latest`, as
+    /// the digest is that tag's.
+    pub fn pin_image(&mut self, service: &str, digest: &str) {
+        let services = self.tree.as_map_mut();
+        let services = services.and_then(|map| section_mut(map, "services"));
+        let image = services
+            .and_then(|map| map.get_mut(service)?.node.as_map_mut()?.get_mut("image"))
+            .map(|entry| &mut entry.node.value);
+        if let Some(Value::Text(text)) = image {
+            let last = text.rsplit('/').next().unwrap_or(text);
+            let tag = if last.contains(':') { "" } else { ":latest" };
+            *text = format!("{text}{tag}@{digest}");
+        }
+    }
+
+    /// Images that are named by a tag, by service.
+    pub fn unpinned(&self) -> BTreeMap<String, String> {
+        let services = self.section("services").into_iter().flatten();
+        services
+            .filter_map(|(name, entry)| {
+                let image = entry.node.text_of("image")?;
+                (!image.contains('@')).then(|| (name.clone(), image.to_owned()))
             })
             .collect()
     }

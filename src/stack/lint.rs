@@ -221,7 +221,7 @@ impl Linter<'_> {
                 "secret-in-build-args",
                 span,
                 format!("{at}: the build argument {name} stays readable in the image"),
-                "use `build.secrets` and RUN --mount=type=secret",
+                "give it to x-shop.build.prepare, which runs on this host, or to the service as a secret",
             );
         }
     }

@@ -235,6 +235,11 @@ impl Loading<'_> {
             variables: self.assembler.uses.into_iter().collect(),
             raw: self.request.raw,
         };
+        if !self.request.document_only && !self.request.raw {
+            for (name, service) in &mut stack.services {
+                service.compose_hash = document.hash(name).unwrap_or_default();
+            }
+        }
         Some((stack, document))
     }
 

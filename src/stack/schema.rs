@@ -74,12 +74,8 @@ impl Definitions {
     /// A key may be left empty.
     fn property(&mut self, key: &'static Key) -> Value {
         let mut property = json!({ "anyOf": [self.shape(&key.shape), { "type": "null" }] });
-        match key.support {
-            Support::Acts => {}
-            Support::Later => property["description"] = json!("Has no effect yet."),
-            Support::Never(reason) => {
-                property["description"] = json!(format!("Has no effect: {reason}."));
-            }
+        if let Support::Named(named) = key.support {
+            property["description"] = json!(format!("Has no effect: {}.", named.reason));
         }
         property
     }

@@ -25,8 +25,13 @@ pub struct Revision {
     pub fields: BTreeMap<String, String>,
     /// The image, where it is known already.
     pub image: KnownImage,
+    /// What is in the image; see [`ImageInfo::content`](super::observed::ImageInfo::content).
+    pub image_content: String,
     /// Ends by itself with success, and then counts as current.
     pub one_off: bool,
+    /// By what Docker Compose would know a container of it; empty where nothing is taken
+    /// over.
+    pub compose_hash: String,
 }
 
 impl Revision {
@@ -94,10 +99,11 @@ pub fn judge(wanted: &Revision, found: &Instance) -> Verdict {
     if found.state == InstanceState::Dead {
         return Verdict::Dead;
     }
-    if !found.ours {
-        return Verdict::Changed(vec!["made by Docker Compose".to_owned()]);
-    }
-    if let Some(difference) = revision_difference(wanted, found) {
+    if !found.is_managed() {
+        if let Some(obstacle) = obstacle_of_taking_over(wanted, found) {
+            return Verdict::Changed(vec![obstacle.to_owned()]);
+        }
+    } else if let Some(difference) = revision_difference(wanted, found) {
         return difference;
     }
     let live = live::compare(&found.live, &wanted.spec.live, found.memory_in_use);
@@ -122,6 +128,26 @@ pub fn judge(wanted: &Revision, found: &Instance) -> Verdict {
     }
 }
 
+/// Why a container that Docker Compose made is not what this service says. Where its image
+/// is not known yet, it is judged again when it is.
+fn obstacle_of_taking_over(wanted: &Revision, found: &Instance) -> Option<&'static str> {
+    if wanted.compose_hash.is_empty() || wanted.compose_hash != found.compose_hash {
+        return Some("made by Docker Compose");
+    }
+    match &wanted.image {
+        KnownImage::Id(id) if !has_image(wanted, id, found) => {
+            Some("made by Docker Compose of another image")
+        }
+        _ => None,
+    }
+}
+
+/// Whether it runs this image, or one that another builder made of the same.
+fn has_image(wanted: &Revision, id: &str, found: &Instance) -> bool {
+    let same = !found.image_content.is_empty() && found.image_content == wanted.image_content;
+    same || found.image_id == id
+}
+
 fn revision_difference(wanted: &Revision, found: &Instance) -> Option<Verdict> {
     match &wanted.image {
         KnownImage::Unnamed => {
@@ -139,7 +165,7 @@ fn revision_difference(wanted: &Revision, found: &Instance) -> Option<Verdict> {
                 Some(Verdict::Changed(or_all(names)))
             }
         }
-        KnownImage::Id(id) if !found.image_id.is_empty() && *id != found.image_id => {
+        KnownImage::Id(id) if !found.image_id.is_empty() && !has_image(wanted, id, found) => {
             Some(Verdict::ImageChanged)
         }
         _ => None,

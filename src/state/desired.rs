@@ -73,6 +73,10 @@ pub struct ServiceSpec {
     pub name: String,
     /// Where the service stands in the file, as `file:line:column`.
     pub place: String,
+    /// By what Docker Compose would know a container of it; empty in releases, which take
+    /// nothing over.
+    #[serde(skip)]
+    pub compose_hash: String,
     /// Replicas the file asks for.
     pub replicas: u32,
     /// Whether the file names the count (else it is the default of 1).
@@ -165,6 +169,8 @@ pub enum PullPolicy {
     Always,
     /// Never.
     Never,
+    /// When it was last pulled longer ago than so many seconds.
+    Refresh(u64),
 }
 
 /// A service that must come first.
@@ -301,6 +307,22 @@ pub struct Rollout {
     /// In stages that are judged; `None`: batch by batch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<Staged>,
+    /// How they are replaced on the way back to this state; `None`: the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back: Option<Back>,
+}
+
+/// How replicas are replaced on the way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Back {
+    /// New before old, or old before new.
+    pub order: RolloutOrder,
+    /// Replicas replaced at a time; 0 means all.
+    pub parallelism: u32,
+    /// Pause between batches in milliseconds.
+    pub delay_ms: u64,
+    /// Time a replica is watched after it became ready, in milliseconds.
+    pub monitor_ms: u64,
 }
 
 /// What follows when a new replica fails.
@@ -325,6 +347,19 @@ fn is_none_borne(millionths: &u32) -> bool {
 }
 
 impl Rollout {
+    /// How replicas are replaced on the way back.
+    #[must_use]
+    pub fn backwards(&self) -> Self {
+        let mut rollout = self.clone();
+        if let Some(back) = rollout.back.take() {
+            rollout.order = back.order;
+            rollout.parallelism = back.parallelism;
+            rollout.delay_ms = back.delay_ms;
+            rollout.monitor_ms = back.monitor_ms;
+        }
+        rollout
+    }
+
     /// So many of these replicas may fail.
     pub fn borne_of(&self, replicas: usize) -> u32 {
         let replicas = u64::try_from(replicas).unwrap_or(u64::MAX);
@@ -354,6 +389,7 @@ impl Default for Rollout {
             on_failure: OnFailure::default(),
             max_failures: 0,
             staged: None,
+            back: None,
         }
     }
 }

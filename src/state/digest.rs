@@ -99,6 +99,9 @@ pub fn observed(state: &ObservedState) -> String {
     for instance in &mut state.instances {
         instance.memory_in_use = None;
     }
+    for image in state.images.values_mut() {
+        image.age_secs = None;
+    }
     of(&state)
 }
 

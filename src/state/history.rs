@@ -115,6 +115,19 @@ pub struct Head {
     pub serving: Option<u64>,
     /// Of each service the revision whose gate has opened in a run that ended well.
     pub proved: BTreeMap<String, String>,
+    /// Of each container that was taken over from Docker Compose, by its id, the revision
+    /// that it stands for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken_over: BTreeMap<String, String>,
+}
+
+/// What a run that ended well has found out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// By service, the revision whose gate has opened.
+    pub proved: BTreeMap<String, String>,
+    /// All containers that are taken over from Docker Compose; see [`Head::taken_over`].
+    pub taken_over: BTreeMap<String, String>,
 }
 
 impl ReleaseSummary {

@@ -41,6 +41,13 @@ pub fn compare(observed: &LiveSpec, wanted: &LiveSpec, in_use: Option<u64>) -> L
         bytes,
         !memory_fits(observed.memory, wanted.memory, in_use),
     );
+    if observed.memory_swap != wanted.memory_swap {
+        found.changes.push(format!(
+            "memory and swap {} -> {}",
+            swap(observed.memory_swap),
+            swap(wanted.memory_swap)
+        ));
+    }
     found.number(
         "memory reservation",
         observed.memory_reservation,
@@ -124,6 +131,15 @@ fn bytes(value: i64) -> String {
     value.to_string()
 }
 
+/// Memory and swap together.
+fn swap(value: Option<i64>) -> String {
+    match value {
+        None => "as the memory limit".to_owned(),
+        Some(..0) => "without a limit".to_owned(),
+        Some(value) => bytes(value),
+    }
+}
+
 fn restart(policy: &Restart) -> String {
     match policy {
         Restart::No => "no".to_owned(),
@@ -191,6 +207,22 @@ mod tests {
                 .len(),
             0
         );
+    }
+
+    #[test]
+    fn swap_can_change_at_any_time() {
+        let with = |memory_swap| LiveSpec {
+            memory_swap,
+            ..live(Some(64 << 20))
+        };
+        let difference = compare(&with(None), &with(Some(-1)), None);
+        assert_eq!(
+            difference.changes,
+            ["memory and swap as the memory limit -> without a limit"]
+        );
+        assert!(difference.obstacles.is_empty());
+        let back = compare(&with(Some(1 << 30)), &with(None), None);
+        assert_eq!(back.changes, ["memory and swap 1G -> as the memory limit"]);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod change;
 pub mod desired;
+pub mod devices;
 pub mod digest;
 pub mod history;
 pub mod hooks;
@@ -15,6 +16,7 @@ pub mod observed;
 pub mod ports;
 pub mod records;
 pub mod resolve;
+pub mod since;
 pub mod spec;
 pub mod strategy;
 pub mod task;

@@ -38,6 +38,30 @@ pub struct ObservedState {
     pub store: Option<StoreSnapshot>,
 }
 
+impl ObservedState {
+    /// By id, the containers that were taken over from Docker Compose, with their revisions.
+    pub fn taken_over(&self) -> BTreeMap<String, String> {
+        let instances = self.instances.iter();
+        let taken_over = instances.filter(|one| !one.ours && one.is_managed());
+        taken_over
+            .map(|one| (one.id.clone(), one.revision.clone()))
+            .collect()
+    }
+
+    /// Lets containers that were taken over from Docker Compose stand for their revision:
+    /// they carry no label that says it.
+    pub fn know_taken_over(&mut self) {
+        let Some(store) = &self.store else {
+            return;
+        };
+        for one in self.instances.iter_mut().filter(|one| !one.ours) {
+            if let Some(revision) = store.head.taken_over.get(&one.id) {
+                one.revision.clone_from(revision);
+            }
+        }
+    }
+}
+
 /// The engine itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -58,6 +82,9 @@ pub struct Engine {
     pub platform: String,
     /// Folder of its data.
     pub root: String,
+    /// Its kernel does not count swap, so no limit of it holds.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_swap_limit: bool,
 }
 
 /// What part a container of ours plays.
@@ -97,7 +124,8 @@ pub struct Instance {
     pub service: String,
     /// Slot of the replica, from 1.
     pub slot: u32,
-    /// Revision digest label; empty on containers that Compose made.
+    /// Revision digest label; of one that Compose made, the revision that it stood for
+    /// when it was taken over, empty where it was not.
     pub revision: String,
     /// Unique network alias, `i-<12 hex>`; empty on containers that Compose made.
     pub alias: String,
@@ -119,6 +147,12 @@ pub struct Instance {
     pub live: LiveSpec,
     /// Made by shopctl (else by Docker Compose).
     pub ours: bool,
+    /// Docker Compose's configuration hash; empty on containers of ours.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub compose_hash: String,
+    /// What is in its image, as [`ImageInfo::content`]; only of those that Compose made.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image_content: String,
     /// Host ports it publishes itself, as `ip:port/protocol`.
     pub host_ports: BTreeSet<String>,
     /// For a gateway: published port id to the port it listens on inside.
@@ -147,6 +181,11 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Made by shopctl, or taken over from Docker Compose.
+    pub fn is_managed(&self) -> bool {
+        self.ours || !self.revision.is_empty()
+    }
+
     /// A gateway for calls between services: it publishes nothing.
     pub fn is_inner(&self) -> bool {
         self.role == Role::Gateway && self.listens.is_empty()
@@ -251,6 +290,13 @@ pub struct ImageInfo {
     pub id: String,
     /// Registry digests, `name@sha256:…`.
     pub repo_digests: Vec<String>,
+    /// Digest of its layers and of what it says of its containers, labels aside: equal
+    /// for one thing that two builders made. Empty where nobody looked.
+    #[serde(skip)]
+    pub content: String,
+    /// Seconds since its reference was last made to mean it, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_secs: Option<u64>,
 }
 
 /// What the store of a stack holds.

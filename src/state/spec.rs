@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::devices::Blkio;
+use super::devices::DeviceRequest;
+
 /// What makes a container of one service; equal specs are equal revisions.
 #[expect(
     clippy::struct_excessive_bools,
@@ -119,6 +122,21 @@ pub struct ContainerSpec {
     /// Rules of the device cgroup, e.g. `c 1:3 mr`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub device_cgroup_rules: Vec<String>,
+    /// Devices by what they can do, like GPUs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub device_requests: Vec<DeviceRequest>,
+    /// Block I/O.
+    #[serde(skip_serializing_if = "Blkio::is_empty")]
+    pub blkio: Blkio,
+    /// Annotations of the container's bundle (API 1.43 and newer).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// MAC address on the network that it is made with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+    /// Containers whose volumes are mounted too.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<VolumesFrom>,
     /// Container runtime.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
@@ -128,6 +146,12 @@ pub struct ContainerSpec {
     /// CFS quota in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_quota: Option<i64>,
+    /// Period of the real-time scheduler in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_period: Option<i64>,
+    /// Share of a real-time period in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_rt_runtime: Option<i64>,
     /// CPUs that may be used, e.g. `0-2`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpuset: Option<String>,
@@ -184,14 +208,25 @@ pub struct LiveSpec {
     pub cpu_shares: Option<i64>,
     /// CPU quota in 10⁻⁹ cores.
     pub nano_cpus: Option<i64>,
-    /// Hard memory limit in bytes (swap is set to the same value).
+    /// Hard memory limit in bytes.
     pub memory: Option<i64>,
+    /// Memory and swap together in bytes, -1 without a limit. `None`: as much as
+    /// [`memory`](Self::memory), so nothing is swapped out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_swap: Option<i64>,
     /// Soft memory limit in bytes.
     pub memory_reservation: Option<i64>,
     /// Maximum number of processes.
     pub pids: Option<i64>,
     /// Restart policy.
     pub restart: Restart,
+}
+
+impl LiveSpec {
+    /// Memory and swap together, as the engine is told.
+    pub fn swap(&self) -> Option<i64> {
+        self.memory_swap.or(self.memory)
+    }
 }
 
 /// Restart policy of a container.
@@ -247,6 +282,57 @@ pub struct Endpoint {
     /// Fixed IPv6 address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<String>,
+    /// Link-local addresses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<String>,
+    /// Fixed MAC address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+    /// Options of the network's driver.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub driver_opts: BTreeMap<String, String>,
+    /// Name of the interface in the container (API 1.49 and newer).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Order of joining, highest first.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub priority: i64,
+    /// The highest one gives the default route (API 1.48 and newer).
+    #[serde(skip_serializing_if = "is_zero")]
+    pub gateway_priority: i64,
+}
+
+impl NetworkMode {
+    /// The networks in the order in which a container joins them: by priority, then
+    /// by key. It is made with the first.
+    pub fn in_order(&self) -> Vec<(&String, &Endpoint)> {
+        let Self::Networks(networks) = self else {
+            return Vec::new();
+        };
+        let mut all: Vec<_> = networks.iter().collect();
+        all.sort_by_key(|(_, endpoint)| std::cmp::Reverse(endpoint.priority));
+        all
+    }
+}
+
+/// A container whose volumes are mounted too, all of them where they are there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// Whose.
+    pub source: VolumesSource,
+    /// Mounted read-only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+}
+
+/// Whose volumes are mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VolumesSource {
+    /// Those of the first container of another service.
+    Service(String),
+    /// Those of a container outside the stack.
+    Container(String),
 }
 
 /// A file system mounted into a container.
@@ -274,6 +360,12 @@ pub enum MountSource {
         /// Propagation, e.g. `rslave`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         propagation: Option<String>,
+        /// `SELinux` label: `z` for all containers, `Z` for this one alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        selinux: Option<String>,
+        /// What becomes of mounts below: `disabled`, `writable` or `readonly`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recursive: Option<String>,
     },
     /// A named volume of the stack, by its key in the file.
     Volume {
@@ -282,6 +374,17 @@ pub enum MountSource {
         /// Do not copy the image's content into an empty volume.
         #[serde(default, skip_serializing_if = "is_false")]
         nocopy: bool,
+        /// Only this folder of it (API 1.45 and newer).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subpath: Option<String>,
+    },
+    /// The content of an image (API 1.48 and newer).
+    Image {
+        /// Its reference; it has to be on the engine.
+        reference: String,
+        /// Only this folder of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subpath: Option<String>,
     },
     /// An anonymous volume.
     Anonymous,
@@ -369,10 +472,22 @@ pub struct NetworkSpec {
     pub internal: bool,
     /// Containers outside the stack may attach by hand.
     pub attachable: bool,
+    /// IPv4 enabled (API 1.48 and newer).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipv4: Option<bool>,
     /// IPv6 enabled.
     pub ipv6: Option<bool>,
     /// Subnets as (subnet, gateway, ip range).
     pub subnets: Vec<(Option<String>, Option<String>, Option<String>)>,
+    /// Addresses that no container gets, by subnet and name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reserved: BTreeMap<String, BTreeMap<String, String>>,
+    /// Driver of the address management; the engine's own when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ipam_driver: Option<String>,
+    /// Its options.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ipam_options: BTreeMap<String, String>,
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
 }
@@ -391,6 +506,14 @@ pub struct VolumeSpec {
     pub options: BTreeMap<String, String>,
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_zero(value: &i64) -> bool {
+    *value == 0
 }
 
 #[expect(

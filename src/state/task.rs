@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::desired::DesiredState;
 use super::names;
 use super::spec::ContainerSpec;
+use super::spec::Endpoint;
 use super::spec::Healthcheck;
 use super::spec::NetworkMode;
 use super::spec::Restart;
@@ -27,9 +28,16 @@ pub fn one_off(service: &ContainerSpec) -> ContainerSpec {
     });
     if let NetworkMode::Networks(endpoints) = &mut spec.network {
         for endpoint in endpoints.values_mut() {
-            *endpoint = super::spec::Endpoint::default();
+            *endpoint = Endpoint {
+                driver_opts: std::mem::take(&mut endpoint.driver_opts),
+                interface: endpoint.interface.take(),
+                priority: endpoint.priority,
+                gateway_priority: endpoint.gateway_priority,
+                ..Endpoint::default()
+            };
         }
     }
+    spec.mac_address = None;
     spec
 }
 

@@ -172,3 +172,36 @@ fn a_bad_image_that_a_deploy_pulls_goes_back_without_another_pull() {
     assert_eq!(failed.code, 50, "{failed}");
     assert_eq!(running(&bench), [id("one"), id("one")]);
 }
+
+#[test]
+fn config_names_images_by_the_digests_of_their_registries() {
+    let digest = "sha256:00";
+    let file = format!(
+        "services:
+  a: {{ image: order }}
+  b: {{ image: \"order:1@{digest}\" }}
+  c: {{ build: . }}
+  d: {{ image: gone:1 }}
+"
+    );
+    let bench = Bench::new(&file);
+    let known = image("order", "one");
+    let id = known.id.clone();
+    bench
+        .memory
+        .world()
+        .registry
+        .insert("order".to_owned(), known);
+    let gone = bench.run(&["config", "--resolve-image-digests"]);
+    assert_eq!(gone.code, 22, "{gone}");
+    assert!(gone.stderr.contains("gone:1"), "{gone}");
+    bench.write("stack.yaml", &file.replace("gone:1", "order"));
+    let pinned = bench.run(&["config", "--resolve-image-digests", "-o", "json"]);
+    let document: serde_json::Value = serde_json::from_str(&pinned.stdout).expect("JSON");
+    let image = |service: &str| document["services"][service]["image"].clone();
+    let latest = format!("order:latest@{id}");
+    assert_eq!(image("a"), latest);
+    assert_eq!(image("b"), format!("order:1@{digest}"));
+    assert_eq!(image("c"), serde_json::Value::Null);
+    assert_eq!(image("d"), latest);
+}

@@ -86,6 +86,7 @@ async fn an_instance_lives_and_every_action_may_be_done_twice() {
         source: MountSource::Volume {
             key: "data".to_owned(),
             nocopy: false,
+            subpath: None,
         },
         read_only: false,
     }];
@@ -376,6 +377,7 @@ async fn live_fields_change_and_the_rest_is_refused() {
         cpu_shares: Some(300),
         nano_cpus: Some(750_000_000),
         memory: Some(96 << 20),
+        memory_swap: Some(128 << 20),
         memory_reservation: Some(32 << 20),
         pids: Some(77),
         restart: Restart::UnlessStopped,

@@ -14,6 +14,7 @@ mod build;
 mod connect;
 mod containers;
 mod faults;
+mod keys;
 mod lock;
 mod speed;
 mod store;

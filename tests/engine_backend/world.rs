@@ -214,6 +214,7 @@ impl World {
             volumes: BTreeMap::new(),
             files: BTreeMap::new(),
             join: None,
+            volumes_from: Vec::new(),
             labels: labels
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),

@@ -1,6 +1,7 @@
 //! The executor over the world in memory: it converges, it keeps what serves,
 //! and no failure of any single call leaves a stack that a second run cannot mend.
 
+mod adopt;
 mod bear;
 mod gates;
 mod histories;

@@ -14,6 +14,7 @@ use shopctl::plan::ScaleTo;
 use shopctl::plan::action::Action;
 use shopctl::plan::action::Plan;
 use shopctl::plan::action::Refusal;
+use shopctl::plan::action::Step;
 use shopctl::plan::check;
 use shopctl::plan::report;
 use shopctl::state::observed::Foreign;
@@ -25,6 +26,7 @@ use shopctl::state::observed::Role;
 use crate::sketch::STACK;
 use crate::sketch::Sketch;
 use crate::turn;
+use crate::turn::made_from_file;
 
 /// One case.
 #[derive(Debug, Default, Deserialize)]
@@ -133,10 +135,16 @@ fn run(name: &str, case: &Case) -> String {
             .unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
         turn::carry_out(&mut world, &plan, "first", |_| {}).unwrap();
     }
-    for line in &case.then {
-        happen(&mut world, line);
-    }
     let after = patched(&before, &case.change);
+    for line in &case.then {
+        match line.strip_prefix("made-from-file ") {
+            Some(rest) => {
+                let (name, content) = rest.split_once(' ').unwrap_or((rest, ""));
+                made_from_file(&mut world, &after, name, content);
+            }
+            None => happen(&mut world, line),
+        }
+    }
     if !case.then.iter().any(|line| line == "no images") {
         turn::bring_images(&mut world, &after);
     }
@@ -161,7 +169,7 @@ fn run(name: &str, case: &Case) -> String {
 }
 
 /// Carries the plan out, as often as it takes for an empty one: once, except where
-/// a pull brought something new.
+/// a pull or a build brought something new.
 fn finish(
     name: &str,
     case: &Case,
@@ -195,13 +203,15 @@ fn finish(
             _ => None,
         });
         let pulled: Vec<String> = pulls.collect();
+        let built = |step: &Step| matches!(step.action, Action::BuildImage { .. });
+        let brought = !pulled.is_empty() || plan.steps.iter().any(built);
         options.learned.pulled.extend(pulled.iter().cloned());
         plan = turn::plan(world, after, &options).unwrap();
         if plan.steps.is_empty() {
             return text;
         }
         assert!(
-            round == 0 && !pulled.is_empty(),
+            round == 0 && brought,
             "{name}: a second plan: {:#?}",
             report::steps(&plan)
         );
@@ -330,6 +340,12 @@ fn happen(world: &mut World, line: &str) {
             let mib: u64 = mib.parse().unwrap();
             world.engine.memory = mib << 20;
         }
+        ["age", reference, seconds] => {
+            let info = world.images.get_mut(*reference).unwrap();
+            info.age_secs = Some(seconds.parse().unwrap());
+        }
+        ["api", version] => (*version).clone_into(&mut world.engine.api),
+        ["no", "swap", "limit"] => world.engine.no_swap_limit = true,
         other => panic!("{other:?} cannot happen"),
     }
 }

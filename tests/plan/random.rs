@@ -11,6 +11,7 @@ use shopctl::state::observed::Role;
 use crate::sketch::STACK;
 use crate::sketch::Service;
 use crate::sketch::Sketch;
+use crate::turn::made_from_file;
 
 /// One random situation.
 #[derive(Debug, Clone)]
@@ -292,6 +293,10 @@ pub(crate) fn adopt(world: &mut World, situation: &Situation) -> usize {
                 _ => String::new(),
             };
             world.add_compose_container(STACK, NAMES[index], slot, &port);
+            // Of every second service, from this very file and of the same image.
+            if index.is_multiple_of(2) {
+                made_from_file(world, &situation.after, NAMES[index], "");
+            }
             count += 1;
         }
     }

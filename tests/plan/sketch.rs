@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::Serialize;
+use shopctl::state::desired::Back;
 use shopctl::state::desired::Class;
 use shopctl::state::desired::Condition;
 use shopctl::state::desired::Demand;
@@ -35,6 +36,8 @@ use shopctl::state::spec::NetworkMode;
 use shopctl::state::spec::NetworkSpec;
 use shopctl::state::spec::Restart;
 use shopctl::state::spec::VolumeSpec;
+use shopctl::state::spec::VolumesFrom;
+use shopctl::state::spec::VolumesSource;
 use shopctl::state::strategy::Judge;
 use shopctl::state::strategy::Staged;
 use shopctl::state::strategy::StagedKind;
@@ -85,6 +88,18 @@ pub(crate) struct Service {
     pub(crate) parallelism: Option<u32>,
     pub(crate) delay: u64,
     pub(crate) monitor: u64,
+    /// On the way back: stop-first, replicas at a time, pause.
+    pub(crate) back: Option<(bool, u32, u64)>,
+    /// Of other services, or `container:NAME`.
+    pub(crate) volumes_from: Vec<String>,
+    /// Folder by key of the volume.
+    pub(crate) subpaths: BTreeMap<String, String>,
+    /// Images whose content is mounted.
+    pub(crate) image_mounts: Vec<String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) mac: Option<String>,
+    /// Memory and swap, MiB.
+    pub(crate) swap: Option<i64>,
     pub(crate) networks: Option<Vec<String>>,
     /// Key to `shared` or `single`.
     pub(crate) volumes: BTreeMap<String, String>,
@@ -169,10 +184,18 @@ impl Sketch {
     pub(crate) fn images(&self) -> Vec<String> {
         self.services
             .iter()
-            .map(|(name, service)| service.reference(name))
+            .flat_map(|(name, service)| {
+                let mounted = service.image_mounts.iter().cloned();
+                std::iter::once(service.reference(name)).chain(mounted)
+            })
             .filter(|reference| !reference.is_empty())
             .collect()
     }
+}
+
+/// As Docker Compose has it: the image counts, what `x-shop` says does not.
+pub(crate) fn compose_hash(name: &str, service: &Service) -> String {
+    format!("{name} {:?} {:?}", service.image, service.env)
 }
 
 impl Service {
@@ -240,6 +263,7 @@ impl Service {
         ServiceSpec {
             name: name.to_owned(),
             place: format!("stack.yaml:{}:3", name.len()),
+            compose_hash: compose_hash(name, self),
             replicas: self.replicas.unwrap_or(1),
             replicas_declared: self.replicas.is_some(),
             container: self.container(name, &reference),
@@ -253,6 +277,7 @@ impl Service {
                     policy: match self.pull.as_deref() {
                         Some("always") => PullPolicy::Always,
                         Some("never") => PullPolicy::Never,
+                        Some("hourly") => PullPolicy::Refresh(3600),
                         _ => PullPolicy::Missing,
                     },
                 },
@@ -275,6 +300,16 @@ impl Service {
                 delay_ms: self.delay,
                 monitor_ms: self.monitor,
                 staged: self.rollout.as_deref().map(staged),
+                back: self.back.map(|(stop_first, parallelism, delay_ms)| Back {
+                    order: if stop_first {
+                        RolloutOrder::StopFirst
+                    } else {
+                        RolloutOrder::StartFirst
+                    },
+                    parallelism,
+                    delay_ms,
+                    monitor_ms: 0,
+                }),
                 ..Rollout::default()
             },
             class: match self.class.as_deref() {
@@ -342,7 +377,7 @@ impl Service {
         let endpoint = Endpoint {
             aliases: vec![name.to_owned()],
             ipv4: self.address.clone(),
-            ipv6: None,
+            ..Endpoint::default()
         };
         let mut mounts: Vec<Mount> = self
             .volumes
@@ -352,10 +387,19 @@ impl Service {
                 source: MountSource::Volume {
                     key: key.clone(),
                     nocopy: false,
+                    subpath: self.subpaths.get(key).cloned(),
                 },
                 read_only: false,
             })
             .collect();
+        mounts.extend(self.image_mounts.iter().map(|reference| Mount {
+            target: "/image".to_owned(),
+            source: MountSource::Image {
+                reference: reference.clone(),
+                subpath: None,
+            },
+            read_only: false,
+        }));
         if !self.secrets.is_empty() {
             mounts.push(Mount {
                 target: "/run/secrets".to_owned(),
@@ -385,6 +429,9 @@ impl Service {
                 ),
             },
             mounts,
+            annotations: self.annotations.clone(),
+            mac_address: self.mac.clone(),
+            volumes_from: self.volumes_from.iter().map(|text| lender(text)).collect(),
             ports: self
                 .own_ports
                 .iter()
@@ -399,6 +446,7 @@ impl Service {
             stop_grace_secs: self.grace,
             live: LiveSpec {
                 memory: self.limit.map(|mib| mib << 20),
+                memory_swap: self.swap.map(|mib| mib << 20),
                 pids: self.pids,
                 restart: if self.one_off {
                     Restart::No
@@ -409,6 +457,17 @@ impl Service {
             },
             ..ContainerSpec::default()
         }
+    }
+}
+
+fn lender(text: &str) -> VolumesFrom {
+    let source = match text.strip_prefix("container:") {
+        Some(name) => VolumesSource::Container(name.to_owned()),
+        None => VolumesSource::Service(text.to_owned()),
+    };
+    VolumesFrom {
+        source,
+        read_only: true,
     }
 }
 

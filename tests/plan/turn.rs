@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use shopctl::backend::Context;
 use shopctl::backend::Query;
 use shopctl::backend::memory::World;
+use shopctl::backend::memory::world::image;
 use shopctl::plan;
 use shopctl::plan::Options;
 use shopctl::plan::PlanInput;
@@ -21,6 +22,7 @@ use shopctl::state::records::HEAD;
 
 use crate::sketch::STACK;
 use crate::sketch::Sketch;
+use crate::sketch::compose_hash;
 
 /// A look that covers what a sketch needs.
 pub(crate) fn look(world: &World, sketch: &Sketch) -> ObservedState {
@@ -116,7 +118,27 @@ fn record(world: &mut World, plan: &Plan) {
             head.proved.insert(step.service.clone(), revision);
         }
     }
+    head.taken_over.clone_from(&plan.taken_over);
+    for one in world.containers.values().map(|one| &one.instance) {
+        if let Some(revision) = plan.taken_over.get(&one.id) {
+            head.proved.insert(one.service.clone(), revision.clone());
+        }
+    }
     records.insert(HEAD.to_owned(), serde_json::to_vec(&head).unwrap());
+}
+
+/// Docker Compose made the containers of a service from this very file, of an image with
+/// this content.
+pub(crate) fn made_from_file(world: &mut World, after: &Sketch, name: &str, content: &str) {
+    let service = &after.services[name];
+    let reference = service.image.clone().unwrap_or_else(|| format!("{name}:1"));
+    let info = image(&reference, content);
+    let made = world.containers.values_mut().map(|one| &mut one.instance);
+    for one in made.filter(|one| one.service == name && !one.ours) {
+        one.compose_hash = compose_hash(name, service);
+        one.image_id.clone_from(&info.id);
+        one.image_content.clone_from(&info.content);
+    }
 }
 
 /// Puts the images that the sketch pulls on the engine.
@@ -130,7 +152,7 @@ pub(crate) fn bring_images(world: &mut World, sketch: &Sketch) {
             world
                 .registry
                 .entry(reference.clone())
-                .or_insert_with(|| shopctl::backend::memory::world::image(&reference, ""));
+                .or_insert_with(|| image(&reference, ""));
         }
     }
 }

@@ -8,6 +8,7 @@
 #![allow(
     dead_code,
     clippy::allow_attributes,
+    clippy::print_stdout,
     reason = "each test binary uses its own part of this"
 )]
 

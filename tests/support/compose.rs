@@ -67,10 +67,16 @@ impl Compose {
     /// Runs it on the project; what it printed to stdout and stderr.
     #[track_caller]
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        self.ok_in(self.folder.path(), arguments)
+    }
+
+    /// The same in a folder, which may hold the files of the project.
+    #[track_caller]
+    pub(crate) fn ok_in(&self, folder: &Path, arguments: &[&str]) -> String {
         let output = program(&self.command)
             .args(["-p", &self.project])
             .args(arguments)
-            .current_dir(self.folder.path())
+            .current_dir(folder)
             .output()
             .expect("it starts");
         let words = words(&output);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::collections::HashMap;
 
 use bollard::errors::Error;
+use bollard::models::ImageInspect;
 use bollard::models::ProgressDetail;
 use bollard::query_parameters::CreateImageOptionsBuilder;
 use bollard::query_parameters::ImportImageOptions;
@@ -14,6 +15,7 @@ use bollard::query_parameters::RemoveImageOptions;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::Docker;
@@ -23,12 +25,37 @@ use crate::backend::BackendError;
 use crate::backend::BuildRequest;
 use crate::backend::Images;
 use crate::backend::Pending;
+use crate::state::digest;
 use crate::state::names;
 use crate::state::observed::ImageInfo;
+
+/// Seconds since an image got its reference; the engine writes year 1 for "never".
+fn age(tagged: Option<OffsetDateTime>) -> Option<u64> {
+    let tagged = tagged.filter(|at| at.year() > 1)?;
+    let seconds = (OffsetDateTime::now_utc() - tagged).whole_seconds();
+    u64::try_from(seconds).ok()
+}
 
 impl Images for Docker {
     fn image<'a>(&'a self, reference: &'a str) -> Pending<'a, Option<ImageInfo>> {
         Box::pin(self.find_image(reference))
+    }
+
+    fn digest<'a>(&'a self, reference: &'a str) -> Pending<'a, String> {
+        Box::pin(async move {
+            let login = credentials::of_image(self.inner.config_dir.clone(), reference).await;
+            let known = login.is_some();
+            let name = tagged(reference);
+            let found = self.api().inspect_registry_image(&name, login).await;
+            let found = found.map_err(|error| self.not_available(reference, known, error))?;
+            found
+                .descriptor
+                .digest
+                .ok_or_else(|| BackendError::ImageMissing {
+                    reference: reference.to_owned(),
+                    reason: "its registry names no digest".to_owned(),
+                })
+        })
     }
 
     fn built<'a>(&'a self, stack: &'a str) -> Pending<'a, BTreeSet<String>> {
@@ -105,8 +132,10 @@ impl Docker {
     ) -> Result<Option<ImageInfo>, BackendError> {
         match self.api().inspect_image(reference).await {
             Ok(found) => Ok(Some(ImageInfo {
+                content: content(&found),
                 id: found.id.unwrap_or_default(),
                 repo_digests: found.repo_digests.unwrap_or_default(),
+                age_secs: found.metadata.and_then(|known| age(known.last_tag_time)),
             })),
             Err(error) if fault::is_missing(&error) => Ok(None),
             Err(error) => Err(self.fault("inspect", &format!("image {reference}"), error)),
@@ -144,6 +173,11 @@ impl Docker {
                 // Nobody may be listening.
                 let _ = progress.send(line).await;
             }
+        }
+        if !reference.contains('@') {
+            // The engine notes when a name was given, and no pull; so it is given again.
+            // Who cannot is only asked for it once more.
+            let _ = self.tag_image(&name, &name).await;
         }
         self.find_image(reference)
             .await?
@@ -255,6 +289,30 @@ impl Lines {
         let mark = if id.is_empty() { "" } else { ": " };
         Some(format!("{id}{mark}{status}{size}"))
     }
+}
+
+/// Digest of an image's layers and of what it says of its containers, whoever built it:
+/// builders add labels, and say nothing in more than one way.
+fn content(found: &ImageInspect) -> String {
+    let layers = found.root_fs.as_ref().and_then(|root| root.layers.as_ref());
+    let Some(layers) = layers.filter(|layers| !layers.is_empty()) else {
+        return String::new();
+    };
+    let mut config = found.config.clone().unwrap_or_default();
+    config.labels = None;
+    config.args_escaped = None;
+    let lists = [&mut config.exposed_ports, &mut config.volumes];
+    for list in lists.into_iter().flatten() {
+        list.sort();
+    }
+    let mut config = serde_json::to_value(config).unwrap_or_default();
+    if let Some(map) = config.as_object_mut() {
+        map.retain(|_, value| {
+            let said = !value.is_null();
+            said && *value != serde_json::json!("") && *value != serde_json::json!([])
+        });
+    }
+    digest::of(&(layers, config, &found.os, &found.architecture))
 }
 
 #[cfg(test)]

@@ -70,6 +70,12 @@ pub(super) fn instance(stack: &str, found: ContainerInspectResponse) -> Instance
         live: live(&host),
         id,
         nameless: ours && label(names::NAME) == "gateway",
+        compose_hash: if ours {
+            String::new()
+        } else {
+            label(names::COMPOSE_HASH)
+        },
+        image_content: String::new(),
         ours,
         host_ports: host_ports(host.port_bindings.as_ref(), network.ports.as_ref()),
         listens: serde_json::from_str(&label(names::LISTENS)).unwrap_or_default(),
@@ -158,6 +164,7 @@ pub(super) fn live(host: &HostConfig) -> LiveSpec {
         cpu_shares: positive(host.cpu_shares),
         nano_cpus: positive(host.nano_cpus),
         memory: positive(host.memory),
+        memory_swap: swap(host),
         memory_reservation: positive(host.memory_reservation),
         pids: positive(host.pids_limit),
         restart: match policy.name {
@@ -172,6 +179,13 @@ pub(super) fn live(host: &HostConfig) -> LiveSpec {
             _ => Restart::No,
         },
     }
+}
+
+/// Memory and swap together, where that is not what follows from the memory alone.
+fn swap(host: &HostConfig) -> Option<i64> {
+    let memory = positive(host.memory)?;
+    let swap = host.memory_swap.filter(|swap| *swap != 0)?;
+    (swap != memory).then_some(swap)
 }
 
 fn positive(value: Option<i64>) -> Option<i64> {
@@ -311,6 +325,28 @@ mod tests {
         );
         assert_eq!(found.health, Some(Health::Starting));
         assert_eq!(found.started_at, 0);
+    }
+
+    #[test]
+    fn swap_is_told_where_it_does_not_follow_from_the_memory() {
+        let swap = |memory: i64, swap: i64| {
+            let host = HostConfig {
+                memory: Some(memory),
+                memory_swap: Some(swap),
+                ..HostConfig::default()
+            };
+            live(&host).memory_swap
+        };
+        assert_eq!(
+            [
+                swap(8, 8),
+                swap(8, 16),
+                swap(8, -1),
+                swap(8, 0),
+                swap(0, -1)
+            ],
+            [None, Some(16), Some(-1), None, None]
+        );
     }
 
     #[test]

@@ -81,13 +81,18 @@ impl Docker {
         let (mut instances, mut foreign) = containers;
         instances.sort_by(|a, b| a.name.cmp(&b.name));
         foreign.sort_by(|a, b| a.name.cmp(&b.name));
+        for one in instances.iter_mut().filter(|_| engine.no_swap_limit) {
+            // It reports -1 whatever it was asked for.
+            one.live.memory_swap = None;
+        }
         let store = self.store(query, files, &mut instances).await?;
         let (busy_ports, disk_free) = if self.inner.local && ports::is_this_host(&engine.name) {
             (ports::busy(&query.ports), disk_free(&engine.root))
         } else {
             (BTreeSet::new(), None)
         };
-        Ok(ObservedState {
+        self.look_into_images(&mut instances).await?;
+        let mut observed = ObservedState {
             engine,
             instances,
             foreign,
@@ -97,7 +102,18 @@ impl Docker {
             busy_ports,
             disk_free,
             store,
-        })
+        };
+        observed.know_taken_over();
+        Ok(observed)
+    }
+
+    /// What is in the images of containers that Docker Compose made.
+    async fn look_into_images(&self, instances: &mut [Instance]) -> Result<(), BackendError> {
+        for one in instances.iter_mut().filter(|one| !one.ours) {
+            let image = self.find_image(&one.image_id).await?;
+            one.image_content = image.map(|image| image.content).unwrap_or_default();
+        }
+        Ok(())
     }
 
     async fn containers(
@@ -206,6 +222,7 @@ impl Docker {
                     info.os_type.as_deref().unwrap_or("linux")
                 ),
                 root: info.docker_root_dir.unwrap_or_default(),
+                no_swap_limit: info.swap_limit == Some(false),
             })
         };
         self.inner.engine.get_or_try_init(|| ask).await.cloned()

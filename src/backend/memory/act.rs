@@ -177,7 +177,8 @@ impl World {
                 reason: "the registry does not have it".to_owned(),
             });
         };
-        self.put_image(reference, found);
+        let age_secs = Some(0);
+        self.put_image(reference, ImageInfo { age_secs, ..found });
         Ok(())
     }
 

@@ -501,6 +501,16 @@ impl Images for Memory {
         })
     }
 
+    fn digest<'a>(&'a self, reference: &'a str) -> Pending<'a, String> {
+        Box::pin(async move {
+            let world = self.world();
+            let found = world.registry.get(reference);
+            found
+                .map(|info| info.id.clone())
+                .ok_or_else(|| missing(reference))
+        })
+    }
+
     fn tag<'a>(&'a self, image: &'a str, name: &'a str) -> Pending<'a, ()> {
         Box::pin(async move {
             let mut world = self.world();

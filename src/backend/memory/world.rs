@@ -130,6 +130,7 @@ impl Default for World {
                 cgroup: 1,
                 platform: "linux/amd64".to_owned(),
                 root: "/data".to_owned(),
+                no_swap_limit: false,
             },
             containers: BTreeMap::new(),
             foreign: Vec::new(),
@@ -164,7 +165,7 @@ impl World {
     /// One look, as [`Observe`](crate::backend::Observe) gives it.
     pub fn observe(&self, query: &Query) -> ObservedState {
         let store = names::store(&query.stack);
-        ObservedState {
+        let mut observed = ObservedState {
             engine: self.engine.clone(),
             instances: self
                 .containers
@@ -211,7 +212,9 @@ impl World {
                 });
                 records::snapshot(records, routes.as_deref(), &[])
             }),
-        }
+        };
+        observed.know_taken_over();
+        observed
     }
 
     fn foreign(&self, query: &Query) -> Vec<Foreign> {
@@ -414,6 +417,8 @@ pub fn image(reference: &str, content: &str) -> ImageInfo {
             "sha256:{}",
             names::hex(format!("{reference}\0{content}").as_bytes())
         ),
+        content: names::hex(content.as_bytes()),
         repo_digests: Vec::new(),
+        age_secs: None,
     }
 }

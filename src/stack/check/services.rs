@@ -18,6 +18,7 @@ pub(super) fn check(stack: &Whole<'_>, service: One<'_>, at: &At<'_>, report: &m
     has_image(service, at, report);
     build(stack, service, at, report);
     networks(stack, service, at, report);
+    links(service, at, report);
     health(service, at, report);
     references(stack, service, at, report);
     scale(service, at, report);
@@ -122,6 +123,32 @@ fn build(stack: &Whole<'_>, service: One<'_>, at: &At<'_>, report: &mut Report) 
             )
             .related(platforms[0].span, "built for these")
             .hint(format!("add {text} to build.platforms"));
+    }
+}
+
+/// A link by the service's own name asks for what a shared network gives anyway.
+fn links(service: One<'_>, at: &At<'_>, report: &mut Report) {
+    let at = at.key("links");
+    for (index, link) in service.list("links").iter().enumerate() {
+        let Some((other, alias)) = link.as_text().and_then(|text| text.split_once(':')) else {
+            continue;
+        };
+        if alias == other {
+            continue;
+        }
+        let at = at.index(index);
+        report
+            .warning(
+                "not-supported",
+                link.span,
+                &at,
+                format!(
+                    "{at} has no effect: a link leads to one container, and the replicas of {other} come and go"
+                ),
+            )
+            .hint(format!(
+                "call it {other}, or give {other} the name: networks: {{default: {{aliases: [{alias}]}}}}"
+            ));
     }
 }
 

@@ -69,27 +69,17 @@ impl Walk<'_> {
         if !self.names_support || span.file == 0 {
             return;
         }
-        match key.support {
-            Support::Acts => {}
-            Support::Later => {
-                self.report
-                    .warning(
-                        "not-yet",
-                        span,
-                        at,
-                        format!("{at} is known and does not act yet"),
-                    )
-                    .hint("remove it, or list not-yet in x-shop.lint.silence");
-            }
-            Support::Never(reason) => {
-                self.report.warning(
-                    "not-supported",
-                    span,
-                    at,
-                    format!("{at} has no effect: {reason}"),
-                );
-            }
-        }
+        let Support::Named(named) = key.support else {
+            return;
+        };
+        let message = format!("{at} has no effect: {}", named.reason);
+        let hint = match named.instead {
+            Some(instead) => instead.to_owned(),
+            None => format!("remove it, or list {} in x-shop.lint.silence", named.lint),
+        };
+        self.report
+            .warning(named.lint, span, at, message)
+            .hint(hint);
     }
 
     fn value(&mut self, node: &Node, shape: &Shape, key: Span, at: &At<'_>) {

@@ -4,6 +4,7 @@
 //! here: what is left are values whose meaning only this module knows. A value
 //! that was reported already is skipped.
 
+mod blkio;
 mod build;
 mod deploy;
 mod hooks;

@@ -49,7 +49,10 @@ impl Decoder<'_> {
             .as_map()
             .and_then(|map| map.get("build"))
             .map_or(key, |entry| entry.key);
+        let deploy = self.deploy(node, at);
         Service {
+            // Of the whole tree, once it is there.
+            compose_hash: String::new(),
             name: name.to_owned(),
             place: self.place(key),
             places: places(self, node.as_map()),
@@ -96,7 +99,8 @@ impl Decoder<'_> {
             secrets: self.grants(node, "secrets", "/run/secrets/"),
             depends_on: self.dependencies(node),
             healthcheck: self.healthcheck(node, at),
-            deploy: self.deploy(node, at),
+            memswap_limit: self.swap(node, deploy.resources.limits.memory, at),
+            deploy,
             restart: self.restart(node, at),
             stop_signal: text(node, "stop_signal"),
             stop_grace_period: self.duration(node, "stop_grace_period", at),
@@ -119,8 +123,10 @@ impl Decoder<'_> {
             cpu_shares: int(node, "cpu_shares"),
             cpu_period: int(node, "cpu_period"),
             cpu_quota: int(node, "cpu_quota"),
+            cpu_rt_period: int(node, "cpu_rt_period"),
+            cpu_rt_runtime: int(node, "cpu_rt_runtime"),
             cpuset: text(node, "cpuset"),
-            memswap_limit: signed_bytes(node, "memswap_limit"),
+            blkio_config: self.blkio(node, at),
             mem_swappiness: signed_bytes(node, "mem_swappiness"),
             oom_score_adj: int(node, "oom_score_adj"),
             oom_kill_disable: is_set(node, "oom_kill_disable"),
@@ -136,8 +142,44 @@ impl Decoder<'_> {
         }
     }
 
+    /// Memory and swap together: at least the memory, which has to be limited too. 0 says
+    /// nothing.
+    fn swap(&mut self, node: &Node, memory: Option<u64>, at: &At<'_>) -> Option<i64> {
+        let swap = signed_bytes(node, "memswap_limit").filter(|swap| *swap != 0)?;
+        let value = node.get("memswap_limit")?;
+        let at = at.key("memswap_limit");
+        let Ok(bytes) = u64::try_from(swap) else {
+            return Some(-1);
+        };
+        match memory {
+            Some(memory) if bytes >= memory => return Some(swap),
+            Some(_) => self.unfit(
+                value,
+                &at,
+                "as much as the memory limit: it counts memory and swap together",
+                "write more than `mem_limit`, or -1",
+            ),
+            None => self.unfit(
+                value,
+                &at,
+                "enough: it counts memory and swap together, and the memory has no limit",
+                "add `mem_limit`",
+            ),
+        }
+        None
+    }
+
     fn pull_policy(&mut self, node: &Node, at: &At<'_>) -> Option<PullPolicy> {
         const DAY: u64 = 86_400;
+        if let Some(after) = node.get("pull_refresh_after")
+            && node.text_of("pull_policy") != Some("refresh")
+        {
+            let at = at.key("pull_refresh_after");
+            let message = format!("{at} has no effect: only `pull_policy: refresh` asks for it");
+            self.report
+                .warning("no-effect", after.span, &at, message)
+                .hint("write `pull_policy: refresh`, or every_12h in its place");
+        }
         let value = node.get("pull_policy")?;
         let policy = value.as_text().filter(|policy| !policy.is_empty())?;
         let days = |days: u64| PullPolicy::Refresh(std::time::Duration::from_secs(days * DAY));
@@ -146,7 +188,8 @@ impl Decoder<'_> {
             "never" => Some(PullPolicy::Never),
             "missing" | "if_not_present" => Some(PullPolicy::Missing),
             "build" => Some(PullPolicy::Build),
-            "daily" | "refresh" => Some(days(1)),
+            "refresh" => Some(self.refresh_after(node, at).unwrap_or(days(1))),
+            "daily" => Some(days(1)),
             "weekly" => Some(days(7)),
             other => other
                 .strip_prefix("every_")
@@ -164,6 +207,20 @@ impl Decoder<'_> {
             );
         }
         found
+    }
+
+    /// How old an image may be with the policy `refresh`.
+    fn refresh_after(&mut self, node: &Node, at: &At<'_>) -> Option<PullPolicy> {
+        let value = node.get("pull_refresh_after")?;
+        let text = value.as_text().filter(|text| !text.is_empty())?;
+        let nanos = units::parse_duration(text).and_then(|nanos| u64::try_from(nanos).ok());
+        let Some(nanos) = nanos.filter(|nanos| *nanos > 0) else {
+            let at = at.key("pull_refresh_after");
+            self.unfit(value, &at, "a duration", "write 12h, or 2d");
+            return None;
+        };
+        let after = std::time::Duration::from_nanos(nanos);
+        Some(PullPolicy::Refresh(after))
     }
 
     fn restart(&mut self, node: &Node, at: &At<'_>) -> Option<Restart> {
@@ -328,11 +385,16 @@ impl Decoder<'_> {
             },
             kind @ ("npipe" | "cluster") => {
                 let path = path?;
+                let why = if kind == "npipe" {
+                    "it is for Windows containers"
+                } else {
+                    "a Docker Engine alone has no cluster volumes"
+                };
                 self.report.warning(
                     "not-supported",
                     node.span,
                     at,
-                    format!("{at}: a mount of the type `{kind}` has no effect here"),
+                    format!("{at} has no effect: it has the type `{kind}`, and {why}"),
                 );
                 if kind == "npipe" {
                     MountSource::Npipe { path }

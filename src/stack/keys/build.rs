@@ -13,6 +13,10 @@ use super::TEXTS;
 use super::service::GRANTS;
 use super::service::ULIMITS;
 
+const RIGHTS: &str = "the builder of a Docker Engine gives no command more rights than the others";
+const ATTESTATION: &str = "the images of a Docker Engine carry no attestations";
+const SESSION: &str = "a build is lent no secrets and no keys in this version";
+
 pub(super) static BUILD: Object = Object {
     name: "build",
     extensions: true,
@@ -21,29 +25,35 @@ pub(super) static BUILD: Object = Object {
         Key::new("context", Shape::Location),
         Key::new("dockerfile", Shape::Text),
         Key::new("dockerfile_inline", Shape::Text),
-        Key::new("entitlements", TEXTS).later(),
+        Key::new("entitlements", TEXTS).never(RIGHTS),
         Key::new("args", ENVIRONMENT),
-        Key::new("provenance", Shape::FlagOrText).later(),
-        Key::new("sbom", Shape::FlagOrText).later(),
+        Key::new("provenance", Shape::FlagOrText).never(ATTESTATION),
+        Key::new("sbom", Shape::FlagOrText).never(ATTESTATION),
         Key::new("ssh", ENVIRONMENT)
             .print(super::Print::AsList)
-            .later(),
+            .not_yet(SESSION),
         Key::new("labels", LABELS),
         Key::new("cache_from", TEXTS),
-        Key::new("cache_to", TEXTS).later(),
+        Key::new("cache_to", TEXTS)
+            .never("the builder of a Docker Engine writes its cache nowhere else"),
         Key::new("no_cache", Shape::Flag),
-        Key::new("no_cache_filter", TEXT_OR_TEXTS).later(),
-        Key::new("additional_contexts", LABELS).later(),
+        Key::new("no_cache_filter", TEXT_OR_TEXTS)
+            .never("the builder of a Docker Engine takes its cache for all stages or for none")
+            .instead("write `no_cache: true`"),
+        Key::new("additional_contexts", LABELS)
+            .not_yet("an image is built from one context in this version")
+            .instead("copy what it needs into the context with x-shop.build.prepare"),
         Key::new("pull", Shape::Flag),
         Key::new("extra_hosts", Shape::Hosts),
-        Key::new("isolation", Shape::Text).never("it is for Windows containers"),
+        Key::new("isolation", Shape::Text).never(super::WINDOWS),
         Key::new("network", Shape::Text),
         Key::new("target", Shape::Text),
-        Key::new("secrets", GRANTS),
+        Key::new("secrets", GRANTS).not_yet(SESSION),
         Key::new("shm_size", BYTES),
         Key::new("tags", NAMED_TEXTS),
-        Key::new("ulimits", ULIMITS),
+        Key::new("ulimits", ULIMITS)
+            .not_yet("commands of a build have the limits of the engine in this version"),
         Key::new("platforms", TEXTS),
-        Key::new("privileged", Shape::Flag).later(),
+        Key::new("privileged", Shape::Flag).never(RIGHTS),
     ],
 };

@@ -17,17 +17,20 @@ pub(super) static DEPLOY: Object = Object {
     keys: &[
         Key::new("mode", Shape::Text),
         Key::new("replicas", COUNT).print(Print::WhenSet),
-        Key::new("labels", LABELS).later(),
+        Key::new("labels", LABELS)
+            .never("they belong to a service object, which a Docker Engine does not have")
+            .instead("write them as `labels` of the service: its containers carry them"),
         Key::new("update_config", Shape::Object(&UPDATE)).print(Print::WhenSet),
         Key::new("rollback_config", Shape::Object(&UPDATE))
-            .print(Print::WhenSet)
-            .later(),
+            .print(Print::WhenSet),
         Key::new("resources", Shape::Object(&RESOURCES)).print(Print::AsMap),
         Key::new("restart_policy", Shape::Object(&RESTART_POLICY)).print(Print::WhenSet),
         Key::new("placement", Shape::Object(&PLACEMENT))
             .print(Print::AsMap)
-            .later(),
-        Key::new("endpoint_mode", Shape::Text).later(),
+            .never("a Docker Engine is one node, so there is one place"),
+        Key::new("endpoint_mode", Shape::Text)
+            .never("it belongs to a service object, which a Docker Engine does not have; an HTTP service is called through the gateway, any other by the names of its replicas")
+            .instead("write x-shop.route.internal: true or false"),
     ],
 };
 
@@ -87,7 +90,7 @@ static RESERVATIONS: Object = Object {
                 unique: Unique::Free,
             },
         )
-        .later(),
+        .never("a Docker Engine alone does not count resources of the user's own"),
     ],
 };
 
@@ -143,9 +146,13 @@ static RESTART_POLICY: Object = Object {
     finish: None,
     keys: &[
         Key::new("condition", Shape::Text),
-        Key::new("delay", Shape::Duration).print(Print::WhenSet),
+        Key::new("delay", Shape::Duration)
+            .print(Print::WhenSet)
+            .never("a Docker Engine waits 100 ms before it restarts a container, and twice as long each time"),
         Key::new("max_attempts", COUNT).print(Print::WhenSet),
-        Key::new("window", Shape::Duration).print(Print::WhenSet),
+        Key::new("window", Shape::Duration)
+            .print(Print::WhenSet)
+            .never("for a Docker Engine a restart has succeeded when the container has run for 10 s"),
     ],
 };
 

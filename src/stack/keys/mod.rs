@@ -284,10 +284,20 @@ pub(crate) enum Merge {
 pub(crate) enum Support {
     /// It does.
     Acts,
-    /// Not yet: a warning names it.
-    Later,
-    /// Not at all, for this reason: a warning names it.
-    Never(&'static str),
+    /// It does not: a warning names it.
+    Named(Named),
+}
+
+/// What the warning about a key says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Named {
+    /// Name of the warning: `not-yet` for what a later version may do,
+    /// `not-supported` for what has no meaning here.
+    pub(crate) lint: &'static str,
+    /// Why it does not act.
+    pub(crate) reason: &'static str,
+    /// What to write instead, where there is something.
+    pub(crate) instead: Option<&'static str>,
 }
 
 impl Key {
@@ -314,13 +324,31 @@ impl Key {
         self
     }
 
-    const fn later(mut self) -> Self {
-        self.support = Support::Later;
+    /// It could act, and does not in this version.
+    const fn not_yet(self, reason: &'static str) -> Self {
+        self.named("not-yet", reason)
+    }
+
+    /// It has no meaning where shopctl deploys to.
+    const fn never(self, reason: &'static str) -> Self {
+        self.named("not-supported", reason)
+    }
+
+    const fn named(mut self, lint: &'static str, reason: &'static str) -> Self {
+        self.support = Support::Named(Named {
+            lint,
+            reason,
+            instead: None,
+        });
         self
     }
 
-    const fn never(mut self, reason: &'static str) -> Self {
-        self.support = Support::Never(reason);
+    /// What to write in place of a key that does not act.
+    const fn instead(mut self, text: &'static str) -> Self {
+        if let Support::Named(mut named) = self.support {
+            named.instead = Some(text);
+            self.support = Support::Named(named);
+        }
         self
     }
 
@@ -334,6 +362,9 @@ impl Key {
         self
     }
 }
+
+/// Why a key for Windows does nothing.
+const WINDOWS: &str = "it is for Windows containers";
 
 /// Shapes that many keys share.
 const TEXTS: Shape = Shape::List {

@@ -19,6 +19,7 @@ use super::Print;
 use super::Shape;
 use super::TEXT_OR_TEXTS;
 use super::Unique;
+use super::WINDOWS;
 use super::alone_null;
 use super::build::BUILD;
 use super::deploy::DEPLOY;
@@ -26,16 +27,17 @@ use super::deploy::DEVICE_REQUEST;
 use super::shop;
 use super::target_of;
 
-const WINDOWS: &str = "it is for Windows containers";
-
 pub(crate) static SERVICE: Object = Object {
     name: "service",
     extensions: true,
     finish: None,
     keys: &[
         Key::new("profiles", NAMED_TEXTS),
-        Key::new("annotations", LABELS).later(),
-        Key::new("attach", Shape::Flag).print(Print::WhenSet),
+        Key::new("annotations", LABELS),
+        Key::new("attach", Shape::Flag)
+            .print(Print::WhenSet)
+            .never("a deploy shows what changes, not what containers say")
+            .instead("shopctl logs -f SERVICE"),
         Key::new(
             "build",
             Shape::Short {
@@ -44,10 +46,11 @@ pub(crate) static SERVICE: Object = Object {
             },
         )
         .print(Print::WhenSet),
-        Key::new("develop", Shape::Nullable(&Shape::Object(&DEVELOP))).print(Print::WhenSet),
-        Key::new("blkio_config", Shape::Object(&BLKIO))
+        Key::new("develop", Shape::Nullable(&Shape::Object(&DEVELOP)))
             .print(Print::WhenSet)
-            .later(),
+            .never("it is for a watched source tree, and shopctl deploys what is built"),
+        Key::new("blkio_config", Shape::Object(&BLKIO))
+            .print(Print::WhenSet),
         Key::new("cap_add", NAMED_TEXTS),
         Key::new("cap_drop", NAMED_TEXTS),
         Key::new("cgroup_parent", Shape::Text),
@@ -56,8 +59,8 @@ pub(crate) static SERVICE: Object = Object {
         Key::new("cpu_percent", Shape::Int { min: 0, max: 100 }).never(WINDOWS),
         Key::new("cpu_period", ANY_INT),
         Key::new("cpu_quota", ANY_INT),
-        Key::new("cpu_rt_period", ANY_INT).later(),
-        Key::new("cpu_rt_runtime", ANY_INT).later(),
+        Key::new("cpu_rt_period", ANY_INT),
+        Key::new("cpu_rt_runtime", ANY_INT),
         Key::new("cpus", Shape::Cpus),
         Key::new("cpuset", Shape::Text),
         Key::new("cpu_shares", ANY_INT),
@@ -125,7 +128,9 @@ pub(crate) static SERVICE: Object = Object {
             },
         )
         .print(Print::Never),
-        Key::new("external_links", DISTINCT_TEXTS).later(),
+        Key::new("external_links", DISTINCT_TEXTS)
+            .never("a link leads to one container, and replicas come and go")
+            .instead("put both on one network that is `external`, and call the container by its name"),
         Key::new("extra_hosts", Shape::Hosts),
         Key::new(
             "group_add",
@@ -159,7 +164,7 @@ pub(crate) static SERVICE: Object = Object {
             },
         )
         .print(Print::Never),
-        Key::new("links", NAMED_TEXTS).later(),
+        Key::new("links", NAMED_TEXTS),
         Key::new("logging", Shape::Object(&LOGGING))
             .print(Print::WhenSet)
             .merge(Merge::Logging),
@@ -198,7 +203,7 @@ pub(crate) static SERVICE: Object = Object {
         Key::new("ports", Shape::Ports),
         Key::new("privileged", Shape::Flag),
         Key::new("pull_policy", Shape::Text),
-        Key::new("pull_refresh_after", Shape::Text).later(),
+        Key::new("pull_refresh_after", Shape::Text),
         Key::new("read_only", Shape::Flag),
         Key::new("restart", Shape::Text),
         Key::new("runtime", Shape::Text),
@@ -246,23 +251,22 @@ pub(crate) static SERVICE: Object = Object {
                 unique: Unique::Free,
             },
         )
-        .later(),
+        .not_yet("nothing runs before a container of the service in this version")
+        .instead("write x-shop.hooks.pre_deploy, or a service of its own with `depends_on: {condition: service_completed_successfully}`"),
         Key::new(
             "post_start",
             Shape::List {
                 of: &Shape::Object(&HOOK),
                 unique: Unique::Free,
             },
-        )
-        .later(),
+        ),
         Key::new(
             "pre_stop",
             Shape::List {
                 of: &Shape::Object(&HOOK),
                 unique: Unique::Free,
             },
-        )
-        .later(),
+        ),
         Key::new("x-shop", Shape::Object(&shop::SERVICE)).print(Print::Never),
     ],
 };
@@ -429,7 +433,7 @@ static MOUNT: Object = Object {
         Key::new("source", Shape::Text),
         Key::new("target", Shape::Text),
         Key::new("read_only", Shape::Flag),
-        Key::new("consistency", Shape::Text),
+        Key::new("consistency", Shape::Text).never("a Docker Engine on Linux has one consistency"),
         Key::new("bind", Shape::Object(&BIND)).print(Print::WhenSet),
         Key::new("volume", Shape::Object(&VOLUME_OPTIONS)).print(Print::WhenSet),
         Key::new("tmpfs", Shape::Object(&TMPFS_OPTIONS)).print(Print::WhenSet),
@@ -457,7 +461,11 @@ static VOLUME_OPTIONS: Object = Object {
     extensions: true,
     finish: None,
     keys: &[
-        Key::new("labels", LABELS),
+        Key::new("labels", LABELS)
+            .never(
+                "only a volume without a name would carry them, and that goes with its container",
+            )
+            .instead("give the volume a name, and write its labels under the top-level `volumes`"),
         Key::new("nocopy", Shape::Flag),
         Key::new("subpath", Shape::Text),
     ],

@@ -15,6 +15,8 @@ const PORT_NUMBER: Shape = Shape::Int { min: 1, max: 65535 };
 /// A boolean today; its mapping is for the settings of the gateway to come.
 const GATEWAY: Shape = Shape::FlagOrMap;
 
+const MESH: &str = "calls between services are neither encrypted nor authorised in this version";
+
 const VOLUMES: Shape = Shape::Map {
     of: &Shape::Object(&ACCESS),
     names: Names::Identifier,
@@ -32,8 +34,9 @@ pub(super) static STACK: Object = Object {
         Key::new("volumes", VOLUMES),
         Key::new("lint", Shape::Object(&LINT)),
         Key::new("hooks", Shape::Object(&STACK_HOOKS)),
-        Key::new("mesh", Shape::Any).later(),
-        Key::new("reserve", Shape::Any).later(),
+        Key::new("mesh", Shape::Any).not_yet(MESH),
+        Key::new("reserve", Shape::Any)
+            .not_yet("no capacity is kept free for what is to come in this version"),
     ],
 };
 
@@ -55,11 +58,13 @@ pub(super) static SERVICE: Object = Object {
         Key::new("route", Shape::Object(&ROUTE)),
         Key::new("gateway", GATEWAY),
         Key::new("slo", Shape::Object(&SLO)),
-        Key::new("autoscale", Shape::Object(&AUTOSCALE)),
+        Key::new("autoscale", Shape::Object(&AUTOSCALE))
+            .not_yet("no count follows the load or the clock in this version")
+            .instead("shopctl scale SERVICE=3"),
         Key::new("volumes", VOLUMES),
         Key::new("hooks", Shape::Object(&HOOKS)),
         Key::new("rollout", Shape::Object(&ROLLOUT)),
-        Key::new("mesh", Shape::Any).later(),
+        Key::new("mesh", Shape::Any).not_yet(MESH),
     ],
 };
 

@@ -166,6 +166,13 @@ static VOLUME: Object = Object {
     ],
 };
 
+const NO_OBJECT: &str =
+    "a Docker Engine alone keeps no secrets and configs; they are files in a volume of the stack";
+const NO_DRIVER: &str = "a Docker Engine alone has no drivers of secrets";
+const NO_TEMPLATE: &str =
+    "contents are passed on as they are; only variables of the stack file are filled in";
+const CONTENT: &str = "name a `file` or an `environment` variable that holds it";
+
 static SECRET: Object = Object {
     name: "secret",
     extensions: true,
@@ -175,10 +182,14 @@ static SECRET: Object = Object {
         Key::new("file", Shape::Path),
         Key::new("environment", Shape::Text),
         Key::new("external", Shape::External),
-        Key::new("labels", LABELS),
-        Key::new("driver", Shape::Text).later(),
-        Key::new("driver_opts", OPTIONS).later(),
-        Key::new("template_driver", Shape::Text).later(),
+        Key::new("labels", LABELS).never(NO_OBJECT),
+        Key::new("driver", Shape::Text)
+            .never(NO_DRIVER)
+            .instead(CONTENT),
+        Key::new("driver_opts", OPTIONS)
+            .never(NO_DRIVER)
+            .instead(CONTENT),
+        Key::new("template_driver", Shape::Text).never(NO_TEMPLATE),
     ],
 };
 
@@ -192,8 +203,8 @@ static CONFIG: Object = Object {
         Key::new("environment", Shape::Text),
         Key::new("content", Shape::Text),
         Key::new("external", Shape::External),
-        Key::new("labels", LABELS),
-        Key::new("template_driver", Shape::Text).later(),
+        Key::new("labels", LABELS).never(NO_OBJECT),
+        Key::new("template_driver", Shape::Text).never(NO_TEMPLATE),
     ],
 };
 

@@ -4,6 +4,7 @@
 //! defaults that belong to the engine are `None`. Places are not serialized,
 //! so a digest over the serialized form does not change when a line moves.
 
+mod blkio;
 mod build;
 mod deploy;
 mod files;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use self::blkio::Blkio;
 pub use self::build::Build;
 pub use self::build::BuildSecret;
 pub use self::deploy::Deploy;

@@ -7,8 +7,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Attachment;
+use super::Blkio;
 use super::Build;
 use super::Deploy;
+use super::DeployMode;
 use super::Grant;
 use super::Healthcheck;
 use super::Mount;
@@ -34,6 +36,10 @@ pub struct Service {
     /// Where single keys of the service stand: `image`, `build`, `deploy`, …
     #[serde(skip)]
     pub places: BTreeMap<String, Place>,
+
+    /// Docker Compose's configuration hash; empty where the stack was not resolved.
+    #[serde(skip)]
+    pub compose_hash: String,
 
     /// The image to run, or the name to give to the built one.
     pub image: Option<String>,
@@ -165,6 +171,12 @@ pub struct Service {
     pub cpu_quota: Option<i64>,
     /// CPUs that may be used, like `0-2`.
     pub cpuset: Option<String>,
+    /// Period of the real-time scheduler in microseconds.
+    pub cpu_rt_period: Option<i64>,
+    /// Share of a real-time period in microseconds.
+    pub cpu_rt_runtime: Option<i64>,
+    /// Block I/O.
+    pub blkio_config: Blkio,
     /// Memory and swap together in bytes, `-1` for unlimited swap.
     pub memswap_limit: Option<i64>,
     /// Swappiness in percent.
@@ -189,9 +201,13 @@ pub struct Service {
 }
 
 impl Service {
-    /// How many replicas the file asks for: one, where it says nothing.
+    /// How many replicas the file asks for: one, where it says nothing, and where it asks
+    /// for one on each node.
     pub fn replicas(&self) -> u32 {
-        self.deploy.replicas.unwrap_or(1)
+        match self.deploy.mode {
+            DeployMode::Global | DeployMode::GlobalJob => 1,
+            DeployMode::Replicated | DeployMode::ReplicatedJob => self.deploy.replicas.unwrap_or(1),
+        }
     }
 
     /// The route of a port: its own, else the service's, when that names this
@@ -219,6 +235,20 @@ impl Service {
         matches!(
             self.deploy.mode,
             super::DeployMode::ReplicatedJob | super::DeployMode::GlobalJob
+        )
+    }
+
+    /// Whether its containers have no interface that could be set up: the host's, another
+    /// container's, or none.
+    pub fn has_no_network_of_its_own(&self) -> bool {
+        matches!(
+            self.network_mode,
+            Some(
+                NetworkMode::None
+                    | NetworkMode::Host
+                    | NetworkMode::Service(_)
+                    | NetworkMode::Container(_)
+            )
         )
     }
 

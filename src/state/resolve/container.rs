@@ -9,6 +9,8 @@ use crate::stack::Stack;
 use crate::stack::model;
 use crate::stack::model::HealthTest;
 use crate::stack::model::RestartCondition;
+use crate::state::devices::Blkio;
+use crate::state::devices::DeviceRequest;
 use crate::state::spec::ContainerSpec;
 use crate::state::spec::Healthcheck;
 use crate::state::spec::LiveSpec;
@@ -75,9 +77,23 @@ pub(super) fn resolve(
         cgroup: service.cgroup.clone(),
         cgroup_parent: service.cgroup_parent.clone(),
         device_cgroup_rules: service.device_cgroup_rules.clone(),
+        device_requests: service
+            .deploy
+            .resources
+            .reservations
+            .devices
+            .iter()
+            .map(device_request)
+            .collect(),
+        blkio: blkio(&service.blkio_config),
+        annotations: service.annotations.clone(),
+        mac_address: service.mac_address.clone(),
+        volumes_from: mounts::lenders(service),
         runtime: service.runtime.clone(),
         cpu_period: service.cpu_period,
         cpu_quota: service.cpu_quota,
+        cpu_rt_period: service.cpu_rt_period,
+        cpu_rt_runtime: service.cpu_rt_runtime,
         cpuset: service.cpuset.clone(),
         mem_swappiness: service.mem_swappiness,
         oom_kill_disable: service.oom_kill_disable,
@@ -100,10 +116,15 @@ pub(super) fn resolve(
 
 fn live(service: &model::Service, one_off: bool) -> LiveSpec {
     let limits = &service.deploy.resources.limits;
+    let memory = limits.memory.and_then(|bytes| i64::try_from(bytes).ok());
     LiveSpec {
         cpu_shares: service.cpu_shares,
         nano_cpus: limits.cpus.and_then(|cpus| i64::try_from(cpus.0).ok()),
-        memory: limits.memory.and_then(|bytes| i64::try_from(bytes).ok()),
+        memory,
+        // Where there is no limit of the memory the engine knows none of the swap.
+        memory_swap: service
+            .memswap_limit
+            .filter(|swap| memory.is_some_and(|memory| memory != *swap)),
         memory_reservation: service
             .deploy
             .resources
@@ -116,6 +137,31 @@ fn live(service: &model::Service, one_off: bool) -> LiveSpec {
         } else {
             restart(service)
         },
+    }
+}
+
+/// Without a number all devices are meant, unless some are named.
+fn device_request(request: &model::DeviceRequest) -> DeviceRequest {
+    DeviceRequest {
+        capabilities: request.capabilities.clone(),
+        driver: request.driver.clone(),
+        count: match request.count {
+            None if request.device_ids.is_empty() => Some(-1),
+            count => count,
+        },
+        ids: request.device_ids.clone(),
+        options: request.options.clone(),
+    }
+}
+
+fn blkio(declared: &model::Blkio) -> Blkio {
+    Blkio {
+        weight: declared.weight,
+        weight_device: declared.weight_device.clone(),
+        read_bps: declared.device_read_bps.clone(),
+        write_bps: declared.device_write_bps.clone(),
+        read_iops: declared.device_read_iops.clone(),
+        write_iops: declared.device_write_iops.clone(),
     }
 }
 

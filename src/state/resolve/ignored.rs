@@ -1,78 +1,66 @@
-//! Keys that the specification knows and this version does not carry out.
+//! What the file asks for in vain, where that depends on more than one key: the keys
+//! that never act are in the table of keys, which names them while the file is loaded;
+//! what an engine is too old for is named by the plan.
 
 use super::problem;
 use crate::stack::Problem;
 use crate::stack::Severity;
 use crate::stack::model;
 use crate::stack::model::DeployMode;
-use crate::stack::model::MountSource;
+use crate::stack::model::FailureAction;
 
-/// A warning for each key of a service that has no effect yet.
+/// Their name in `x-shop.lint.silence`.
+const NAME: &str = "no-effect";
+
+/// A warning for each setting of a service that has no effect, with the reason.
 pub(super) fn of_service(service: &model::Service) -> Vec<Problem> {
     let deploy = &service.deploy;
-    let first = [
-        ("annotations", !service.annotations.is_empty()),
-        ("volumes_from", !service.volumes_from.is_empty()),
-        ("memswap_limit", service.memswap_limit.is_some()),
-        ("mac_address", service.mac_address.is_some()),
+    let (update, back) = (&deploy.update_config, &deploy.rollback_config);
+    let back_goes_on = back
+        .as_ref()
+        .is_some_and(|back| back.failure_action == Some(FailureAction::Continue));
+    let endless = service.memswap_limit.is_some() && deploy.resources.limits.memory.is_none();
+    let global = matches!(deploy.mode, DeployMode::Global | DeployMode::GlobalJob);
+    let settings = [
         (
-            "deploy.mode",
-            matches!(deploy.mode, DeployMode::Global | DeployMode::GlobalJob),
+            "deploy.replicas",
+            global && deploy.replicas.is_some_and(|count| count != 1),
+            "with this deploy.mode there is one replica on each node, and a Docker Engine is one",
         ),
         (
-            "deploy.placement",
-            deploy.placement != model::Placement::default(),
-        ),
-        ("deploy.endpoint_mode", deploy.endpoint_mode.is_some()),
-        ("deploy.rollback_config", deploy.rollback_config.is_some()),
-        (
-            // A stage is judged as a whole, by its verdict.
-            "deploy.update_config.max_failure_ratio (with x-shop.rollout)",
-            bears_failures(service) && is_staged(service),
+            "deploy.update_config.max_failure_ratio",
+            bears_failures(update.as_ref()) && is_staged(service),
+            "a stage of x-shop.rollout is judged as a whole, by its verdict",
         ),
         (
-            "deploy.resources.reservations.devices",
-            !deploy.resources.reservations.devices.is_empty(),
+            "deploy.rollback_config.max_failure_ratio",
+            bears_failures(back.as_ref()),
+            "a way back must not end half",
         ),
         (
-            "deploy.resources.reservations.generic_resources",
-            !deploy.resources.reservations.generic.is_empty(),
+            "deploy.rollback_config.failure_action",
+            back_goes_on,
+            "a way back that fails ends there, with exit code 51",
         ),
         (
-            "x-shop.autoscale",
-            service
-                .shop
-                .as_ref()
-                .is_some_and(|shop| shop.autoscale.is_some()),
+            "memswap_limit",
+            endless,
+            "without a limit of its memory the service may use all of the swap too",
+        ),
+        (
+            "mac_address",
+            service.mac_address.is_some() && service.has_no_network_of_its_own(),
+            "its network_mode gives it no interface of its own",
         ),
     ];
-    let mut warnings: Vec<Problem> = first
+    settings
         .into_iter()
-        .filter(|(_, used)| *used)
-        .map(|(key, _)| warning(service, key))
-        .collect();
-    for mount in &service.volumes {
-        let kind = match &mount.source {
-            MountSource::Volume {
-                subpath: Some(_), ..
-            } => "volumes (subpath)",
-            MountSource::Image { .. } => "volumes (type image)",
-            MountSource::Npipe { .. } => "volumes (type npipe)",
-            MountSource::Cluster { .. } => "volumes (type cluster)",
-            _ => continue,
-        };
-        warnings.push(problem(
-            Severity::Warning,
-            "no-effect",
-            &mount.place,
-            format!("service {}: {kind} has no effect yet", service.name),
-        ));
-    }
-    warnings
+        .filter(|(_, used, _)| *used)
+        .map(|(key, _, why)| warning(service, key, why))
+        .collect()
 }
 
-fn bears_failures(service: &model::Service) -> bool {
-    let declared = service.deploy.update_config.as_ref();
+fn bears_failures(declared: Option<&model::UpdateConfig>) -> bool {
     let ratio = declared.and_then(|declared| declared.max_failure_ratio);
     ratio.is_some_and(|ratio| ratio.0 > 0)
 }
@@ -82,12 +70,8 @@ fn is_staged(service: &model::Service) -> bool {
     rollout.is_some_and(|rollout| rollout.strategy != model::Strategy::Rolling)
 }
 
-fn warning(service: &model::Service, key: &str) -> Problem {
+fn warning(service: &model::Service, key: &str, why: &str) -> Problem {
     let top = key.split('.').next().unwrap_or(key);
-    problem(
-        Severity::Warning,
-        "no-effect",
-        service.place_of(top),
-        format!("service {}: {key} has no effect yet", service.name),
-    )
+    let message = format!("service {}: {key} has no effect: {why}", service.name);
+    problem(Severity::Warning, NAME, service.place_of(top), message)
 }

@@ -84,9 +84,16 @@ pub fn resolve(stack: &Stack, inputs: &Inputs) -> Result<Resolved, Problems> {
     if !problems.is_empty() {
         return Err(Problems { list: problems });
     }
+    let silenced = |warning: &Problem| {
+        stack
+            .shop
+            .lint_silence
+            .iter()
+            .any(|one| one == warning.name)
+    };
     let warnings = stack.services.values().flat_map(ignored::of_service);
     Ok(Resolved {
-        warnings: warnings.collect(),
+        warnings: warnings.filter(|one| !silenced(one)).collect(),
         desired: DesiredState {
             stack: stack.name.clone(),
             services,

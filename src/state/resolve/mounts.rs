@@ -7,6 +7,8 @@ use crate::stack::model;
 use crate::state::spec::Mount;
 use crate::state::spec::MountSource;
 use crate::state::spec::VolumeSpec;
+use crate::state::spec::VolumesFrom;
+use crate::state::spec::VolumesSource;
 
 /// Named volumes of the stack.
 pub(super) fn volumes(stack: &Stack) -> BTreeMap<String, VolumeSpec> {
@@ -41,14 +43,22 @@ fn mount(mount: &model::Mount) -> Option<Mount> {
             path: path.display().to_string(),
             create: options.create_host_path,
             propagation: options.propagation.clone(),
+            selinux: options.selinux.map(|label| match label {
+                model::SeLinux::Shared => "z".to_owned(),
+                model::SeLinux::Private => "Z".to_owned(),
+            }),
+            // What every bind does anyway.
+            recursive: options.recursive.clone().filter(|how| how != "enabled"),
         },
         model::MountSource::Volume {
             name: Some(key),
             nocopy,
+            subpath,
             ..
         } => MountSource::Volume {
             key: key.clone(),
             nocopy: *nocopy,
+            subpath: subpath.clone(),
         },
         model::MountSource::Volume { name: None, .. } => MountSource::Anonymous,
         model::MountSource::Tmpfs { size, mode } => MountSource::Tmpfs {
@@ -56,15 +66,37 @@ fn mount(mount: &model::Mount) -> Option<Mount> {
             mode: *mode,
             options: None,
         },
-        model::MountSource::Image { .. }
-        | model::MountSource::Npipe { .. }
-        | model::MountSource::Cluster { .. } => return None,
+        model::MountSource::Image { image, subpath } => MountSource::Image {
+            reference: image.clone(),
+            subpath: subpath.clone(),
+        },
+        model::MountSource::Npipe { .. } | model::MountSource::Cluster { .. } => return None,
     };
     Some(Mount {
         target: mount.target.clone(),
         source,
         read_only: mount.read_only,
     })
+}
+
+/// `volumes_from`: `SERVICE[:ro]` or `container:NAME[:ro]`.
+pub(super) fn lenders(service: &model::Service) -> Vec<VolumesFrom> {
+    let one = |text: &String| {
+        let (foreign, rest) = match text.strip_prefix("container:") {
+            Some(rest) => (true, rest),
+            None => (false, text.as_str()),
+        };
+        let (name, mode) = rest.split_once(':').unwrap_or((rest, "rw"));
+        VolumesFrom {
+            source: if foreign {
+                VolumesSource::Container(name.to_owned())
+            } else {
+                VolumesSource::Service(name.to_owned())
+            },
+            read_only: mode == "ro",
+        }
+    };
+    service.volumes_from.iter().map(one).collect()
 }
 
 /// `path[:options]`.

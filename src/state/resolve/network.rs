@@ -21,6 +21,7 @@ pub(super) fn networks(stack: &Stack) -> BTreeMap<String, NetworkSpec> {
                 options: network.driver_opts.clone(),
                 internal: network.internal,
                 attachable: network.attachable,
+                ipv4: network.enable_ipv4,
                 ipv6: network.enable_ipv6,
                 subnets: network
                     .ipam
@@ -34,6 +35,18 @@ pub(super) fn networks(stack: &Stack) -> BTreeMap<String, NetworkSpec> {
                         )
                     })
                     .collect(),
+                reserved: network
+                    .ipam
+                    .config
+                    .iter()
+                    .filter(|pool| !pool.aux_addresses.is_empty())
+                    .map(|pool| {
+                        let subnet = pool.subnet.clone().unwrap_or_default();
+                        (subnet, pool.aux_addresses.clone())
+                    })
+                    .collect(),
+                ipam_driver: network.ipam.driver.clone(),
+                ipam_options: network.ipam.options.clone(),
                 labels: network.labels.clone(),
             };
             (key.clone(), spec)
@@ -71,5 +84,11 @@ fn endpoint(service: &str, attachment: &model::Attachment) -> Endpoint {
         aliases,
         ipv4: attachment.ipv4_address.clone(),
         ipv6: attachment.ipv6_address.clone(),
+        link_local: attachment.link_local_ips.clone(),
+        mac_address: attachment.mac_address.clone(),
+        driver_opts: attachment.driver_opts.clone(),
+        interface: attachment.interface_name.clone(),
+        priority: attachment.priority,
+        gateway_priority: attachment.gw_priority,
     }
 }

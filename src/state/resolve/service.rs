@@ -13,6 +13,7 @@ use crate::stack::model::FailureAction;
 use crate::stack::model::HealthTest;
 use crate::stack::model::UpdateOrder;
 use crate::stack::model::VolumeAccess;
+use crate::state::desired::Back;
 use crate::state::desired::Class;
 use crate::state::desired::Condition;
 use crate::state::desired::Demand;
@@ -66,6 +67,7 @@ pub(super) fn resolve(
     let ready = ready(stack, service, one_off);
     let limit = ready.deadline_ms();
     ServiceSpec {
+        compose_hash: service.compose_hash.clone(),
         name: service.name.clone(),
         place: service.place.to_string(),
         replicas: service.replicas(),
@@ -115,12 +117,10 @@ fn image(service: &model::Service, inputs: &Inputs) -> ImageSource {
             policy: match service.pull_policy {
                 Some(model::PullPolicy::Always) => PullPolicy::Always,
                 Some(model::PullPolicy::Never) => PullPolicy::Never,
-                Some(
-                    model::PullPolicy::Missing
-                    | model::PullPolicy::Build
-                    | model::PullPolicy::Refresh(_),
-                )
-                | None => PullPolicy::Missing,
+                Some(model::PullPolicy::Refresh(after)) => PullPolicy::Refresh(after.as_secs()),
+                Some(model::PullPolicy::Missing | model::PullPolicy::Build) | None => {
+                    PullPolicy::Missing
+                }
             },
         },
         (None, None) => ImageSource::Unset,
@@ -224,13 +224,8 @@ fn demand(service: &model::Service) -> Demand {
 fn rollout(service: &model::Service) -> Rollout {
     let declared = service.deploy.update_config.clone().unwrap_or_default();
     Rollout {
-        order: match declared.order {
-            Some(UpdateOrder::StopFirst) => RolloutOrder::StopFirst,
-            Some(UpdateOrder::StartFirst) | None => RolloutOrder::StartFirst,
-        },
-        parallelism: declared
-            .parallelism
-            .map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX)),
+        order: order(&declared),
+        parallelism: parallelism(&declared),
         delay_ms: millis(declared.delay.unwrap_or_default()),
         monitor_ms: millis(declared.monitor.unwrap_or(MONITOR)),
         on_failure: match declared.failure_action {
@@ -240,7 +235,29 @@ fn rollout(service: &model::Service) -> Rollout {
         },
         max_failures: declared.max_failure_ratio.map_or(0, |ratio| ratio.0),
         staged: service.shop.as_ref().and_then(staged),
+        back: service
+            .deploy
+            .rollback_config
+            .as_ref()
+            .map(|declared| Back {
+                order: order(declared),
+                parallelism: parallelism(declared),
+                delay_ms: millis(declared.delay.unwrap_or_default()),
+                monitor_ms: millis(declared.monitor.unwrap_or(MONITOR)),
+            }),
     }
+}
+
+fn order(declared: &model::UpdateConfig) -> RolloutOrder {
+    match declared.order {
+        Some(UpdateOrder::StopFirst) => RolloutOrder::StopFirst,
+        Some(UpdateOrder::StartFirst) | None => RolloutOrder::StartFirst,
+    }
+}
+
+fn parallelism(declared: &model::UpdateConfig) -> u32 {
+    let count = declared.parallelism.unwrap_or(1);
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// The stages of `x-shop.rollout`, judged by `x-shop.slo` where that says more.

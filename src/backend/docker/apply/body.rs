@@ -6,39 +6,39 @@ use std::collections::HashMap;
 
 use bollard::models::ContainerCreateBody;
 use bollard::models::DeviceMapping;
-use bollard::models::EndpointIpamConfig;
-use bollard::models::EndpointSettings;
+use bollard::models::DeviceRequest;
 use bollard::models::HealthConfig;
 use bollard::models::HostConfig;
 use bollard::models::HostConfigLogConfig;
 use bollard::models::MountBindOptions;
 use bollard::models::MountBindOptionsPropagationEnum as Propagation;
+use bollard::models::MountImageOptions;
 use bollard::models::MountTmpfsOptions;
 use bollard::models::MountType;
 use bollard::models::MountVolumeOptions;
-use bollard::models::NetworkingConfig;
 use bollard::models::PortBinding;
 use bollard::models::PortMap;
+use bollard::models::ResourcesBlkioWeightDevice;
 use bollard::models::ResourcesUlimits;
 use bollard::models::RestartPolicy;
 use bollard::models::RestartPolicyNameEnum;
+use bollard::models::ThrottleDevice;
 
+use super::endpoints;
 use crate::plan::action::InstanceSpec;
+use crate::state::devices;
 use crate::state::names;
+use crate::state::since;
 use crate::state::spec::ContainerSpec;
-use crate::state::spec::Endpoint;
 use crate::state::spec::Healthcheck;
 use crate::state::spec::HostPort;
 use crate::state::spec::LiveSpec;
 use crate::state::spec::Mount;
 use crate::state::spec::MountSource;
-use crate::state::spec::NetworkMode;
 use crate::state::spec::Restart;
 
-/// First API with `VolumeOptions.Subpath`.
-const SUBPATH_SINCE: u32 = 45;
-/// First API with `Healthcheck.StartInterval`.
-const START_INTERVAL_SINCE: u32 = 44;
+/// First API in which a bind can make its path on the host and be told more beside that.
+const CREATE_MOUNTPOINT_SINCE: u32 = 42;
 /// Where a file set stands whole when only one of its files is mounted and the
 /// engine knows no subpaths: the mount keeps the volume in use.
 const WHOLE_SETS: &str = "/run/.shopctl-files";
@@ -58,7 +58,7 @@ pub(super) struct Surroundings {
 impl Surroundings {
     /// Volumes whose place on the host is needed.
     pub(super) fn wanted_mountpoints(minor: u32, instance: &InstanceSpec) -> Vec<&str> {
-        if minor >= SUBPATH_SINCE {
+        if minor >= since::SUBPATH {
             return Vec::new();
         }
         instance
@@ -103,7 +103,7 @@ pub(super) fn create_body(instance: &InstanceSpec, around: &Surroundings) -> Con
             .map(|check| health_config(check, around.minor)),
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: spec.stop_grace_secs,
-        networking_config: first_endpoint(instance),
+        networking_config: endpoints::first(instance, around.minor),
         host_config: Some(host_config(instance, around)),
         ..ContainerCreateBody::default()
     }
@@ -147,72 +147,7 @@ fn health_config(check: &Healthcheck, minor: u32) -> HealthConfig {
         start_period: check.start_period_ns,
         start_interval: check
             .start_interval_ns
-            .filter(|_| minor >= START_INTERVAL_SINCE),
-    }
-}
-
-fn first_endpoint(instance: &InstanceSpec) -> Option<NetworkingConfig> {
-    let (name, endpoint) = endpoints(instance).into_iter().next()?;
-    Some(NetworkingConfig {
-        endpoints_config: Some(HashMap::from([(name, endpoint)])),
-    })
-}
-
-/// Engine name of each network of an instance, and how it is attached: found by its
-/// unique alias on every one.
-pub(super) fn endpoints(instance: &InstanceSpec) -> Vec<(String, EndpointSettings)> {
-    let NetworkMode::Networks(networks) = &instance.spec.network else {
-        return Vec::new();
-    };
-    networks
-        .iter()
-        .map(|(key, found)| {
-            let name = instance.networks.get(key).unwrap_or(key).clone();
-            let Endpoint {
-                aliases,
-                ipv4,
-                ipv6,
-            } = found;
-            let mut aliases = aliases.clone();
-            if !instance.alias.is_empty() {
-                aliases.push(instance.alias.clone());
-            }
-            (name, endpoint(&aliases, ipv4.as_deref(), ipv6.as_deref()))
-        })
-        .collect()
-}
-
-/// One attachment to a network.
-pub(super) fn endpoint(
-    aliases: &[String],
-    ipv4: Option<&str>,
-    ipv6: Option<&str>,
-) -> EndpointSettings {
-    let fixed = ipv4.is_some() || ipv6.is_some();
-    EndpointSettings {
-        aliases: filled(aliases.to_vec()),
-        ipam_config: fixed.then(|| EndpointIpamConfig {
-            ipv4_address: ipv4.map(ToOwned::to_owned),
-            ipv6_address: ipv6.map(ToOwned::to_owned),
-            link_local_ips: None,
-        }),
-        ..EndpointSettings::default()
-    }
-}
-
-fn network_mode(instance: &InstanceSpec) -> String {
-    match &instance.spec.network {
-        NetworkMode::Networks(_) => endpoints(instance)
-            .into_iter()
-            .next()
-            .map_or_else(|| "none".to_owned(), |(name, _)| name),
-        NetworkMode::Host => "host".to_owned(),
-        NetworkMode::None => "none".to_owned(),
-        NetworkMode::Service(service) => {
-            format!("container:{}", instance.join.as_ref().unwrap_or(service))
-        }
-        NetworkMode::Container(name) => format!("container:{name}"),
-        NetworkMode::Other(mode) => mode.clone(),
+            .filter(|_| minor >= since::START_INTERVAL),
     }
 }
 
@@ -222,6 +157,7 @@ fn host_config(instance: &InstanceSpec, around: &Surroundings) -> HostConfig {
         cpu_shares,
         nano_cpus,
         memory,
+        memory_swap: _,
         memory_reservation,
         pids,
         restart,
@@ -231,12 +167,12 @@ fn host_config(instance: &InstanceSpec, around: &Surroundings) -> HostConfig {
         cpu_shares: *cpu_shares,
         nano_cpus: *nano_cpus,
         memory: *memory,
-        memory_swap: *memory,
+        memory_swap: spec.live.swap(),
         memory_reservation: *memory_reservation,
         pids_limit: *pids,
         restart_policy: Some(restart_policy(restart)),
         auto_remove: is_run(instance).then_some(true),
-        network_mode: Some(network_mode(instance)),
+        network_mode: Some(endpoints::mode(instance)),
         port_bindings: bindings(&spec.ports),
         binds: filled(mounts.binds),
         mounts: filled(mounts.typed),
@@ -264,9 +200,20 @@ fn host_config(instance: &InstanceSpec, around: &Surroundings) -> HostConfig {
         cgroupns_mode: spec.cgroup.as_deref().and_then(|mode| mode.parse().ok()),
         cgroup_parent: spec.cgroup_parent.clone(),
         device_cgroup_rules: filled(spec.device_cgroup_rules.clone()),
+        device_requests: filled(spec.device_requests.iter().map(device_request).collect()),
+        blkio_weight: spec.blkio.weight,
+        blkio_weight_device: filled(spec.blkio.weight_device.iter().map(weight).collect()),
+        blkio_device_read_bps: rates(&spec.blkio.read_bps),
+        blkio_device_write_bps: rates(&spec.blkio.write_bps),
+        blkio_device_read_iops: rates(&spec.blkio.read_iops),
+        blkio_device_write_iops: rates(&spec.blkio.write_iops),
+        annotations: map(&spec.annotations).filter(|_| around.minor >= since::ANNOTATIONS),
+        volumes_from: filled(instance.volumes_from.clone()),
         runtime: spec.runtime.clone(),
         cpu_period: spec.cpu_period,
         cpu_quota: spec.cpu_quota,
+        cpu_realtime_period: spec.cpu_rt_period,
+        cpu_realtime_runtime: spec.cpu_rt_runtime,
         cpuset_cpus: spec.cpuset.clone(),
         memory_swappiness: spec.mem_swappiness,
         oom_kill_disable: spec.oom_kill_disable.then_some(true),
@@ -277,6 +224,31 @@ fn host_config(instance: &InstanceSpec, around: &Surroundings) -> HostConfig {
         }),
         ..HostConfig::default()
     }
+}
+
+fn device_request(request: &devices::DeviceRequest) -> DeviceRequest {
+    DeviceRequest {
+        driver: request.driver.clone(),
+        count: request.count,
+        device_ids: filled(request.ids.clone()),
+        capabilities: Some(vec![request.capabilities.clone()]),
+        options: map(&request.options),
+    }
+}
+
+fn weight((path, weight): &(String, u16)) -> ResourcesBlkioWeightDevice {
+    ResourcesBlkioWeightDevice {
+        path: Some(path.clone()),
+        weight: Some(usize::from(*weight)),
+    }
+}
+
+fn rates(rates: &[(String, i64)]) -> Option<Vec<ThrottleDevice>> {
+    let rate = |(path, rate): &(String, i64)| ThrottleDevice {
+        path: Some(path.clone()),
+        rate: Some(*rate),
+    };
+    filled(rates.iter().map(rate).collect())
 }
 
 /// A restart policy as the engine writes it.
@@ -353,36 +325,26 @@ impl Mounts {
 
     fn add(&mut self, instance: &InstanceSpec, around: &Surroundings, mount: &Mount) {
         match &mount.source {
-            MountSource::Bind {
-                path,
-                create: true,
-                propagation,
-            } => self.binds.push(bind(
-                path,
-                &mount.target,
-                mount.read_only,
-                propagation.as_deref(),
-            )),
-            MountSource::Bind {
-                path, propagation, ..
-            } => {
-                let propagation = propagation.as_deref().and_then(self::propagation);
-                self.typed.push(bollard::models::Mount {
-                    source: Some(path.clone()),
-                    bind_options: propagation.map(|propagation| MountBindOptions {
-                        propagation: Some(propagation),
-                        ..MountBindOptions::default()
-                    }),
-                    ..of_type(MountType::BIND, mount)
-                });
-            }
-            MountSource::Volume { key, nocopy } => self.typed.push(bollard::models::Mount {
+            MountSource::Bind { .. } => self.bind(around.minor, mount),
+            MountSource::Volume {
+                key,
+                nocopy,
+                subpath,
+            } => self.typed.push(bollard::models::Mount {
                 source: Some(instance.volumes.get(key).unwrap_or(key).clone()),
-                volume_options: nocopy.then(|| MountVolumeOptions {
-                    no_copy: Some(true),
+                volume_options: (*nocopy || subpath.is_some()).then(|| MountVolumeOptions {
+                    no_copy: nocopy.then_some(true),
+                    subpath: subpath.clone(),
                     ..MountVolumeOptions::default()
                 }),
                 ..of_type(MountType::VOLUME, mount)
+            }),
+            MountSource::Image { reference, subpath } => self.typed.push(bollard::models::Mount {
+                source: Some(reference.clone()),
+                image_options: subpath.as_ref().map(|subpath| MountImageOptions {
+                    subpath: Some(subpath.clone()),
+                }),
+                ..of_type(MountType::IMAGE, mount)
             }),
             MountSource::Anonymous => self.typed.push(of_type(MountType::VOLUME, mount)),
             MountSource::Tmpfs {
@@ -406,6 +368,43 @@ impl Mounts {
         }
     }
 
+    /// A path of the host. The old form alone makes it there and knows `SELinux`, the
+    /// typed one alone knows what becomes of mounts below.
+    fn bind(&mut self, minor: u32, mount: &Mount) {
+        let MountSource::Bind {
+            path,
+            create,
+            propagation,
+            selinux,
+            recursive,
+        } = &mount.source
+        else {
+            return;
+        };
+        if recursive.is_none() && (*create || selinux.is_some()) {
+            let words = propagation.iter().chain(selinux);
+            let text = bind(path, &mount.target, mount.read_only, words);
+            self.binds.push(text);
+            return;
+        }
+        let is = |how: &str| (recursive.as_deref() == Some(how)).then_some(true);
+        let knows = |since: u32| minor >= since;
+        let options = MountBindOptions {
+            propagation: propagation.as_deref().and_then(self::propagation),
+            non_recursive: is("disabled"),
+            create_mountpoint: create
+                .then_some(true)
+                .filter(|_| knows(CREATE_MOUNTPOINT_SINCE)),
+            read_only_non_recursive: is("writable").filter(|_| knows(since::RECURSIVE_READ_ONLY)),
+            read_only_force_recursive: is("readonly").filter(|_| knows(since::RECURSIVE_READ_ONLY)),
+        };
+        self.typed.push(bollard::models::Mount {
+            source: Some(path.clone()),
+            bind_options: (options != MountBindOptions::default()).then_some(options),
+            ..of_type(MountType::BIND, mount)
+        });
+    }
+
     /// A file set, or one file of it.
     fn files(
         &mut self,
@@ -421,7 +420,7 @@ impl Mounts {
         };
         let mut target = mount.target.clone();
         match (file, around.mountpoints.get(volume)) {
-            (Some(file), Some(place)) if around.minor < SUBPATH_SINCE => {
+            (Some(file), Some(place)) if around.minor < since::SUBPATH => {
                 self.binds
                     .push(bind(&format!("{place}/{file}"), &mount.target, true, None));
                 target = format!("{WHOLE_SETS}/{set}");
@@ -455,12 +454,17 @@ fn of_type(kind: MountType, mount: &Mount) -> bollard::models::Mount {
     }
 }
 
-fn bind(source: &str, target: &str, read_only: bool, propagation: Option<&str>) -> String {
+fn bind<'o>(
+    source: &str,
+    target: &str,
+    read_only: bool,
+    words: impl IntoIterator<Item = &'o String>,
+) -> String {
     let mut options: Vec<&str> = Vec::new();
     if read_only {
         options.push("ro");
     }
-    options.extend(propagation);
+    options.extend(words.into_iter().map(String::as_str));
     if options.is_empty() {
         format!("{source}:{target}")
     } else {

@@ -1,6 +1,11 @@
 //! Golden create bodies: what the engine is sent for one instance.
 
+use crate::backend::docker::apply::endpoints::container_mac;
+use crate::backend::docker::apply::endpoints::endpoints;
+use crate::state::devices::Blkio;
+use crate::state::spec::Endpoint;
 use crate::state::spec::Logging;
+use crate::state::spec::NetworkMode;
 
 use super::*;
 
@@ -20,6 +25,7 @@ fn instance() -> InstanceSpec {
         volumes: text_map(&[("data", "shop_data")]),
         files: text_map(&[("secrets", "shop-files-secrets-1")]),
         join: None,
+        volumes_from: Vec::new(),
         labels: text_map(&[(names::STACK, "shop")]),
     }
 }
@@ -72,6 +78,10 @@ fn the_least_instance() {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "as many as the specification has keys"
+)]
 fn everything_of_the_specification() {
     let mut instance = instance();
     instance.spec = ContainerSpec {
@@ -110,7 +120,7 @@ fn everything_of_the_specification() {
             Endpoint {
                 aliases: texts(&["order"]),
                 ipv4: Some("10.1.0.5".to_owned()),
-                ipv6: None,
+                ..Endpoint::default()
             },
         )])),
         pid: Some("host".to_owned()),
@@ -120,9 +130,29 @@ fn everything_of_the_specification() {
         cgroup: Some("private".to_owned()),
         cgroup_parent: Some("/shop".to_owned()),
         device_cgroup_rules: texts(&["c 1:3 mr"]),
+        device_requests: vec![devices::DeviceRequest {
+            capabilities: texts(&["gpu"]),
+            driver: Some("nvidia".to_owned()),
+            count: Some(2),
+            ids: Vec::new(),
+            options: text_map(&[("a", "b")]),
+        }],
+        blkio: Blkio {
+            weight: Some(300),
+            weight_device: vec![("/dev/a".to_owned(), 400)],
+            read_bps: vec![("/dev/a".to_owned(), 1)],
+            write_bps: vec![("/dev/a".to_owned(), 2)],
+            read_iops: vec![("/dev/a".to_owned(), 3)],
+            write_iops: vec![("/dev/a".to_owned(), 4)],
+        },
+        annotations: text_map(&[("team", "a")]),
+        mac_address: None,
+        volumes_from: Vec::new(),
         runtime: Some("runc".to_owned()),
         cpu_period: Some(100_000),
         cpu_quota: Some(50_000),
+        cpu_rt_period: Some(1000),
+        cpu_rt_runtime: Some(500),
         cpuset: Some("0-1".to_owned()),
         mem_swappiness: Some(10),
         oom_kill_disable: true,
@@ -155,12 +185,25 @@ fn everything_of_the_specification() {
             cpu_shares: Some(256),
             nano_cpus: Some(500_000_000),
             memory: Some(1 << 26),
+            memory_swap: Some(-1),
             memory_reservation: Some(1 << 25),
             pids: Some(100),
             restart: Restart::OnFailure(3),
         },
     };
+    instance.volumes_from = texts(&["shop-db-1-aaaaaa:ro"]);
     insta::assert_json_snapshot!(golden(&create_body(&instance, &around(41))));
+}
+
+#[test]
+fn annotations_are_sent_to_engines_that_know_them() {
+    let mut instance = instance();
+    instance.spec.annotations = text_map(&[("team", "a")]);
+    let sent = |minor| {
+        let host = create_body(&instance, &around(minor)).host_config.unwrap();
+        host.annotations.is_some()
+    };
+    assert_eq!((sent(42), sent(43)), (false, true));
 }
 
 #[test]
@@ -170,10 +213,20 @@ fn mounts_of_every_kind() {
         path: "/src".to_owned(),
         create,
         propagation: propagation.map(ToOwned::to_owned),
+        selinux: None,
+        recursive: None,
+    };
+    let below = |how: &str, selinux: Option<&str>| MountSource::Bind {
+        path: "/src".to_owned(),
+        create: true,
+        propagation: None,
+        selinux: selinux.map(ToOwned::to_owned),
+        recursive: Some(how.to_owned()).filter(|how| !how.is_empty()),
     };
     let volume = |nocopy| MountSource::Volume {
         key: "data".to_owned(),
         nocopy,
+        subpath: Some("a/b".to_owned()).filter(|_| nocopy),
     };
     let tmpfs = |options: Option<&str>| MountSource::Tmpfs {
         size: Some(64),
@@ -186,6 +239,16 @@ fn mounts_of_every_kind() {
             ..mount("/bind/short", bind(true, Some("rslave")))
         },
         mount("/bind/long", bind(false, Some("rshared"))),
+        mount("/bind/labelled", below("", Some("Z"))),
+        mount("/bind/alone", below("disabled", None)),
+        mount("/bind/below", below("readonly", None)),
+        mount(
+            "/image",
+            MountSource::Image {
+                reference: "data:1".to_owned(),
+                subpath: Some("a".to_owned()),
+            },
+        ),
         mount("/volume", volume(false)),
         mount("/volume/nocopy", volume(true)),
         mount("/anonymous", MountSource::Anonymous),
@@ -199,7 +262,8 @@ fn mounts_of_every_kind() {
             },
         ),
     ];
-    insta::assert_json_snapshot!(golden(&create_body(&instance, &around(41)))["HostConfig"]);
+    let of = |minor| golden(&create_body(&instance, &around(minor)))["HostConfig"].take();
+    insta::assert_json_snapshot!([of(41), of(49)]);
 }
 
 #[test]
@@ -253,7 +317,40 @@ fn every_network_knows_the_unique_alias() {
     let mut instance = instance();
     let both = ["default", "back"].map(|key| (key.to_owned(), Endpoint::default()));
     instance.spec.network = NetworkMode::Networks(both.into());
-    for (name, endpoint) in endpoints(&instance) {
+    for (name, endpoint) in endpoints(&instance, 41) {
         assert_eq!(endpoint.aliases.unwrap(), ["i-0123456789ab"], "{name}");
     }
+}
+
+/// The one with the highest priority comes first, and gives the container its MAC address
+/// where the engine knows none of an attachment.
+#[test]
+fn an_attachment_with_everything_by_the_engines_age() {
+    let mut instance = instance();
+    let attachment = Endpoint {
+        link_local: texts(&["169.254.1.1"]),
+        mac_address: Some("02:42:ac:11:00:01".to_owned()),
+        driver_opts: text_map(&[("a", "b")]),
+        interface: Some("shop0".to_owned()),
+        priority: 5,
+        gateway_priority: 7,
+        ..Endpoint::default()
+    };
+    let both = [
+        ("back".to_owned(), Endpoint::default()),
+        ("default".to_owned(), attachment),
+    ];
+    instance.spec.network = NetworkMode::Networks(both.into());
+    instance.spec.mac_address = Some("02:42:ac:11:00:02".to_owned());
+    let all = |minor| {
+        let mut all = Vec::new();
+        for (name, endpoint) in endpoints(&instance, minor) {
+            all.push(serde_json::json!({ name: endpoint }));
+        }
+        all
+    };
+    let (old, new) = (all(41), all(49));
+    insta::assert_json_snapshot!([old, new]);
+    assert_eq!(container_mac(&instance, 41), Some("02:42:ac:11:00:01"));
+    assert_eq!(container_mac(&instance, 44), None);
 }

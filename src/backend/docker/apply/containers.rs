@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bollard::errors::Error;
 use bollard::models::ContainerCreateBody;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
@@ -11,15 +12,18 @@ use bollard::query_parameters::RestartContainerOptions;
 use bollard::query_parameters::StartContainerOptions;
 use bollard::query_parameters::StopContainerOptionsBuilder;
 use futures_util::TryStreamExt as _;
+use serde::Serialize;
 
 use super::Docker;
 use super::body::Surroundings;
 use super::body::create_body;
-use super::body::endpoints;
+use super::endpoints;
+use super::endpoints::endpoints;
 use super::fill;
 use crate::backend::BackendError;
 use crate::backend::Context;
 use crate::backend::docker::fault;
+use crate::backend::docker::raw::escape;
 use crate::plan::action::InstanceSpec;
 use crate::state::names;
 
@@ -31,6 +35,24 @@ const AFTER_HICCUP: Duration = Duration::from_millis(200);
 const STOP_SLACK: Duration = Duration::from_mins(1);
 /// The engine's own grace period, where nobody set one.
 const DEFAULT_GRACE_SECS: i64 = 10;
+
+/// What a container is made with beside its body.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Making<'m> {
+    /// Platform of its image.
+    pub(super) platform: Option<&'m str>,
+    /// MAC address, for engines that take it as a setting of the container.
+    pub(super) mac: Option<&'m str>,
+}
+
+/// A body with a field that bollard's model no longer has.
+#[derive(Serialize)]
+struct WithMac<'m> {
+    #[serde(flatten)]
+    body: ContainerCreateBody,
+    #[serde(rename = "MacAddress")]
+    mac: &'m str,
+}
 
 impl Docker {
     pub(super) async fn create_instance(
@@ -65,7 +87,7 @@ impl Docker {
             body.image.clone_from(&instance.image_id);
             self.create_once(context, instance, body).await?;
         }
-        for (network, endpoint) in endpoints(instance).into_iter().skip(1) {
+        for (network, endpoint) in endpoints(instance, minor).into_iter().skip(1) {
             self.connect_network(&instance.name, &network, endpoint)
                 .await?;
         }
@@ -78,13 +100,16 @@ impl Docker {
         instance: &InstanceSpec,
         body: ContainerCreateBody,
     ) -> Result<(), BackendError> {
-        let platform = instance.spec.platform.as_deref();
+        let making = Making {
+            platform: instance.spec.platform.as_deref(),
+            mac: endpoints::container_mac(instance, self.inner.minor),
+        };
         let name = instance.name.as_str();
-        match self.create(context, name, platform, body.clone()).await {
+        match self.create(context, name, &making, body.clone()).await {
             // A hook of a run that was killed makes way.
             Err(BackendError::Conflict { .. }) if self.is_task(context, name).await? => {
                 self.remove_container(name).await?;
-                self.create(context, name, platform, body).await
+                self.create(context, name, &making, body).await
             }
             other => other,
         }
@@ -95,18 +120,14 @@ impl Docker {
         &self,
         context: &Context,
         name: &str,
-        platform: Option<&str>,
+        making: &Making<'_>,
         body: ContainerCreateBody,
     ) -> Result<(), BackendError> {
         let subject = format!("container {name}");
-        let mut options = CreateContainerOptionsBuilder::new().name(name);
-        if let Some(platform) = platform {
-            options = options.platform(platform);
-        }
         let volumes = fill::volumes(&body);
-        let make = self.api().create_container(Some(options.build()), body);
+        let make = self.make(name, making, body);
         match Box::pin(self.inner.fills.in_turn(volumes, make)).await {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(error) if fault::status(&error) == Some(409) => match self.inspect(name).await? {
                 Some(found) if is_of_run(context, &found) => Ok(()),
                 Some(_) => Err(BackendError::Conflict { what: subject }),
@@ -114,6 +135,28 @@ impl Docker {
             },
             Err(error) => Err(self.fault("create", &subject, error)),
         }
+    }
+
+    async fn make(
+        &self,
+        name: &str,
+        making: &Making<'_>,
+        body: ContainerCreateBody,
+    ) -> Result<(), Error> {
+        if let Some(mac) = making.mac {
+            let mut path = format!("/containers/create?name={}", escape(name));
+            if let Some(platform) = making.platform {
+                path.push_str("&platform=");
+                path.push_str(&escape(platform));
+            }
+            return self.post_json(&path, &WithMac { body, mac }).await;
+        }
+        let mut options = CreateContainerOptionsBuilder::new().name(name);
+        if let Some(platform) = making.platform {
+            options = options.platform(platform);
+        }
+        let made = self.api().create_container(Some(options.build()), body);
+        made.await.map(drop)
     }
 
     /// Whether a container is a hook of this stack.

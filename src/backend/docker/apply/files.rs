@@ -14,6 +14,7 @@ use bollard::query_parameters::RenameContainerOptionsBuilder;
 use bytes::Bytes;
 
 use super::Docker;
+use super::containers::Making;
 use super::helpers::Helper;
 use super::helpers::volume_mount;
 use crate::backend::BackendError;
@@ -61,8 +62,13 @@ impl Docker {
         let seeder = format!("{volume}-seed");
         // One left over from a run that was killed would be in the way.
         self.remove_container(&seeder).await?;
-        self.create(context, &seeder, None, seeder_body(context, volume))
-            .await?;
+        self.create(
+            context,
+            &seeder,
+            &Making::default(),
+            seeder_body(context, volume),
+        )
+        .await?;
         let put = self.put_archive(&seeder, PLACE, archive).await;
         let removed = self.remove_container(&seeder).await;
         put.map_err(|error| self.fault("fill", &format!("volume {volume}"), error))?;
@@ -124,8 +130,13 @@ impl Docker {
         }
         let reader = format!("{volume}-seed");
         self.remove_container(&reader).await?;
-        self.create(context, &reader, None, seeder_body(context, volume))
-            .await?;
+        self.create(
+            context,
+            &reader,
+            &Making::default(),
+            seeder_body(context, volume),
+        )
+        .await?;
         let got = self.get_archive(&reader, PLACE).await;
         let removed = self.remove_container(&reader).await;
         let archive = got.map_err(|error| self.fault("read", &subject, error))?;

@@ -15,9 +15,10 @@ use bollard::models::PortMap;
 
 use super::Docker;
 use super::body::binding;
-use super::body::endpoint;
 use super::body::restart_policy;
+use super::containers::Making;
 use super::containers::is_of_run;
+use super::endpoints::named;
 use super::files::PLACE;
 use crate::backend::BackendError;
 use crate::backend::Context;
@@ -48,7 +49,7 @@ impl Helper<'_> {
     /// How it is attached to a network.
     fn endpoint(&self, network: &str) -> EndpointSettings {
         let names = self.names.get(network).into_iter().flatten();
-        endpoint(&names.cloned().collect::<Vec<_>>(), None, None)
+        named(names.cloned().collect())
     }
 }
 
@@ -67,7 +68,7 @@ impl Docker {
                 self.remove_container(name).await?;
             }
         }
-        self.create(context, name, None, body).await?;
+        self.create(context, name, &Making::default(), body).await?;
         for network in helper.networks.iter().skip(1) {
             self.connect_network(name, network, helper.endpoint(network))
                 .await?;

@@ -47,7 +47,7 @@ fn update_body(live: &LiveSpec) -> ContainerUpdateBody {
         cpu_shares: live.cpu_shares,
         nano_cpus: live.nano_cpus,
         memory: live.memory,
-        memory_swap: live.memory,
+        memory_swap: live.swap(),
         memory_reservation: live.memory_reservation,
         pids_limit: live.pids,
         restart_policy: Some(restart_policy(&live.restart)),
@@ -68,11 +68,15 @@ fn ignored(wanted: &LiveSpec, found: &LiveSpec) -> Vec<&'static str> {
         ),
         ("process limit", wanted.pids, found.pids),
     ];
+    let swap = wanted.memory_swap.is_some() && wanted.memory_swap != found.memory_swap;
     let mut names: Vec<&str> = numbers
         .into_iter()
         .filter(|(_, wanted, found)| wanted.is_some() && wanted != found)
         .map(|(name, ..)| name)
         .collect();
+    if swap {
+        names.push("memory and swap");
+    }
     if wanted.restart != found.restart {
         names.push("restart policy");
     }
@@ -91,6 +95,12 @@ mod tests {
         };
         let body = update_body(&live);
         assert_eq!((body.memory, body.memory_swap), (Some(7), Some(7)));
+        let live = LiveSpec {
+            memory_swap: Some(-1),
+            ..live
+        };
+        let body = update_body(&live);
+        assert_eq!((body.memory, body.memory_swap), (Some(7), Some(-1)));
     }
 
     #[test]

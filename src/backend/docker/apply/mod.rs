@@ -3,6 +3,7 @@
 
 mod body;
 mod containers;
+mod endpoints;
 mod files;
 mod fill;
 pub(super) mod helpers;
@@ -74,7 +75,7 @@ impl Docker {
                 network,
                 aliases,
             } => {
-                let endpoint = body::endpoint(aliases, None, None);
+                let endpoint = endpoints::named(aliases.clone());
                 self.connect_network(container, network, endpoint).await
             }
             Action::DisconnectNetwork { container, network } => {

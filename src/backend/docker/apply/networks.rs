@@ -152,18 +152,27 @@ fn network_body(context: &Context, key: &str, spec: &NetworkSpec) -> NetworkCrea
             subnet: subnet.clone(),
             gateway: gateway.clone(),
             ip_range: range.clone(),
-            auxiliary_addresses: None,
+            auxiliary_addresses: spec
+                .reserved
+                .get(subnet.as_deref().unwrap_or_default())
+                .map(|addresses| addresses.clone().into_iter().collect()),
         })
         .collect();
+    let managed =
+        !subnets.is_empty() || spec.ipam_driver.is_some() || !spec.ipam_options.is_empty();
     NetworkCreateRequest {
         name: spec.name.clone(),
         driver: spec.driver.clone(),
         internal: spec.internal.then_some(true),
         attachable: spec.attachable.then_some(true),
+        // Engines that do not know it are refused before, where it is off.
+        enable_ipv4: spec.ipv4.filter(|on| !on),
         enable_ipv6: spec.ipv6,
-        ipam: (!subnets.is_empty()).then(|| Ipam {
-            config: Some(subnets),
-            ..Ipam::default()
+        ipam: managed.then(|| Ipam {
+            driver: spec.ipam_driver.clone(),
+            config: (!subnets.is_empty()).then_some(subnets),
+            options: (!spec.ipam_options.is_empty())
+                .then(|| spec.ipam_options.clone().into_iter().collect()),
         }),
         options: (!spec.options.is_empty()).then(|| spec.options.clone().into_iter().collect()),
         labels: Some(labels(context, names::COMPOSE_NETWORK, key, &spec.labels)),
@@ -209,12 +218,20 @@ mod tests {
             options: [("a".to_owned(), "b".to_owned())].into(),
             internal: true,
             attachable: true,
+            ipv4: Some(false),
             ipv6: Some(true),
             subnets: vec![(
                 Some("10.1.0.0/24".to_owned()),
                 Some("10.1.0.1".to_owned()),
                 None,
             )],
+            reserved: [(
+                "10.1.0.0/24".to_owned(),
+                [("router".to_owned(), "10.1.0.254".to_owned())].into(),
+            )]
+            .into(),
+            ipam_driver: Some("default".to_owned()),
+            ipam_options: [("c".to_owned(), "d".to_owned())].into(),
             labels: [("team".to_owned(), "a".to_owned())].into(),
         };
         let body = Checked {

@@ -1,0 +1,86 @@
+//! A Kubernetes cluster: the objects that a stack becomes there.
+//!
+//! Pure so far: from what should be to typed objects, in the order in which they are
+//! applied, and key by key what has no meaning on a cluster. The only module that names
+//! k8s-openapi. The mapping and its reasons are in `docs/design/007-kubernetes.md`.
+//! Test: `tests/kubernetes/`, golden manifests that are also held against the schemas.
+
+mod job;
+mod mounts;
+mod names;
+mod pod;
+mod probe;
+mod storage;
+mod support;
+mod traffic;
+mod workload;
+
+use serde::Serialize;
+use serde_json::Value;
+
+pub use support::Finding;
+
+use crate::state::desired::DesiredState;
+
+/// How a stack is rendered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rendering {
+    /// Registry and path before the names of images that are built, e.g.
+    /// `registry.example.com/shop`; empty where the nodes have them.
+    pub registry: String,
+    /// Secrets hold their values. Without, they are empty and have to be filled in.
+    pub secrets: bool,
+}
+
+/// A stack as objects of a cluster.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rendered {
+    /// The objects, in the order in which they are applied.
+    pub objects: Vec<Value>,
+    /// What means something else there, or nothing.
+    pub findings: Vec<Finding>,
+}
+
+/// Renders a stack. What would not work on a cluster is among the findings as refused; the
+/// objects are then worth a look and not more.
+pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
+    let mut made = Making {
+        desired,
+        how,
+        objects: Vec::new(),
+        findings: support::of_stack(desired),
+    };
+    made.namespace();
+    made.storage();
+    made.policies();
+    for service in desired.services.values() {
+        made.traffic(service);
+        if service.one_off {
+            made.job(service);
+        } else {
+            made.workload(service);
+        }
+    }
+    made.published();
+    Rendered {
+        objects: made.objects,
+        findings: made.findings,
+    }
+}
+
+/// The objects in the making.
+struct Making<'a> {
+    desired: &'a DesiredState,
+    how: &'a Rendering,
+    objects: Vec<Value>,
+    findings: Vec<Finding>,
+}
+
+impl Making<'_> {
+    /// Adds an object.
+    fn add<T: Serialize>(&mut self, object: &T) {
+        // Typed objects have string keys alone, so serialising cannot fail.
+        let object = serde_json::to_value(object).unwrap_or_default();
+        self.objects.push(object);
+    }
+}

@@ -1,0 +1,281 @@
+//! Who is reached how: services between pods, ways in from outside, and who may not.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::ServicePort;
+use k8s_openapi::api::core::v1::ServiceSpec as Reach;
+use k8s_openapi::api::networking::v1::HTTPIngressPath;
+use k8s_openapi::api::networking::v1::HTTPIngressRuleValue;
+use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::IngressBackend;
+use k8s_openapi::api::networking::v1::IngressRule;
+use k8s_openapi::api::networking::v1::IngressServiceBackend;
+use k8s_openapi::api::networking::v1::IngressSpec;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
+use k8s_openapi::api::networking::v1::NetworkPolicyIngressRule;
+use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
+use k8s_openapi::api::networking::v1::NetworkPolicyPort;
+use k8s_openapi::api::networking::v1::NetworkPolicySpec;
+use k8s_openapi::api::networking::v1::ServiceBackendPort;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::Making;
+use super::names;
+use super::names::dns;
+use super::support::Finding;
+use crate::state::desired::Class;
+use crate::state::desired::DesiredState;
+use crate::state::desired::PublishedPort;
+use crate::state::desired::Route;
+use crate::state::desired::ServiceSpec;
+
+/// Name of the headless form of an address.
+const NO_ADDRESS: &str = "None";
+
+/// Ports on which a service is reached, with their protocols: published, exposed, or
+/// asked for readiness alone no others.
+pub(super) fn ports(desired: &DesiredState, service: &ServiceSpec) -> BTreeSet<(u16, String)> {
+    let routes = desired.ports.iter().flat_map(|port| &port.routes);
+    let published = routes
+        .filter(|route| route.service == service.name)
+        .map(|route| (route.port, "TCP".to_owned()));
+    let own = service
+        .container
+        .ports
+        .iter()
+        .map(|port| (port.container_port, port.protocol.to_uppercase()));
+    let exposed = service.container.expose.iter().filter_map(|text| {
+        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        Some((port.parse().ok()?, protocol.to_uppercase()))
+    });
+    let inner = service.inner.iter().map(|port| (*port, "TCP".to_owned()));
+    published.chain(own).chain(exposed).chain(inner).collect()
+}
+
+fn service_port((port, protocol): (u16, String)) -> ServicePort {
+    ServicePort {
+        name: Some(format!("{}-{port}", protocol.to_lowercase())),
+        port: port.into(),
+        // Part of the key by which ports are merged.
+        protocol: Some(protocol),
+        target_port: Some(IntOrString::Int(port.into())),
+        ..ServicePort::default()
+    }
+}
+
+impl Making<'_> {
+    /// The name of a service. One of whose ports nothing is known has no address of its
+    /// own: its name leads to its pods, on any port.
+    pub(super) fn traffic(&mut self, service: &ServiceSpec) {
+        let ports = ports(self.desired, service);
+        if service.one_off && ports.is_empty() {
+            return;
+        }
+        let headless = ports.is_empty() || service.class == Class::Stateful;
+        self.add(&Service {
+            metadata: names::meta(
+                self.desired,
+                &dns(&service.name),
+                names::of_service(self.desired, service),
+            ),
+            spec: Some(Reach {
+                cluster_ip: headless.then(|| NO_ADDRESS.to_owned()),
+                selector: Some(names::selector(self.desired, service)),
+                ports: super::pod::some(ports.into_iter().map(service_port).collect()),
+                ..Reach::default()
+            }),
+            ..Service::default()
+        });
+    }
+
+    /// Ways in from outside: one service behind a port is a balancer, several are a table
+    /// of paths. What is published on the loopback address is for the machine alone.
+    pub(super) fn published(&mut self) {
+        for port in &self.desired.ports {
+            let shown = port.id.split('/').next().unwrap_or(&port.id).to_owned();
+            if is_loopback(&port.host_ip) {
+                if let Some(route) = port.routes.first() {
+                    let text = format!(
+                        "{shown} was for this machine alone, so it is not published: kubectl port-forward service/{} {}:{}",
+                        dns(&route.service),
+                        port.host_port.unwrap_or(route.port),
+                        route.port
+                    );
+                    self.findings
+                        .push(Finding::note(&route.service, "ports", text));
+                }
+                continue;
+            }
+            match port.routes.as_slice() {
+                [route] if route.path == "/" && route.host.is_none() => self.balancer(port, route),
+                _ => self.paths(port, &shown),
+            }
+        }
+    }
+
+    fn balancer(&mut self, port: &PublishedPort, route: &Route) {
+        let Some(service) = self.desired.services.get(&route.service) else {
+            return;
+        };
+        let outside = port.host_port.unwrap_or(route.port);
+        let mut entry = service_port((outside, "TCP".to_owned()));
+        entry.target_port = Some(IntOrString::Int(route.port.into()));
+        self.add(&Service {
+            metadata: names::meta(
+                self.desired,
+                &dns(&format!("{}-{outside}", service.name)),
+                names::of_service(self.desired, service),
+            ),
+            spec: Some(Reach {
+                type_: Some("LoadBalancer".to_owned()),
+                selector: Some(names::selector(self.desired, service)),
+                ports: Some(vec![entry]),
+                ..Reach::default()
+            }),
+            ..Service::default()
+        });
+    }
+
+    fn paths(&mut self, port: &PublishedPort, shown: &str) {
+        let mut hosts: BTreeMap<Option<&String>, Vec<HTTPIngressPath>> = BTreeMap::new();
+        for route in &port.routes {
+            let path = HTTPIngressPath {
+                path: Some(route.path.clone()),
+                path_type: "Prefix".to_owned(),
+                backend: IngressBackend {
+                    service: Some(IngressServiceBackend {
+                        name: dns(&route.service),
+                        port: Some(ServiceBackendPort {
+                            number: Some(route.port.into()),
+                            ..ServiceBackendPort::default()
+                        }),
+                    }),
+                    ..IngressBackend::default()
+                },
+            };
+            hosts.entry(route.host.as_ref()).or_default().push(path);
+        }
+        let text = format!("{shown} is an Ingress, which answers on the ports of its controller");
+        self.findings.push(Finding::note("", "ports", text));
+        let rules = hosts.into_iter().map(|(host, paths)| IngressRule {
+            host: host.cloned(),
+            http: Some(HTTPIngressRuleValue { paths }),
+        });
+        let number = port
+            .host_port
+            .map_or_else(String::new, |port| format!("-{port}"));
+        self.add(&Ingress {
+            metadata: names::meta(
+                self.desired,
+                &format!("published{number}"),
+                names::of_stack(self.desired),
+            ),
+            spec: Some(IngressSpec {
+                rules: Some(rules.collect()),
+                ..IngressSpec::default()
+            }),
+            ..Ingress::default()
+        });
+    }
+
+    /// Who may call whom: nobody, then who shares a network, then anybody where a port is
+    /// published. An internal network leads nowhere else.
+    pub(super) fn policies(&mut self) {
+        let desired = self.desired;
+        let deny = NetworkPolicySpec {
+            pod_selector: Some(names::matching(names::Labels::new())),
+            policy_types: Some(vec!["Ingress".to_owned()]),
+            ..NetworkPolicySpec::default()
+        };
+        self.policy("deny-all", deny);
+        for (key, network) in &desired.networks {
+            let members =
+                || names::matching([(names::network_label(key), "true".to_owned())].into());
+            let peers = || {
+                vec![NetworkPolicyPeer {
+                    pod_selector: Some(members()),
+                    ..NetworkPolicyPeer::default()
+                }]
+            };
+            let mut types = vec!["Ingress".to_owned()];
+            let mut egress = None;
+            if network.internal {
+                types.push("Egress".to_owned());
+                egress = Some(vec![
+                    NetworkPolicyEgressRule {
+                        to: Some(peers()),
+                        ..NetworkPolicyEgressRule::default()
+                    },
+                    names_are_answered(),
+                ]);
+            }
+            let policy = NetworkPolicySpec {
+                pod_selector: Some(members()),
+                ingress: Some(vec![NetworkPolicyIngressRule {
+                    from: Some(peers()),
+                    ..NetworkPolicyIngressRule::default()
+                }]),
+                egress,
+                policy_types: Some(types),
+            };
+            self.policy(&dns(&format!("network-{key}")), policy);
+        }
+        for service in desired.services.values() {
+            let routes = desired
+                .ports
+                .iter()
+                .filter(|port| !is_loopback(&port.host_ip))
+                .flat_map(|port| &port.routes)
+                .filter(|route| route.service == service.name);
+            let open: BTreeSet<u16> = routes.map(|route| route.port).collect();
+            if open.is_empty() {
+                continue;
+            }
+            let policy = NetworkPolicySpec {
+                pod_selector: Some(names::matching(names::selector(desired, service))),
+                ingress: Some(vec![NetworkPolicyIngressRule {
+                    ports: Some(
+                        open.into_iter()
+                            .map(|port| policy_port(port, "TCP"))
+                            .collect(),
+                    ),
+                    ..NetworkPolicyIngressRule::default()
+                }]),
+                policy_types: Some(vec!["Ingress".to_owned()]),
+                ..NetworkPolicySpec::default()
+            };
+            self.policy(&dns(&format!("{}-published", service.name)), policy);
+        }
+    }
+
+    fn policy(&mut self, name: &str, spec: NetworkPolicySpec) {
+        self.add(&NetworkPolicy {
+            metadata: names::meta(self.desired, name, names::of_stack(self.desired)),
+            spec: Some(spec),
+        });
+    }
+}
+
+/// Without names nobody finds anybody.
+fn names_are_answered() -> NetworkPolicyEgressRule {
+    NetworkPolicyEgressRule {
+        ports: Some(vec![policy_port(53, "UDP"), policy_port(53, "TCP")]),
+        ..NetworkPolicyEgressRule::default()
+    }
+}
+
+fn policy_port(port: u16, protocol: &str) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        port: Some(IntOrString::Int(port.into())),
+        protocol: Some(protocol.to_owned()),
+        ..NetworkPolicyPort::default()
+    }
+}
+
+fn is_loopback(ip: &str) -> bool {
+    ip.parse::<std::net::IpAddr>()
+        .is_ok_and(|ip| ip.is_loopback())
+}

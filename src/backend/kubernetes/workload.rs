@@ -1,0 +1,143 @@
+//! The replicas of a service as a workload that the cluster keeps up and rolls.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::DeploymentSpec;
+use k8s_openapi::api::apps::v1::DeploymentStrategy;
+use k8s_openapi::api::apps::v1::RollingUpdateDeployment;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::apps::v1::StatefulSetSpec;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::Making;
+use super::names;
+use super::names::dns;
+use super::support::Finding;
+use crate::state::desired::Class;
+use crate::state::desired::RolloutOrder;
+use crate::state::desired::ServiceSpec;
+
+/// So many old revisions a cluster keeps.
+const HISTORY: i32 = 5;
+/// A rollout that gets no further for so long has failed, at least.
+const PROGRESS_SECONDS: u64 = 60;
+
+impl Making<'_> {
+    /// The workload, and how much of it may be taken away at a time.
+    pub(super) fn workload(&mut self, service: &ServiceSpec) {
+        if service.rollout.staged.is_some() {
+            let text = "stages are run by shopctl deploy; whatever else applies these objects replaces replicas batch by batch";
+            self.findings
+                .push(Finding::note(&service.name, "x-shop.rollout", text));
+        }
+        // One pod at a time may have its volumes, or it holds data.
+        let alone = !service.exclusive_volumes.is_empty();
+        if service.class == Class::Stateful || (alone && service.replicas > 1) {
+            self.stateful(service);
+        } else {
+            self.deployment(service, alone);
+        }
+        if service.replicas > 1 {
+            self.budget(service);
+        }
+    }
+
+    fn deployment(&mut self, service: &ServiceSpec, alone: bool) {
+        let template = self.pods(service);
+        let deadline = service.ready.deadline_ms().unwrap_or_default();
+        let deadline = deadline.div_ceil(1000) + service.rollout.monitor_ms.div_ceil(1000);
+        let spec = DeploymentSpec {
+            replicas: i32::try_from(service.replicas).ok(),
+            selector: names::matching(names::selector(self.desired, service)),
+            strategy: Some(strategy(service, alone)),
+            min_ready_seconds: watched(service),
+            progress_deadline_seconds: i32::try_from(deadline + PROGRESS_SECONDS).ok(),
+            revision_history_limit: Some(HISTORY),
+            template,
+            ..DeploymentSpec::default()
+        };
+        self.add(&Deployment {
+            metadata: names::meta(
+                self.desired,
+                &dns(&service.name),
+                names::of_service(self.desired, service),
+            ),
+            spec,
+            ..Deployment::default()
+        });
+    }
+
+    fn stateful(&mut self, service: &ServiceSpec) {
+        let template = self.pods(service);
+        let name = dns(&service.name);
+        let spec = StatefulSetSpec {
+            replicas: i32::try_from(service.replicas).ok(),
+            selector: names::matching(names::selector(self.desired, service)),
+            service_name: Some(name.clone()),
+            pod_management_policy: Some("Parallel".to_owned()),
+            min_ready_seconds: watched(service),
+            revision_history_limit: Some(HISTORY),
+            template,
+            ..StatefulSetSpec::default()
+        };
+        self.add(&StatefulSet {
+            metadata: names::meta(
+                self.desired,
+                &name,
+                names::of_service(self.desired, service),
+            ),
+            spec,
+            ..StatefulSet::default()
+        });
+    }
+
+    fn budget(&mut self, service: &ServiceSpec) {
+        self.add(&PodDisruptionBudget {
+            metadata: names::meta(
+                self.desired,
+                &dns(&service.name),
+                names::of_service(self.desired, service),
+            ),
+            spec: Some(PodDisruptionBudgetSpec {
+                max_unavailable: Some(IntOrString::Int(1)),
+                selector: Some(names::matching(names::selector(self.desired, service))),
+                ..PodDisruptionBudgetSpec::default()
+            }),
+            ..PodDisruptionBudget::default()
+        });
+    }
+}
+
+/// New before old, or old before new, so many at a time.
+fn strategy(service: &ServiceSpec, alone: bool) -> DeploymentStrategy {
+    let rollout = &service.rollout;
+    if alone || (rollout.order == RolloutOrder::StopFirst && service.replicas <= 1) {
+        return DeploymentStrategy {
+            type_: Some("Recreate".to_owned()),
+            ..DeploymentStrategy::default()
+        };
+    }
+    let batch = match rollout.parallelism {
+        0 => service.replicas.max(1),
+        some => some,
+    };
+    let count = |count: u32| Some(IntOrString::Int(i32::try_from(count).unwrap_or(i32::MAX)));
+    let (surge, unavailable) = match rollout.order {
+        RolloutOrder::StartFirst => (count(batch), count(0)),
+        RolloutOrder::StopFirst => (count(0), count(batch)),
+    };
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: surge,
+            max_unavailable: unavailable,
+        }),
+    }
+}
+
+/// How long a replica must have been ready to count.
+fn watched(service: &ServiceSpec) -> Option<i32> {
+    let seconds = service.rollout.monitor_ms.div_ceil(1000);
+    i32::try_from(seconds).ok().filter(|seconds| *seconds > 0)
+}

@@ -1,0 +1,134 @@
+//! `render`: the objects that a stack becomes on a cluster, for those who look at them or
+//! apply them by other means. No cluster and no engine is asked.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+use serde_json::json;
+
+use super::args::BackendArg;
+use super::args::Files;
+use super::desk::Desk;
+use super::error::CliError;
+use super::exit::Exit;
+use super::project::Naming;
+use super::project::Project;
+use crate::backend::kubernetes;
+use crate::backend::kubernetes::Finding;
+use crate::backend::kubernetes::Rendering;
+use crate::report::Format;
+use crate::report::output;
+
+/// `render`.
+#[derive(Debug, Clone, Default, Args)]
+#[command(
+    after_help = "Example:\n  shopctl render --backend kubernetes --registry registry.example.com/shop"
+)]
+pub struct RenderArgs {
+    /// Write one file per object into this folder, instead of all to stdout
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Registry and path before the names of images that are built
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        env = "SHOPCTL_REGISTRY",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub registry: String,
+    /// Write the values of secrets too
+    #[arg(long)]
+    pub secrets: bool,
+    /// Stack files
+    #[command(flatten)]
+    pub files: Files,
+}
+
+/// Prints the objects.
+pub(super) fn run(
+    desk: &Desk<'_>,
+    backend: Option<BackendArg>,
+    args: &RenderArgs,
+) -> Result<Exit, CliError> {
+    if backend != Some(BackendArg::Kubernetes) {
+        return Err(CliError::usage("only a cluster has objects to render")
+            .hint("shopctl render --backend kubernetes"));
+    }
+    let loaded = desk.load(&[])?;
+    let settings = desk.settings;
+    let project = Project::new(
+        loaded.stack,
+        &settings.load.environment,
+        &settings.cache,
+        &[],
+        Naming::WherePossible,
+    )?;
+    let rendered = kubernetes::render(
+        &project.desired,
+        &Rendering {
+            registry: args.registry.clone(),
+            secrets: args.secrets,
+        },
+    );
+    let (refused, noted): (Vec<&Finding>, Vec<&Finding>) = rendered
+        .findings
+        .iter()
+        .partition(|finding| finding.refused);
+    if !settings.quiet {
+        for finding in noted {
+            desk.console.err(&format!("note: {}", words(finding)));
+        }
+    }
+    if !refused.is_empty() {
+        let keys = if refused.len() == 1 { "key" } else { "keys" };
+        let message = format!(
+            "{} {keys} of the file cannot work on a cluster",
+            refused.len()
+        );
+        return Err(CliError::new(Exit::StackInvalid, message)
+            .detail(refused.into_iter().map(words).collect()));
+    }
+    match &args.out {
+        Some(folder) => write(folder, &rendered.objects)?,
+        None => desk.console.out(&all(settings.format, &rendered.objects))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn words(finding: &Finding) -> String {
+    if finding.service.is_empty() {
+        return format!("{}: {}", finding.key, finding.text);
+    }
+    format!("{}: {}: {}", finding.service, finding.key, finding.text)
+}
+
+/// All objects as one text.
+fn all(format: Format, objects: &[Value]) -> String {
+    if format == Format::Json {
+        return output::json(&json!({ "apiVersion": "v1", "kind": "List", "items": objects }));
+    }
+    let texts: Vec<String> = objects.iter().map(output::yaml).collect();
+    texts.join("---\n")
+}
+
+/// A file per object; their names are in the order in which they are applied.
+fn write(folder: &PathBuf, objects: &[Value]) -> Result<(), CliError> {
+    let failed = |error: std::io::Error| {
+        CliError::caused(
+            Exit::Internal,
+            format!("cannot write to {}", folder.display()),
+            &error,
+        )
+    };
+    fs::create_dir_all(folder).map_err(failed)?;
+    for (number, object) in (1..).zip(objects) {
+        let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let file = folder.join(format!("{number:03}-{kind}-{name}.yaml"));
+        fs::write(file, output::yaml(object)).map_err(failed)?;
+    }
+    Ok(())
+}

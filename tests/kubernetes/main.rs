@@ -1,0 +1,185 @@
+//! The objects of a cluster: golden manifests, what is said of keys that mean something else
+//! there, and the schemas of six versions of the server over all of them and the real shops.
+
+#[path = "../support/cases.rs"]
+mod cases;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use shopctl::backend::kubernetes::Finding;
+use shopctl::backend::kubernetes::Rendered;
+use shopctl::backend::kubernetes::Rendering;
+use shopctl::backend::kubernetes::render;
+use shopctl::report::output;
+use shopctl::stack;
+use shopctl::stack::LoadRequest;
+use shopctl::state::resolve;
+
+/// Versions of the server whose schemas must take all objects.
+const VERSIONS: [&str; 6] = ["1.32", "1.33", "1.34", "1.35", "1.36", "1.37"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A stack as objects, its images built unless they are not to be.
+fn rendered(request: &LoadRequest, how: &Rendering) -> Result<Rendered, String> {
+    let loaded = stack::load(request).map_err(|problems| format!("{problems:?}"))?;
+    let mut inputs = resolve::Inputs::default();
+    for service in loaded.stack.services.values() {
+        if service.build.is_some() && service.name != "d" {
+            let tag = format!("{}-{}:0123456789ab", loaded.stack.name, service.name);
+            inputs.tags.insert(service.name.clone(), tag);
+        }
+    }
+    for path in resolve::files(&loaded.stack) {
+        inputs
+            .contents
+            .insert(path.clone(), fs::read(&path).unwrap_or_default());
+    }
+    let resolved = resolve::resolve(&loaded.stack, &inputs);
+    let resolved = resolved.map_err(|problems| format!("{problems:?}"))?;
+    Ok(render(&resolved.desired, how))
+}
+
+fn request(file: &Path) -> LoadRequest {
+    LoadRequest {
+        files: vec![file.to_owned()],
+        working_dir: root().to_owned(),
+        environment: BTreeMap::from([("PASSWORD".to_owned(), "s3cret".to_owned())]),
+        ..LoadRequest::default()
+    }
+}
+
+fn shop() -> Rendering {
+    Rendering {
+        registry: "registry.example.com/shop/".to_owned(),
+        secrets: false,
+    }
+}
+
+fn text(rendered: &Rendered) -> String {
+    let mut text = findings(&rendered.findings);
+    for object in &rendered.objects {
+        write!(text, "---\n{}", output::yaml(object)).expect("text");
+    }
+    text
+}
+
+fn findings(findings: &[Finding]) -> String {
+    let line = |one: &Finding| {
+        let refused = if one.refused { "REFUSED " } else { "" };
+        format!("# {refused}{} {}: {}\n", one.service, one.key, one.text)
+    };
+    findings.iter().map(line).collect()
+}
+
+/// The stacks of the project and of this test, by name.
+fn own() -> BTreeMap<String, PathBuf> {
+    let folders = ["stacks", "tests/kubernetes/stacks"];
+    let files = folders.into_iter().flat_map(|folder| {
+        let entries = fs::read_dir(root().join(folder)).expect("a folder");
+        entries.map(|entry| entry.expect("readable").path())
+    });
+    files
+        .filter(|path| path.extension().is_some_and(|it| it == "yaml"))
+        .filter(|path| !path.to_string_lossy().contains(".public"))
+        .map(|path| {
+            let name = path.file_stem().expect("a name").to_string_lossy();
+            (name.into_owned(), path.clone())
+        })
+        .collect()
+}
+
+#[test]
+fn every_stack_gives_its_objects() {
+    let own = own();
+    assert!(
+        own.contains_key("shop") && own.contains_key("everything"),
+        "{own:?}"
+    );
+    let mut settings = insta::Settings::clone_current();
+    settings.set_omit_expression(true);
+    settings.set_prepend_module_to_snapshot(false);
+    let _scope = settings.bind_to_scope();
+    for (name, path) in own {
+        let rendered = rendered(&request(&path), &shop()).expect("it loads");
+        let text = text(&rendered).replace(&*root().to_string_lossy(), "@ROOT@");
+        insta::assert_snapshot!(name, text);
+    }
+}
+
+#[test]
+fn values_of_secrets_are_written_on_request_alone() {
+    let file = root().join("tests/kubernetes/stacks/everything.yaml");
+    let encoded = "czNjcmV0";
+    let without = rendered(&request(&file), &shop()).expect("it loads");
+    assert!(!text(&without).contains(encoded));
+    let how = Rendering {
+        secrets: true,
+        ..shop()
+    };
+    let with = rendered(&request(&file), &how).expect("it loads");
+    assert!(text(&with).contains(encoded));
+}
+
+/// Holds texts against the schemas of a version; what it said when they do not fit.
+fn validate(version: &str, files: &[PathBuf]) -> Result<(), String> {
+    let own = root().join("target/test-tools/bin/kubernetes-validate");
+    let tool = std::env::var_os("KUBERNETES_VALIDATE").map(PathBuf::from);
+    let output = Command::new(tool.unwrap_or(own))
+        .args(["--strict", "--quiet", "-k", version])
+        .args(files)
+        .output()
+        .expect("kubernetes-validate: ./install.sh test-tools, or KUBERNETES_VALIDATE=FILE");
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].map(|one| String::from_utf8_lossy(&one).into_owned());
+    Err(said.concat())
+}
+
+#[test]
+#[ignore = "kubernetes-validate"]
+fn the_schemas_of_the_server_take_every_object() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, rendered: &Rendered| {
+        let path = folder.path().join(format!("{name}.yaml"));
+        fs::write(&path, text(rendered)).expect("written");
+        path
+    };
+    let files: Vec<PathBuf> = own()
+        .iter()
+        .map(|(name, path)| write(name, &rendered(&request(path), &shop()).expect("it loads")))
+        .collect();
+    for version in VERSIONS {
+        validate(version, &files).unwrap_or_else(|said| panic!("{version}: {said}"));
+    }
+    // Real shops that can be loaded; what of them cannot work there is left out.
+    let work = tempfile::tempdir().expect("a folder");
+    let mut shops = Vec::new();
+    for (name, path) in cases::outside().iter().flat_map(|all| cases::list(all)) {
+        if !name.starts_with("shop-") || !path.join("expected.json").exists() {
+            continue;
+        }
+        if let Ok(rendered) = rendered(&cases::lay(&path, work.path()), &shop()) {
+            shops.push(write(&name, &rendered));
+        }
+    }
+    if !shops.is_empty() {
+        let newest = VERSIONS[VERSIONS.len() - 1];
+        validate(newest, &shops).unwrap_or_else(|said| panic!("{newest}: {said}"));
+    }
+    // It would say so.
+    let wrong = folder.path().join("wrong.yaml");
+    let bad = fs::read_to_string(&files[0])
+        .expect("readable")
+        .replace("replicas: ", "replicaz: ");
+    fs::write(&wrong, bad).expect("written");
+    assert!(validate(VERSIONS[0], &[wrong]).is_err());
+}
