@@ -23,7 +23,7 @@ step "format"
 cargo fmt --all --check
 
 step "shell scripts"
-shellcheck install.sh stacks/*.sh tests/*.sh services/*.sh .ci/run
+shellcheck install.sh stacks/*.sh tests/*.sh services/*.sh fuzz/*.sh .ci/run
 find benches templates -name '*.sh' -print0 | xargs -0 -r shellcheck -x
 
 step "lints"
