@@ -87,3 +87,23 @@ async fn a_store_at_an_unusual_gateway_is_found() {
     );
     assert!(world.observe().await.store.is_some());
 }
+
+/// A keeper goes when a gateway comes, in the middle of a run.
+#[tokio::test]
+#[ignore = "engine"]
+async fn records_go_on_with_whoever_holds_the_store() {
+    let world = World::new().await;
+    let keeper = world.keeper().await;
+    write(&world, "a", "1").await.unwrap();
+    let gateway = names::gateway(&world.stack, 1);
+    let role = shopctl::state::observed::Role::Gateway;
+    world
+        .apply(world.create_helper(&gateway, role, &[], &[]))
+        .await;
+    world.apply(stop(&keeper)).await;
+    world.apply(remove(&keeper)).await;
+    write(&world, "b", "2").await.unwrap();
+    let mut want = record("a", "1");
+    want.extend(record("b", "2"));
+    assert_eq!(world.docker.read(&world.stack).await.unwrap(), Some(want));
+}

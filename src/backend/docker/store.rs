@@ -211,7 +211,14 @@ impl Store for Docker {
             let release = edit(&mut bundle.records)?;
             let archive =
                 packed(&bundle, release).map_err(|error| other("pack the records", error))?;
-            let holder = self.put_in_store(stack, &holders, archive).await?;
+            let holder = match self.put_in_store(stack, &holders, archive.clone()).await {
+                // A keeper goes when a gateway comes: another has it by now.
+                Err(BackendError::NotFound { .. }) => {
+                    let holders = self.holders(stack).await?;
+                    self.put_in_store(stack, &holders, archive).await?
+                }
+                put => put?,
+            };
             self.remember(stack, &holder, bundle);
             Ok(())
         })
