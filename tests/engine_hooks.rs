@@ -6,8 +6,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bollard::query_parameters::TagImageOptionsBuilder;
 use support::Ran;
 use support::TestStack;
+use support::block_on;
+use support::docker;
 use support::eventually;
 
 /// A service with hooks in the form of YAML flow mappings, by key.
@@ -45,7 +48,8 @@ fn said(ran: &Ran) -> Vec<String> {
 #[track_caller]
 fn assert_swept(stack: &TestStack) {
     let left: Vec<String> = stack.containers().into_keys().collect();
-    let hook = |name: &String| name.contains("-deploy-") || name.contains("-on-rollback-");
+    let kinds = ["-deploy-", "-on-rollback-", "-pre-start-"];
+    let hook = |name: &String| kinds.iter().any(|kind| name.contains(kind));
     assert!(!left.iter().any(hook), "{left:?}");
 }
 
@@ -373,5 +377,152 @@ fn a_command_inside_that_fails_fails_the_start_and_never_the_stop() {
         "it is stopped all the same",
     ] {
         assert!(replaced.stderr.contains(part), "{part}: {replaced}");
+    }
+}
+
+/// A service that needs another one, with a volume for all of its replicas and one for each.
+fn prepared(version: u32, pre_start: &str) -> String {
+    format!(
+        r#"
+services:
+  web:
+    build: app
+    environment: {{ VERSION: "{version}", GREETING: hook of the service }}
+    depends_on: {{ data: {{ condition: service_healthy }} }}
+    volumes: ["notes:/notes", /own]
+    stop_grace_period: 2s
+    pre_start: [{pre_start}]
+    post_start: [{{ command: [/workload, task, show, /own/note] }}]
+    deploy: {{ replicas: 2, update_config: {{ monitor: 0s }} }}
+    x-shop: {{ ready: {{ http: /readyz, port: 8000 }}, volumes: {{ notes: {{ access: shared }} }} }}
+  data:
+    build: app
+    x-shop: {{ ready: {{ http: /readyz, port: 8000 }} }}
+volumes: {{ notes: {{}} }}
+"#
+    )
+}
+
+const NOTES: &str = r#"{ command: [task, add, /notes/all, hook migrated], user: "0:0" }"#;
+const SHOWS: &str = "{ command: [task, show, /notes/all, env, GREETING, env, STAGE], environment: { STAGE: hook of its own } }";
+const EACH: &str = r#"{ command: [task, add, /own/note, hook kept, say, hook warms], user: "0:0", per_replica: true }"#;
+
+#[test]
+#[ignore = "engine"]
+fn what_comes_before_a_start_runs_once_for_a_revision_or_for_each_replica() {
+    let all = [NOTES, SHOWS, EACH].join(", ");
+    let stack = TestStack::new(&prepared(1, &all));
+    let plan = stack.ok(&["plan"]);
+    for part in [
+        r#"run pre_start of web: task add /notes/all "hook migrated" (at most 10 min)"#,
+        r#"run pre_start of web: task add /own/note "hook kept" say "hook warms" (at most 10 min): needed by the start of web/2"#,
+    ] {
+        assert!(plan.stdout.contains(part), "{part}: {plan}");
+    }
+    let first = stack.ok(&["deploy", "-o", "json"]);
+    let mut begun = said(&first);
+    // Of the replicas either may be the first.
+    begun[3..].sort();
+    assert_eq!(
+        begun,
+        [
+            "hook migrated",
+            "hook of the service",
+            "hook of its own",
+            "hook kept",
+            "hook kept",
+            "hook warms",
+            "hook warms",
+        ]
+    );
+    assert_swept(&stack);
+    let steps: Vec<String> = first
+        .events()
+        .iter()
+        .filter(|event| event["event"] == "step_finished")
+        .filter_map(|event| event["what"].as_str().map(ToOwned::to_owned))
+        .collect();
+    let at = |part: &str| {
+        let found = steps.iter().position(|what| what.contains(part));
+        found.unwrap_or_else(|| panic!("{part}: {steps:#?}"))
+    };
+    let order = [
+        at("-data-1-"),
+        at("task add /notes"),
+        at("task show"),
+        at("task add /own"),
+    ];
+    assert!(order.is_sorted(), "{order:?}: {steps:#?}");
+    let started = steps
+        .iter()
+        .position(|what| what.starts_with("start ") && what.contains("-web-"));
+    assert!(
+        at("task add /own") < started.expect("a start"),
+        "{steps:#?}"
+    );
+
+    let again = stack.ok(&["deploy", "-o", "json"]);
+    let last = again.events().pop().expect("an event");
+    assert_eq!(last["outcome"], "nothing_to_do", "{again}");
+    let mut more = said(&stack.ok(&["scale", "web=3", "-o", "json"]));
+    more.sort();
+    assert_eq!(more, ["hook kept", "hook warms"]);
+    let restarted = said(&stack.ok(&["restart", "-o", "json"]));
+    assert!(
+        !restarted.contains(&"hook migrated".to_owned()),
+        "{restarted:?}"
+    );
+    stack.ok(&["scale", "web=2"]);
+
+    // Another image: that of a replica, under a name that nothing else uses.
+    let image = stack
+        .inspect(&stack.replicas("web")[0])
+        .image
+        .expect("an id");
+    let tool = format!("{}-tool", stack.name);
+    block_on(async {
+        let options = TagImageOptionsBuilder::default()
+            .repo(&tool)
+            .tag("1")
+            .build();
+        let tagged = docker().tag_image(&image, Some(options)).await;
+        tagged.expect("the image has another name");
+    });
+    let other = format!(r#"{{ image: "{tool}:1", command: [task, say, hook of a tool] }}"#);
+    stack.write(
+        "stack.yaml",
+        &prepared(2, &[NOTES, &other, EACH].join(", ")),
+    );
+    let replaced = said(&stack.ok(&["deploy", "-o", "json"]));
+    assert_eq!(replaced[0], "hook of a tool");
+    stack.ok(&["status", "--check", "--drift"]);
+    assert_swept(&stack);
+    stack.ok(&["down", "--volumes", "--yes"]);
+}
+
+#[test]
+#[ignore = "engine"]
+fn what_fails_before_a_start_leaves_what_serves() {
+    let fails = |more: &str| {
+        format!(r#"{EACH}, {{ command: [task, warn, hook breaks, exit, "7"]{more} }}"#)
+    };
+    let stack = TestStack::new(&prepared(1, &fails("")));
+    let first = stack.code(52, &["deploy"]);
+    assert!(first.stderr.contains("ended with exit code 7"), "{first}");
+    assert_eq!(stack.replicas("web"), Vec::<String>::new());
+    stack.write("stack.yaml", &prepared(1, EACH));
+    stack.ok(&["deploy"]);
+    let before = replicas(&stack);
+    for (version, more) in [(2, ""), (3, ", per_replica: true")] {
+        stack.write("stack.yaml", &prepared(version, &fails(more)));
+        let failed = stack.code(50, &["deploy"]);
+        for part in [
+            r#"pre_start of web (task warn "hook breaks" exit 7) ended with exit code 7"#,
+            "release 2 serves",
+        ] {
+            assert!(failed.stderr.contains(part), "{part}: {failed}");
+        }
+        assert_eq!(replicas(&stack), before);
+        assert_swept(&stack);
     }
 }

@@ -30,7 +30,6 @@ use crate::state::observed::Health;
 use crate::state::observed::ImageInfo;
 use crate::state::observed::InstanceState;
 use crate::state::observed::ObservedState;
-use crate::state::spec::MountSource;
 
 /// A future that can move between threads.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, BackendError>> + Send + 'a>>;
@@ -67,19 +66,13 @@ impl Query {
             let pinned = service.pinned.as_ref()?;
             Some(pinned.id.clone())
         });
-        let mounts = desired
-            .services
-            .values()
-            .flat_map(|service| &service.container.mounts);
-        let mounted = mounts.filter_map(|mount| match &mount.source {
-            MountSource::Image { reference, .. } => Some(reference.clone()),
-            _ => None,
-        });
+        let services = desired.services.values();
+        let others = services.flat_map(|service| service.container.other_images().cloned());
         let networks = desired.networks.values().map(|one| one.name.clone());
         let volumes = desired.volumes.values().map(|one| one.name.clone());
         Self {
             stack: desired.stack.clone(),
-            images: images.chain(pinned).chain(mounted).collect(),
+            images: images.chain(pinned).chain(others).collect(),
             networks: networks.collect(),
             volumes: volumes.collect(),
             ports: desired.host_ports(),

@@ -188,7 +188,8 @@ async fn run_parsed<B: Backend>(
             };
             return Ok(result.map(Exit::code));
         }
-        Ok(dispatch(invocation, &desk, &cli.command, &connected?).await)
+        let backend = connected?;
+        Ok(Box::pin(dispatch(invocation, &desk, &cli.command, &backend)).await)
     };
     match prepared.await {
         Ok(Ok(code)) => code,

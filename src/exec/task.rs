@@ -90,7 +90,6 @@ pub(super) async fn sweep<B: Backend>(backend: &B, job: &Job<'_>, succeeded: &BT
 
 /// Which hook it is, in words.
 fn hook(step: &Step, task: &TaskSpec) -> String {
-    let words = task.instance.spec.entrypoint.as_deref();
     format!(
         "{} of {} ({})",
         task.moment.key(),
@@ -99,7 +98,10 @@ fn hook(step: &Step, task: &TaskSpec) -> String {
         } else {
             &step.service
         },
-        report::command(words.unwrap_or_default())
+        match task.words() {
+            [] => task.instance.spec.image.clone(),
+            words => report::command(words),
+        }
     )
 }
 

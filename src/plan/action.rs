@@ -316,6 +316,15 @@ pub struct TaskSpec {
     pub instance: InstanceSpec,
 }
 
+impl TaskSpec {
+    /// The command, as far as it is not the image's own.
+    pub fn words(&self) -> &[String] {
+        let spec = &self.instance.spec;
+        let words = spec.entrypoint.as_deref().or(spec.command.as_deref());
+        words.unwrap_or_default()
+    }
+}
+
 /// A published port and where the gateway listens for it inside.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listen {

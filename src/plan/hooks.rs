@@ -1,9 +1,10 @@
 //! Hooks: commands that run once around a change, each a step of its own.
 //!
 //! A service's `pre_deploy` comes before anything happens to its replicas, the stack's
-//! before anything happens to any. `post_deploy` comes after all of it. On the way back
-//! `on_rollback` alone runs, once everything serves again. A count or a restart gives
-//! nobody a new revision, so nothing runs then.
+//! before anything happens to any. `pre_start` comes after that, or before each replica
+//! starts, also on the way back. `post_deploy` comes after all of it. On the way back
+//! `on_rollback` runs in its place, once everything serves again. A count or a restart
+//! gives nobody a new revision, so nothing runs then but what belongs to a single replica.
 
 use super::action::Action;
 use super::action::Cause;
@@ -20,9 +21,15 @@ use crate::state::change::KnownImage;
 use crate::state::change::Verdict;
 use crate::state::hooks::Hook;
 use crate::state::hooks::Moment;
+use crate::state::hooks::PreStart;
 use crate::state::names;
 use crate::state::observed::Role;
+use crate::state::spec::ContainerSpec;
+use crate::state::spec::MountSource;
 use crate::state::task;
+
+/// How long one `pre_start` may take, for which the specification knows no time limit.
+const PRE_START_LIMIT_MS: u64 = 600_000;
 
 /// Removes what hooks of a killed run left behind.
 pub(super) fn left_over(stage: &mut Stage<'_, '_>) {
@@ -119,8 +126,59 @@ fn pre_deploy(stage: &mut Stage<'_, '_>) {
         if let Some(hook) = of_service(stage, one, Moment::PreDeploy, &needs) {
             stage.draft.after(hook, &waits.after);
             stage.draft.hold(&one.service.name, hook);
+            needs.push(hook);
         }
+        pre_start(stage, one, &needs, &waits.after);
     }
+}
+
+/// What runs once before the first replica of a new revision starts, in its order and
+/// before anything happens to the replicas. On the way back too: it makes ready what its
+/// revision needs, whichever came before.
+fn pre_start(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, needs: &[StepId], after: &[StepId]) {
+    let mut last: Option<StepId> = None;
+    for (index, hook) in one.service.container.pre_start.iter().enumerate() {
+        if hook.per_replica {
+            continue;
+        }
+        let task = before(stage, one, (index, hook), None);
+        if has_run(stage, &task) {
+            continue;
+        }
+        let mut needs = needs.to_vec();
+        needs.extend(last);
+        let cause = Cause::NeededBy(format!("the new revision of {}", one.service.name));
+        let id = step(stage, one, &one.service.name, task, cause, &needs);
+        stage.draft.after(id, after);
+        last = Some(id);
+    }
+    if let Some(last) = last {
+        stage.draft.hold(&one.service.name, last);
+    }
+}
+
+/// What runs before each replica starts, between its creation and its start; gives the last.
+pub(super) fn per_replica(
+    stage: &mut Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    (slot, container): (u32, &str),
+    created: StepId,
+    waits: &Waits,
+) -> Option<StepId> {
+    let mut last = None;
+    for (index, hook) in one.service.container.pre_start.iter().enumerate() {
+        if !hook.per_replica {
+            continue;
+        }
+        let task = before(stage, one, (index, hook), Some(container));
+        let mut needs = vec![last.unwrap_or(created)];
+        needs.extend(&waits.needs);
+        let cause = Cause::NeededBy(format!("the start of {}/{slot}", one.service.name));
+        let id = step(stage, one, &one.service.name, task, cause, &needs);
+        stage.draft.after(id, &waits.after);
+        last = Some(id);
+    }
+    last
 }
 
 fn post_deploy(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
@@ -142,6 +200,14 @@ fn post_deploy(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
 /// For services that the change had begun with, or that get another revision now.
 fn on_rollback(stage: &mut Stage<'_, '_>) {
     let view = stage.view;
+    for one in view.services.iter().filter(|one| renews(view, one)) {
+        let waits = if stage.gateways.handover {
+            Waits::default()
+        } else {
+            stage.waits(one)
+        };
+        pre_start(stage, one, &waits.needs, &waits.after);
+    }
     let begun = &view.input.options.begun;
     let new: Vec<&ServiceView<'_>> = view
         .services
@@ -168,7 +234,7 @@ fn of_service(
         Moment::OnRollback => format!("the way back of {}", one.service.name),
         _ => format!("the new revision of {}", one.service.name),
     });
-    step(stage, one, &one.service.name, (moment, hook), cause, needs)
+    once(stage, one, &one.service.name, (moment, hook), cause, needs)
 }
 
 /// The step of the stack's own hook, if one of these services asks for it.
@@ -189,10 +255,10 @@ fn of_stack(
         Moment::OnRollback => format!("the way back of {names}"),
         _ => format!("the new revision of {names}"),
     });
-    step(stage, one, "", (moment, hook), cause, needs)
+    once(stage, one, "", (moment, hook), cause, needs)
 }
 
-fn step(
+fn once(
     stage: &mut Stage<'_, '_>,
     one: &ServiceView<'_>,
     owner: &str,
@@ -200,42 +266,110 @@ fn step(
     cause: Cause,
     needs: &[StepId],
 ) -> Option<StepId> {
-    let task = task(stage, one, owner, moment, hook);
+    let task = around(stage, one, owner, moment, hook);
+    (!has_run(stage, &task)).then(|| step(stage, one, owner, task, cause, needs))
+}
+
+/// Whether this run has done it already.
+fn has_run(stage: &Stage<'_, '_>, task: &TaskSpec) -> bool {
+    let done = &stage.view.input.options.learned.tasks;
+    done.contains(&task.instance.name)
+}
+
+fn step(
+    stage: &mut Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    owner: &str,
+    task: TaskSpec,
+    cause: Cause,
+    needs: &[StepId],
+) -> StepId {
     let name = task.instance.name.clone();
-    if stage.view.input.options.learned.tasks.contains(&name) {
-        return None;
-    }
     let mut all = stage.ground.of(stage.view, one);
     all.extend(stage.joined(one).and_then(|(_, step)| *step));
     all.extend(stage.lending(one));
     all.extend(stage.draft.removal_of(&name));
     all.extend(needs);
     let action = Action::RunTask { task };
-    Some(stage.draft.step(owner, action, cause, &all))
+    stage.draft.step(owner, action, cause, &all)
 }
 
-fn task(
+/// The container of a hook around the change.
+fn around(
     stage: &Stage<'_, '_>,
     one: &ServiceView<'_>,
     owner: &str,
     moment: Moment,
     hook: &Hook,
 ) -> TaskSpec {
-    let view = stage.view;
-    let desired = view.input.desired;
     let mut spec = task::one_off(&one.revision.spec);
     // The command names its program, so the image's entrypoint takes no part.
     spec.entrypoint = Some(hook.command.clone());
     spec.command = None;
     spec.environment.extend(hook.environment.clone());
+    // Other commands of the same revision are other tasks.
+    let key = format!(
+        "{}\0{:?}\0{:?}",
+        one.revision.digest, hook.command, hook.environment
+    );
+    TaskSpec {
+        timeout_ms: hook.timeout_ms,
+        ..task(stage, one, owner, (moment, &key), spec)
+    }
+}
+
+/// The container that runs before a replica: before the first one, or before one by name,
+/// whose own volumes it shares then.
+fn before(
+    stage: &Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    (index, hook): (usize, &PreStart),
+    replica: Option<&str>,
+) -> TaskSpec {
+    let mut spec = task::one_off(&one.revision.spec);
+    // Its image's entrypoint takes part, as with a service.
+    spec.entrypoint = None;
+    spec.command.clone_from(&hook.command);
+    spec.environment.extend(hook.environment.clone());
+    spec.privileged |= hook.privileged;
+    spec.user = match (&hook.user, &hook.image) {
+        (None, None) => spec.user,
+        (user, _) => user.clone(),
+    };
+    spec.working_dir = hook.working_dir.clone().or(spec.working_dir);
+    if let Some(image) = &hook.image {
+        spec.image.clone_from(image);
+    }
+    if replica.is_some() {
+        spec.mounts
+            .retain(|mount| mount.source != MountSource::Anonymous);
+    }
+    let key = format!("{}\0{index}\0{replica:?}", one.revision.digest);
+    let moment = (Moment::PreStart, key.as_str());
+    let mut task = task(stage, one, &one.service.name, moment, spec);
+    if hook.image.is_some() {
+        task.instance.image_id = None;
+    }
+    let volumes = replica.map(ToOwned::to_owned);
+    task.instance.volumes_from.extend(volumes);
+    task
+}
+
+fn task(
+    stage: &Stage<'_, '_>,
+    one: &ServiceView<'_>,
+    owner: &str,
+    (moment, key): (Moment, &str),
+    spec: ContainerSpec,
+) -> TaskSpec {
+    let view = stage.view;
+    let desired = view.input.desired;
     let service = &one.service.name;
     let revision = &one.revision.digest;
-    // Other commands of the same revision are other tasks.
-    let digest =
-        names::hex(format!("{revision}\0{:?}\0{:?}", hook.command, hook.environment).as_bytes());
+    let digest = names::hex(key.as_bytes());
     TaskSpec {
         moment,
-        timeout_ms: hook.timeout_ms,
+        timeout_ms: PRE_START_LIMIT_MS,
         instance: InstanceSpec {
             name: names::task(&desired.stack, owner, moment.key(), &digest),
             service: service.clone(),

@@ -12,7 +12,6 @@ use super::view::must_pull;
 use crate::state::change::KnownImage;
 use crate::state::desired::ImageSource;
 use crate::state::desired::PinnedImage;
-use crate::state::spec::MountSource;
 
 /// Builds and pulls what the containers to be made need.
 pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
@@ -25,7 +24,7 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
         let needed = one.creates() || lends || one.waits_for_image();
         let name = &one.service.name;
         if needed {
-            mounted(view, one, &mut pulled, draft);
+            others(view, one, &mut pulled, draft);
         }
         if let Some(pinned) = &one.service.pinned {
             if needed && !view.input.observed.images.contains_key(&pinned.id) {
@@ -79,17 +78,14 @@ pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
     }
 }
 
-/// Pulls the images whose content is mounted, where they are missing.
-fn mounted(
+/// Pulls the images that a container needs beside its own, where they are missing.
+fn others(
     view: &View<'_>,
     one: &ServiceView<'_>,
     pulled: &mut BTreeSet<String>,
     draft: &mut Draft,
 ) {
-    for mount in &one.service.container.mounts {
-        let MountSource::Image { reference, .. } = &mount.source else {
-            continue;
-        };
+    for reference in one.service.container.other_images() {
         let there = view.input.observed.images.contains_key(reference);
         if !there && pulled.insert(reference.clone()) {
             let action = Action::PullImage {

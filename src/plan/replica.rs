@@ -8,6 +8,7 @@ use super::action::Gate;
 use super::action::InstanceSpec;
 use super::action::StepId;
 use super::ground;
+use super::hooks;
 use super::retire::drain_ms;
 use super::retire::of;
 use super::retire::remove_target;
@@ -88,8 +89,10 @@ pub(super) fn make(
     if make.slot == 1 {
         steps.first = Some((name.clone(), Some(created)));
     }
+    let begun = hooks::per_replica(stage, one, (make.slot, &name), created, make.waits);
     let mut needs = make.start_needs;
     needs.push(created);
+    needs.extend(begun);
     let own: Vec<Bound> = one
         .service
         .container

@@ -310,7 +310,10 @@ pub fn what(step: &Step) -> String {
             format!(
                 "run {} of {owner}: {} (at most {})",
                 task.moment.key(),
-                command(task.instance.spec.entrypoint.as_deref().unwrap_or_default()),
+                match task.words() {
+                    [] => task.instance.spec.image.clone(),
+                    words => command(words),
+                },
                 hooks::span(task.timeout_ms)
             )
         }

@@ -75,6 +75,33 @@ pub struct Inside {
     pub environment: BTreeMap<String, Option<String>>,
 }
 
+/// A container that runs to its end before a replica of its service starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PreStart {
+    /// Arguments; the image's own where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Its image; the service's where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// `user[:group]`; of the image, or where that is the service's, the service's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// With all capabilities.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
+    /// Working directory; the service's where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub working_dir: Option<String>,
+    /// Variables beside those of the service; one without a value is unset.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Option<String>>,
+    /// Once for each replica, not once for all.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub per_replica: bool,
+}
+
 /// The hooks of the whole stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackHooks {
@@ -91,6 +118,8 @@ pub struct StackHooks {
 pub enum Moment {
     /// Before a new revision gets its first replica.
     PreDeploy,
+    /// Before a replica starts: the first one of a new revision, or each.
+    PreStart,
     /// After every replica serves and the old ones are gone.
     PostDeploy,
     /// After the release that was gone back to serves.
@@ -102,6 +131,7 @@ impl Moment {
     pub fn key(self) -> &'static str {
         match self {
             Self::PreDeploy => "pre_deploy",
+            Self::PreStart => "pre_start",
             Self::PostDeploy => "post_deploy",
             Self::OnRollback => "on_rollback",
         }
@@ -118,6 +148,8 @@ impl Hooks {
     pub fn at(&self, moment: Moment) -> Option<&Hook> {
         match moment {
             Moment::PreDeploy => self.pre_deploy.as_ref(),
+            // A key of the specification, which stands with the container.
+            Moment::PreStart => None,
             Moment::PostDeploy => self.post_deploy.as_ref(),
             Moment::OnRollback => self.on_rollback.as_ref(),
         }

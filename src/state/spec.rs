@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::devices::Blkio;
 use super::devices::DeviceRequest;
+use super::hooks::PreStart;
 
 /// What makes a container of one service; equal specs are equal revisions.
 #[expect(
@@ -189,12 +190,27 @@ pub struct ContainerSpec {
     /// Log driver and its options.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub logging: Option<Logging>,
+    /// What runs to its end before it starts; a new one is a new revision.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pre_start: Vec<PreStart>,
     /// OOM score adjustment asked by the class of the service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oom_score_adj: Option<i64>,
     /// What the engine can change while the container runs; not part of the
     /// revision, so its digest leaves it out.
     pub live: LiveSpec,
+}
+
+impl ContainerSpec {
+    /// Images that it needs beside its own: what it mounts, and what runs before it.
+    pub fn other_images(&self) -> impl Iterator<Item = &String> {
+        let mounted = self.mounts.iter().filter_map(|mount| match &mount.source {
+            MountSource::Image { reference, .. } => Some(reference),
+            _ => None,
+        });
+        let before = self.pre_start.iter();
+        mounted.chain(before.filter_map(|step| step.image.as_ref()))
+    }
 }
 
 /// What the engine can change on a running container.

@@ -38,6 +38,7 @@ pub fn one_off(service: &ContainerSpec) -> ContainerSpec {
         }
     }
     spec.mac_address = None;
+    spec.pre_start.clear();
     spec
 }
 

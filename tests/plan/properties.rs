@@ -171,7 +171,7 @@ fn promises(sketch: &Sketch, observed: &ObservedState, plan: &Plan) -> BTreeMap<
 }
 
 /// Whatever the order of what may run: a `pre_deploy` comes before all that happens to
-/// the replicas it is for, the other hooks come after it.
+/// the replicas it is for, a `pre_start` before their start, the other hooks after it.
 fn assert_hooks_in_place(plan: &Plan, why: &str) {
     let mut before: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for step in &plan.steps {
@@ -193,6 +193,15 @@ fn assert_hooks_in_place(plan: &Plan, why: &str) {
         for step in plan.steps.iter().filter(about) {
             let kept = match task.moment {
                 Moment::PreDeploy => before[&step.id].contains(&hook.id),
+                Moment::PreStart => match &step.action {
+                    Action::StartContainer { container } => {
+                        // One that shares the volumes of a replica is for that alone.
+                        let of_another = task.instance.volumes_from.first();
+                        of_another.is_some_and(|name| name != container)
+                            || before[&step.id].contains(&hook.id)
+                    }
+                    _ => true,
+                },
                 Moment::PostDeploy | Moment::OnRollback => before[&hook.id].contains(&step.id),
             };
             assert!(kept, "step {} and the hook {}: {why}", step.id, hook.id);

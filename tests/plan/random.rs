@@ -129,44 +129,50 @@ fn services() -> impl Strategy<Value = (Service, Needs)> {
         0..3,
     );
     let hooks = prop::option::weighted(0.3, hooks);
+    let pre_start = prop::collection::vec(prop::sample::select(vec!["migrate", "each warm"]), 1..3);
     let rest = (
         prop::bool::weighted(0.2),
         rollout,
         hooks,
         prop::bool::weighted(0.3),
+        prop::option::weighted(0.3, pre_start),
     );
-    (looks, needs, rest).prop_map(|(looks, needs, (secret, rollout, hooks, inner))| {
-        let (replicas, routed, parallelism, ready, checked, stop_first, single, cpu, limit) = looks;
-        let mut volumes = BTreeMap::new();
-        if single {
-            volumes.insert("data".to_owned(), "single".to_owned());
-        }
-        let service = Service {
-            replicas: Some(replicas),
-            ports: if routed {
-                vec!["80:8000".to_owned()]
-            } else {
-                Vec::new()
-            },
-            parallelism: Some(parallelism),
-            ready,
-            healthcheck: checked,
-            stop_first,
-            volumes,
-            cpu,
-            limit,
-            rollout: rollout.map(str::to_owned),
-            secrets: if secret {
-                BTreeMap::from([("token".to_owned(), "abc".to_owned())])
-            } else {
-                BTreeMap::new()
-            },
-            hooks: hooks.map(commands).unwrap_or_default(),
-            inner: if inner { vec![8000] } else { Vec::new() },
-            ..Service::default()
-        };
-        (service, needs)
-    })
+    (looks, needs, rest).prop_map(
+        |(looks, needs, (secret, rollout, hooks, inner, pre_start))| {
+            let (replicas, routed, parallelism, ready, checked, stop_first, single, cpu, limit) =
+                looks;
+            let mut volumes = BTreeMap::new();
+            if single {
+                volumes.insert("data".to_owned(), "single".to_owned());
+            }
+            let service = Service {
+                replicas: Some(replicas),
+                ports: if routed {
+                    vec!["80:8000".to_owned()]
+                } else {
+                    Vec::new()
+                },
+                parallelism: Some(parallelism),
+                ready,
+                healthcheck: checked,
+                stop_first,
+                volumes,
+                cpu,
+                limit,
+                rollout: rollout.map(str::to_owned),
+                secrets: if secret {
+                    BTreeMap::from([("token".to_owned(), "abc".to_owned())])
+                } else {
+                    BTreeMap::new()
+                },
+                hooks: hooks.map(commands).unwrap_or_default(),
+                pre_start: pre_start.into_iter().flatten().map(str::to_owned).collect(),
+                inner: if inner { vec![8000] } else { Vec::new() },
+                ..Service::default()
+            };
+            (service, needs)
+        },
+    )
 }
 
 /// One change of the file.

@@ -24,6 +24,7 @@ use shopctl::state::desired::ServiceSpec;
 use shopctl::state::hooks::Hook;
 use shopctl::state::hooks::Hooks;
 use shopctl::state::hooks::Lifecycle;
+use shopctl::state::hooks::PreStart;
 use shopctl::state::hooks::StackHooks;
 use shopctl::state::spec::ContainerSpec;
 use shopctl::state::spec::Endpoint;
@@ -121,6 +122,8 @@ pub(crate) struct Service {
     pub(crate) rollout: Option<String>,
     /// Ports on which others reach it through the gateway.
     pub(crate) inner: Vec<u16>,
+    /// Commands: `migrate`, `chown of tools:1`, `each warm` for one by replica.
+    pub(crate) pre_start: Vec<String>,
     /// Command by hook: `pre_deploy`, `post_deploy`, `on_rollback`.
     pub(crate) hooks: BTreeMap<String, String>,
 }
@@ -185,8 +188,9 @@ impl Sketch {
         self.services
             .iter()
             .flat_map(|(name, service)| {
-                let mounted = service.image_mounts.iter().cloned();
-                std::iter::once(service.reference(name)).chain(mounted)
+                let spec = service.container(name, "");
+                let others: Vec<String> = spec.other_images().cloned().collect();
+                std::iter::once(service.reference(name)).chain(others)
             })
             .filter(|reference| !reference.is_empty())
             .collect()
@@ -429,6 +433,7 @@ impl Service {
                 ),
             },
             mounts,
+            pre_start: self.pre_start.iter().map(|text| pre_start(text)).collect(),
             annotations: self.annotations.clone(),
             mac_address: self.mac.clone(),
             volumes_from: self.volumes_from.iter().map(|text| lender(text)).collect(),
@@ -457,6 +462,23 @@ impl Service {
             },
             ..ContainerSpec::default()
         }
+    }
+}
+
+fn pre_start(text: &str) -> PreStart {
+    let (per_replica, rest) = match text.strip_prefix("each ") {
+        Some(rest) => (true, rest),
+        None => (false, text),
+    };
+    let (command, image) = match rest.split_once(" of ") {
+        Some((command, image)) => (command, Some(image.to_owned())),
+        None => (rest, None),
+    };
+    PreStart {
+        command: Some(vec![command.to_owned()]),
+        image,
+        per_replica,
+        ..PreStart::default()
     }
 }
 

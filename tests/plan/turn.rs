@@ -143,6 +143,13 @@ pub(crate) fn made_from_file(world: &mut World, after: &Sketch, name: &str, cont
 
 /// Puts the images that the sketch pulls on the engine.
 pub(crate) fn bring_images(world: &mut World, sketch: &Sketch) {
+    for step in sketch.services.values().flat_map(|one| &one.pre_start) {
+        if let Some((_, image)) = step.split_once(" of ")
+            && !world.registry.contains_key(image)
+        {
+            world.add_image(image, "");
+        }
+    }
     for (name, service) in &sketch.services {
         if service.build.is_none() {
             let reference = service.image.clone().unwrap_or_else(|| format!("{name}:1"));

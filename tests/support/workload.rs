@@ -457,6 +457,7 @@ async fn task(mut words: impl Iterator<Item = String>) -> std::process::ExitCode
             "say" => log(&next()),
             "warn" => warn(&next()),
             "env" => log(&env::var(next()).unwrap_or_else(|_| "unset".to_owned())),
+            "add" => add(&next(), &next()),
             "show" => log(&std::fs::read_to_string(next()).expect("the file can be read")),
             "cat" => {
                 let mut output = tokio::io::stdout();
@@ -473,6 +474,15 @@ async fn task(mut words: impl Iterator<Item = String>) -> std::process::ExitCode
         }
     }
     std::process::ExitCode::SUCCESS
+}
+
+/// Adds a line to a file.
+fn add(path: &str, line: &str) {
+    let file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(path);
+    writeln!(file.expect("the file can be opened"), "{line}").expect("the line can be written");
 }
 
 /// Says the size of the terminal once it has so many columns.

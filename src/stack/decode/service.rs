@@ -33,6 +33,7 @@ use crate::stack::model::MountSource;
 use crate::stack::model::NetworkMode;
 use crate::stack::model::Port;
 use crate::stack::model::PortMode;
+use crate::stack::model::PreStart;
 use crate::stack::model::Protocol;
 use crate::stack::model::PullPolicy;
 use crate::stack::model::Restart;
@@ -104,6 +105,7 @@ impl Decoder<'_> {
             restart: self.restart(node, at),
             stop_signal: text(node, "stop_signal"),
             stop_grace_period: self.duration(node, "stop_grace_period", at),
+            pre_start: self.pre_start(node, at),
             post_start: hooks(node, "post_start"),
             pre_stop: hooks(node, "pre_stop"),
             cap_add: texts(node, "cap_add"),
@@ -445,6 +447,32 @@ impl Decoder<'_> {
                 })
             })
             .collect()
+    }
+
+    fn pre_start(&mut self, node: &Node, at: &At<'_>) -> Vec<PreStart> {
+        let at = at.key("pre_start");
+        let mut all = Vec::new();
+        for (index, step) in list(node, "pre_start").iter().enumerate() {
+            let found = PreStart {
+                command: words(step, "command"),
+                image: text(step, "image"),
+                user: text(step, "user"),
+                privileged: is_set(step, "privileged"),
+                working_dir: text(step, "working_dir"),
+                environment: variables(step, "environment"),
+                per_replica: is_set(step, "per_replica"),
+            };
+            if found.image.is_none() && found.command.as_ref().is_none_or(Vec::is_empty) {
+                let at = at.index(index);
+                let message =
+                    format!("{at} has neither `command` nor `image`: nothing of its own would run");
+                self.report
+                    .unfit("missing-key", step.span, &at, message)
+                    .hint("add `command: [./migrate]`");
+            }
+            all.push(found);
+        }
+        all
     }
 
     fn dependencies(&mut self, node: &Node) -> std::collections::BTreeMap<String, Dependency> {

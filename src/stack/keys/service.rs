@@ -49,8 +49,7 @@ pub(crate) static SERVICE: Object = Object {
         Key::new("develop", Shape::Nullable(&Shape::Object(&DEVELOP)))
             .print(Print::WhenSet)
             .never("it is for a watched source tree, and shopctl deploys what is built"),
-        Key::new("blkio_config", Shape::Object(&BLKIO))
-            .print(Print::WhenSet),
+        Key::new("blkio_config", Shape::Object(&BLKIO)).print(Print::WhenSet),
         Key::new("cap_add", NAMED_TEXTS),
         Key::new("cap_drop", NAMED_TEXTS),
         Key::new("cgroup_parent", Shape::Text),
@@ -130,7 +129,9 @@ pub(crate) static SERVICE: Object = Object {
         .print(Print::Never),
         Key::new("external_links", DISTINCT_TEXTS)
             .never("a link leads to one container, and replicas come and go")
-            .instead("put both on one network that is `external`, and call the container by its name"),
+            .instead(
+                "put both on one network that is `external`, and call the container by its name",
+            ),
         Key::new("extra_hosts", Shape::Hosts),
         Key::new(
             "group_add",
@@ -250,9 +251,7 @@ pub(crate) static SERVICE: Object = Object {
                 of: &Shape::Object(&PRE_START),
                 unique: Unique::Free,
             },
-        )
-        .not_yet("nothing runs before a container of the service in this version")
-        .instead("write x-shop.hooks.pre_deploy, or a service of its own with `depends_on: {condition: service_completed_successfully}`"),
+        ),
         Key::new(
             "post_start",
             Shape::List {

@@ -66,6 +66,7 @@ pub use self::service::Device;
 pub use self::service::ExposedPorts;
 pub use self::service::Hook;
 pub use self::service::Logging;
+pub use self::service::PreStart;
 pub use self::service::PullPolicy;
 pub use self::service::Restart;
 pub use self::service::Service;

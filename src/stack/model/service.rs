@@ -129,6 +129,8 @@ pub struct Service {
     pub stop_signal: Option<String>,
     /// How long it may take to stop before it is killed.
     pub stop_grace_period: Option<Duration>,
+    /// Containers that run to their end before one of the service starts.
+    pub pre_start: Vec<PreStart>,
     /// Commands to run in the container after it has started.
     pub post_start: Vec<Hook>,
     /// Commands to run in the container before it is stopped.
@@ -256,6 +258,25 @@ impl Service {
     pub fn place_of(&self, key: &str) -> &Place {
         self.places.get(key).unwrap_or(&self.place)
     }
+}
+
+/// A container that runs to its end before one of its service starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PreStart {
+    /// Arguments; `None` leaves it to the image.
+    pub command: Option<Vec<String>>,
+    /// Its image; that of the service where absent.
+    pub image: Option<String>,
+    /// `user[:group]`.
+    pub user: Option<String>,
+    /// All capabilities and devices of the host.
+    pub privileged: bool,
+    /// Working directory.
+    pub working_dir: Option<String>,
+    /// Variables beside those of the service; one without a value is unset.
+    pub environment: BTreeMap<String, Option<String>>,
+    /// Once for each replica, not once for all.
+    pub per_replica: bool,
 }
 
 /// What to wait for before a dependent starts.

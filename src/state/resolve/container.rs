@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::hooks;
 use super::mounts;
 use super::network;
 use super::ports;
@@ -109,6 +110,7 @@ pub(super) fn resolve(
             driver: logging.driver.clone(),
             options: logging.options.clone(),
         }),
+        pre_start: hooks::before(service),
         oom_score_adj: service.oom_score_adj,
         live: live(service, one_off),
     }

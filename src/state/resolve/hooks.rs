@@ -10,6 +10,7 @@ use crate::state::hooks::Hook;
 use crate::state::hooks::Hooks;
 use crate::state::hooks::Inside;
 use crate::state::hooks::Lifecycle;
+use crate::state::hooks::PreStart;
 use crate::state::hooks::StackHooks;
 
 /// How long the engine waits for a container to stop where the file does not say.
@@ -45,6 +46,21 @@ fn command(hook: &model::Hook) -> Inside {
         working_dir: hook.working_dir.clone(),
         environment: hook.environment.clone(),
     }
+}
+
+/// What runs before a replica of a service starts.
+pub(super) fn before(service: &model::Service) -> Vec<PreStart> {
+    let all = service.pre_start.iter();
+    all.map(|step| PreStart {
+        command: step.command.clone(),
+        image: step.image.clone(),
+        user: step.user.clone(),
+        privileged: step.privileged,
+        working_dir: step.working_dir.clone(),
+        environment: step.environment.clone(),
+        per_replica: step.per_replica,
+    })
+    .collect()
 }
 
 /// The stack's own hooks.

@@ -180,6 +180,7 @@ fn everything_of_the_specification() {
             driver: Some("json-file".to_owned()),
             options: text_map(&[("max-size", "1m")]),
         }),
+        pre_start: Vec::new(),
         oom_score_adj: Some(500),
         live: LiveSpec {
             cpu_shares: Some(256),
