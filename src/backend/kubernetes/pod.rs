@@ -34,6 +34,7 @@ use crate::state::desired::ImageSource;
 use crate::state::desired::ServiceSpec;
 use crate::state::digest;
 use crate::state::hooks::Inside;
+use crate::state::hooks::PreStart;
 use crate::state::spec::ContainerSpec;
 use crate::state::spec::NetworkMode;
 
@@ -84,6 +85,7 @@ impl Making<'_> {
         let mut annotations = spec.annotations.clone();
         annotations.insert(names::REVISION.to_owned(), revision[..12].to_owned());
         let pod = PodSpec {
+            init_containers: some(first(service, &container)),
             containers: vec![container],
             volumes: Some(mounted.volumes).filter(|all| !all.is_empty()),
             // No token: nothing of a shop talks to the cluster.
@@ -129,14 +131,7 @@ impl Making<'_> {
     ) -> Container {
         let spec = &service.container;
         let probes = probe::of(service);
-        let variables = spec.environment.iter().filter_map(|(name, value)| {
-            Some(EnvVar {
-                name: name.clone(),
-                // A cluster puts variables of its own in place of $(NAME).
-                value: Some(value.as_ref()?.replace("$(", "$$(")),
-                ..EnvVar::default()
-            })
-        });
+        let variables = spec.environment.iter().filter_map(variable);
         let variables: Vec<EnvVar> = variables.collect();
         let ports: Vec<ContainerPort> = traffic::ports(self.desired, service)
             .into_iter()
@@ -289,6 +284,48 @@ impl Making<'_> {
         }
         some(aliases)
     }
+}
+
+/// Commands that run before each pod: the service's container with other words.
+fn first(service: &ServiceSpec, container: &Container) -> Vec<Container> {
+    let one = |(number, before): (usize, &PreStart)| {
+        let mut first = Container {
+            name: format!("pre-start-{number}"),
+            readiness_probe: None,
+            startup_probe: None,
+            liveness_probe: None,
+            lifecycle: None,
+            ports: None,
+            ..container.clone()
+        };
+        if let Some(image) = &before.image {
+            first.image = Some(image.clone());
+            first.command = None;
+        }
+        if let Some(security) = &mut first.security_context {
+            let mut ids = before.user.as_deref().unwrap_or_default().split(':');
+            let mut id = || ids.next().and_then(|id| id.parse().ok());
+            (security.run_as_user, security.run_as_group) = (id(), id());
+        }
+        first.args = before.command.clone().or(first.args);
+        first.working_dir = before.working_dir.clone().or(first.working_dir);
+        let own = before.environment.iter().filter_map(variable);
+        let mut variables = first.env.take().unwrap_or_default();
+        variables.retain(|known| !before.environment.contains_key(&known.name));
+        variables.extend(own);
+        first.env = some(variables);
+        first
+    };
+    (1..).zip(&service.container.pre_start).map(one).collect()
+}
+
+fn variable((name, value): (&String, &Option<String>)) -> Option<EnvVar> {
+    Some(EnvVar {
+        name: name.clone(),
+        // A cluster puts variables of its own in place of $(NAME).
+        value: Some(value.as_ref()?.replace("$(", "$$(")),
+        ..EnvVar::default()
+    })
 }
 
 /// What a replica asks for is what it is counted with; what it is limited to, the file says.

@@ -76,6 +76,13 @@ fn of_service(service: &ServiceSpec) -> Vec<Finding> {
             "the order is kept when shopctl deploys; whatever else applies these objects starts all at once",
         );
     }
+    let mut first = spec.pre_start.iter();
+    if service.replicas > 1 && first.any(|one| !one.per_replica) {
+        note("pre_start", "runs before each pod there, not once for all");
+    }
+    if spec.pre_start.iter().any(|one| one.privileged) {
+        note("pre_start", "runs with the rights of its service there");
+    }
     if service.container_name.is_some() {
         note(
             "container_name",
