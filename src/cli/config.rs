@@ -1,15 +1,23 @@
-//! `config`: the resolved stack file, or lists from it.
+//! `config`: the resolved stack file, lists from it, or only what is wrong with it.
 
 use super::args::ConfigArgs;
 use super::desk::Desk;
 use super::desk::known;
 use super::error::CliError;
+use super::error::print_findings;
 use super::exit::Exit;
 use crate::report::Format;
+use crate::report::documents::VERSION;
 use crate::report::output;
+use crate::report::problems::FoundProblem;
+use crate::report::problems::ProblemsDocument;
+use crate::report::problems::RelatedPlace;
 use crate::report::tables;
 use crate::stack;
 use crate::stack::Loaded;
+use crate::stack::Problem;
+use crate::stack::Problems;
+use crate::state::resolve;
 
 /// Prints it.
 pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> {
@@ -17,9 +25,15 @@ pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> 
         desk.console.out(&output::json(&stack::schema()))?;
         return Ok(Exit::Done);
     }
-    let loaded = desk.load_with(true, |request| {
-        request.raw = args.no_interpolate;
-    })?;
+    let mut request = desk.settings.load.clone();
+    request.raw = args.no_interpolate;
+    let loaded = stack::load(&request);
+    if desk.settings.quiet && desk.settings.format == Format::Json && !lists(args) {
+        return problems(desk, args, &loaded);
+    }
+    let loaded = loaded?;
+    // Quiet or not: who checks a file wants to hear of it.
+    print_findings(desk.console, &found(&loaded, args.no_interpolate), true);
     if args.resolve_image_digests {
         return Err(CliError::usage(
             "--resolve-image-digests is not part of this version",
@@ -64,7 +78,7 @@ pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> 
         }
         return Ok(Exit::Done);
     }
-    // `-q` only checks.
+    // `-q` only checks, and has told what it found.
     if !desk.settings.quiet {
         let text = match desk.settings.format {
             Format::Json => document.to_json(),
@@ -74,6 +88,99 @@ pub(super) fn run(desk: &Desk<'_>, args: &ConfigArgs) -> Result<Exit, CliError> 
         desk.console.out(&text)?;
     }
     Ok(Exit::Done)
+}
+
+/// What was found in a stack that can be used; a raw one is not checked.
+fn found(loaded: &Loaded, raw: bool) -> Vec<Problem> {
+    let mut found = loaded.warnings.clone();
+    if !raw {
+        found.extend(resolve::warnings(&loaded.stack));
+    }
+    found
+}
+
+/// What is wrong, as one document for an editor; the exit code is the same as without.
+fn problems(
+    desk: &Desk<'_>,
+    args: &ConfigArgs,
+    loaded: &Result<Loaded, Problems>,
+) -> Result<Exit, CliError> {
+    let valid = loaded.is_ok();
+    let found = match loaded {
+        Ok(loaded) => {
+            let mut found = self::found(loaded, args.no_interpolate);
+            for problem in &mut found {
+                mark(loaded, problem);
+            }
+            found
+        }
+        Err(problems) => problems.list.clone(),
+    };
+    let document = ProblemsDocument {
+        version: VERSION.to_owned(),
+        valid,
+        problems: found.iter().map(problem).collect(),
+    };
+    desk.console.out(&output::json(&document))?;
+    Ok(if valid {
+        Exit::Done
+    } else {
+        Exit::StackInvalid
+    })
+}
+
+/// What is found after loading knows only where its key begins.
+fn mark(loaded: &Loaded, problem: &mut Problem) {
+    if problem.snippet.line.is_some() {
+        return;
+    }
+    problem.snippet = loaded.snippet(&problem.snippet.place);
+    let before = problem.snippet.place.column.saturating_sub(1) as usize;
+    let line = problem.snippet.line.as_deref().unwrap_or_default();
+    let key = line.chars().skip(before);
+    let length = key.take_while(|one| !one.is_whitespace() && *one != ':');
+    problem.snippet.length = u32::try_from(length.count()).unwrap_or_default();
+}
+
+/// Whether something else than the whole is asked for.
+fn lists(args: &ConfigArgs) -> bool {
+    args.services
+        || args.images
+        || args.volumes
+        || args.networks
+        || args.profiles
+        || args.variables
+        || args.environment
+        || args.hash.is_some()
+}
+
+fn problem(found: &Problem) -> FoundProblem {
+    let place = found.place();
+    FoundProblem {
+        name: found.name.to_owned(),
+        severity: found.severity.to_string(),
+        message: found.message.clone(),
+        path: found.path.clone(),
+        file: place.file.to_string(),
+        line: place.line,
+        column: place.column,
+        end: place.column + found.snippet.length,
+        hint: found.hint.clone(),
+        related: found
+            .related
+            .iter()
+            .map(|related| {
+                let place = &related.snippet.place;
+                RelatedPlace {
+                    note: related.note.clone(),
+                    file: place.file.to_string(),
+                    line: place.line,
+                    column: place.column,
+                    end: place.column + related.snippet.length,
+                }
+            })
+            .collect(),
+    }
 }
 
 /// `SERVICE HASH`, Docker Compose's own.
