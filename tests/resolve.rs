@@ -418,12 +418,12 @@ services:
     assert_eq!(
         messages,
         [
-            "service web: deploy.replicas has no effect: with this deploy.mode there is one replica on each node, and a Docker Engine is one",
-            "service web: deploy.update_config.max_failure_ratio has no effect: a stage of x-shop.rollout is judged as a whole, by its verdict",
-            "service web: deploy.rollback_config.max_failure_ratio has no effect: a way back must not end half",
-            "service web: deploy.rollback_config.failure_action has no effect: a way back that fails ends there, with exit code 51",
-            "service web: memswap_limit has no effect: without a limit of its memory the service may use all of the swap too",
-            "service web: mac_address has no effect: its network_mode gives it no interface of its own",
+            "services.web.deploy.replicas has no effect: with this deploy.mode there is one replica on each node, and a Docker Engine is one",
+            "services.web.deploy.update_config.max_failure_ratio has no effect: a stage of x-shop.rollout is judged as a whole, by its verdict",
+            "services.web.deploy.rollback_config.max_failure_ratio has no effect: a way back must not end half",
+            "services.web.deploy.rollback_config.failure_action has no effect: a way back that fails ends there, with exit code 51",
+            "services.web.memswap_limit has no effect: without a limit of its memory the service may use all of the swap too",
+            "services.web.mac_address has no effect: its network_mode gives it no interface of its own",
         ]
     );
     assert!(

@@ -358,7 +358,9 @@ pub struct BuildArgs {
 
 /// `config`.
 #[derive(Debug, Clone, Default, Args)]
-#[command(after_help = "Example:\n  shopctl config -o json")]
+#[command(
+    after_help = "With -q nothing is printed but what is wrong with the file: on stderr, or with -o json as one document.\n\nExample:\n  shopctl config -q -o json"
+)]
 #[command(group = clap::ArgGroup::new("list").multiple(false))]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub struct ConfigArgs {

@@ -11,7 +11,6 @@ use crate::report::console::Console;
 use crate::report::output;
 use crate::report::tables::View;
 use crate::stack;
-use crate::stack::LoadRequest;
 use crate::stack::Loaded;
 
 /// What a command works with.
@@ -28,23 +27,11 @@ impl Desk<'_> {
     /// Loads the stack and prints what is worth a warning; the named services
     /// have to exist.
     pub(super) fn load(&self, services: &[String]) -> Result<Loaded, CliError> {
-        let loaded = self.load_with(self.settings.verbose, |_| {})?;
-        known(&loaded, services)?;
-        Ok(loaded)
-    }
-
-    /// Loads the stack by a changed request, with or without advice.
-    pub(super) fn load_with(
-        &self,
-        advice: bool,
-        change: impl FnOnce(&mut LoadRequest),
-    ) -> Result<Loaded, CliError> {
-        let mut request = self.settings.load.clone();
-        change(&mut request);
-        let loaded = stack::load(&request)?;
+        let loaded = stack::load(&self.settings.load)?;
         if !self.settings.quiet {
-            error::print_findings(self.console, &loaded.warnings, advice);
+            error::print_findings(self.console, &loaded.warnings, self.settings.verbose);
         }
+        known(&loaded, services)?;
         Ok(loaded)
     }
 

@@ -12,6 +12,7 @@ pub mod documents;
 pub mod history;
 pub mod output;
 pub mod plain;
+pub mod problems;
 pub mod progress;
 #[cfg(test)]
 mod schema;

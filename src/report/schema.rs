@@ -15,6 +15,7 @@ use super::documents::DoctorDocument;
 use super::documents::PlanDocument;
 use super::documents::StatusDocument;
 use super::history::HistoryDocument;
+use super::problems::ProblemsDocument;
 use crate::event::Event;
 
 #[track_caller]
@@ -45,5 +46,6 @@ fn schemas_are_those_of_the_types() {
     same::<CapacityDocument>("capacity.json");
     same::<BuildDocument>("build.json");
     same::<DoctorDocument>("doctor.json");
+    same::<ProblemsDocument>("problems.json");
     same::<Event>("event.json");
 }

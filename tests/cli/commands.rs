@@ -50,6 +50,31 @@ fn config_in_its_forms() {
     insta::assert_snapshot!(bench.run(&["config"]));
 }
 
+/// One that works and one that does not, each with what was found.
+#[test]
+fn config_tells_what_is_wrong_quiet_or_not_and_as_a_document() {
+    let works = Bench::new(
+        "services:\n  order:\n    image: order:1\n    network_mode: host\n    mac_address: 02:42:ac:11:65:43\n    links: [\"goods:shelf\"]\n  goods: { image: goods:1, deploy: { placement: { constraints: [a == b] } } }\n",
+    );
+    let loud = works.run(&["config"]);
+    let quiet = works.run(&["config", "-q"]);
+    assert_eq!((quiet.code, quiet.stdout.as_str()), (0, ""));
+    assert_eq!(loud.stderr, quiet.stderr);
+    let document = works.run(&["config", "-q", "--output", "json"]);
+    assert_eq!((document.code, document.stderr.as_str()), (0, ""));
+    valid("problems.json", &document.json());
+    insta::assert_snapshot!(format!("{}\n{}", quiet.stderr, document.stdout));
+
+    let fails = Bench::new("services:\n  order: { imag: order:1, ports: [\"x\"] }\n");
+    let document = fails.run(&["config", "-q", "-o", "json"]);
+    assert_eq!((document.code, document.stderr.as_str()), (20, ""));
+    valid("problems.json", &document.json());
+    insta::assert_snapshot!(document.stdout);
+    // A list stays a list.
+    let names = works.run(&["config", "-q", "-o", "json", "--services"]);
+    assert_eq!(names.stdout, "goods\norder\n");
+}
+
 #[test]
 fn config_merges_several_files_in_order() {
     let bench = bench();

@@ -72,6 +72,11 @@ fn is_staged(service: &model::Service) -> bool {
 
 fn warning(service: &model::Service, key: &str, why: &str) -> Problem {
     let top = key.split('.').next().unwrap_or(key);
-    let message = format!("service {}: {key} has no effect: {why}", service.name);
-    problem(Severity::Warning, NAME, service.place_of(top), message)
+    let path = format!("services.{}.{key}", service.name);
+    let message = format!("{path} has no effect: {why}");
+    Problem {
+        path,
+        hint: Some(format!("remove it, or list {NAME} in x-shop.lint.silence")),
+        ..problem(Severity::Warning, NAME, service.place_of(top), message)
+    }
 }

@@ -64,6 +64,16 @@ pub fn files(stack: &Stack) -> BTreeSet<PathBuf> {
         .collect()
 }
 
+/// What the file asks for in vain, unless the stack asked not to hear of it.
+pub fn warnings(stack: &Stack) -> Vec<Problem> {
+    let silenced = |warning: &Problem| {
+        let mut names = stack.shop.lint_silence.iter();
+        names.any(|name| name == warning.name)
+    };
+    let all = stack.services.values().flat_map(ignored::of_service);
+    all.filter(|one| !silenced(one)).collect()
+}
+
 /// Fills in every default.
 ///
 /// # Errors
@@ -84,16 +94,8 @@ pub fn resolve(stack: &Stack, inputs: &Inputs) -> Result<Resolved, Problems> {
     if !problems.is_empty() {
         return Err(Problems { list: problems });
     }
-    let silenced = |warning: &Problem| {
-        stack
-            .shop
-            .lint_silence
-            .iter()
-            .any(|one| one == warning.name)
-    };
-    let warnings = stack.services.values().flat_map(ignored::of_service);
     Ok(Resolved {
-        warnings: warnings.filter(|one| !silenced(one)).collect(),
+        warnings: warnings(stack),
         desired: DesiredState {
             stack: stack.name.clone(),
             services,
