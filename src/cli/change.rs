@@ -297,7 +297,10 @@ impl Ending {
 /// run, which a failed deploy leaves serving.
 pub(super) fn ending(verdict: Verdict, before: &ObservedState) -> Result<Ending, CliError> {
     Ok(match verdict {
-        Verdict::Done { steps: 0, .. } => Ending::nothing_to_do(),
+        Verdict::Done {
+            steps: 0,
+            release: None,
+        } => Ending::nothing_to_do(),
         Verdict::Done { release, .. } => {
             let detail = release.map_or_else(String::new, |number| format!("release {number}"));
             Ending::new(Exit::Done, "done", detail, "")

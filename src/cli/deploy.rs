@@ -48,7 +48,8 @@ pub(super) async fn run<B: Backend>(
             } else {
                 confirmed(world, session, &project, &mut options).await?
             };
-            if plan.steps.is_empty() {
+            // What is taken over is written down, if nothing else is done.
+            if plan.steps.is_empty() && plan.taken_over == observed.taken_over() {
                 return Ok(Ending::nothing_to_do());
             }
             forbid_builds(&plan, args)?;

@@ -2,6 +2,7 @@
 //! apply them by other means. No cluster and no engine is asked.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -124,11 +125,25 @@ fn write(folder: &PathBuf, objects: &[Value]) -> Result<(), CliError> {
         )
     };
     fs::create_dir_all(folder).map_err(failed)?;
+    if fs::read_dir(folder).map_err(failed)?.next().is_some() {
+        let message = format!(
+            "{} is not empty, and what is left there would be applied too",
+            folder.display()
+        );
+        return Err(CliError::usage(message).hint(format!("rm -r {}", folder.display())));
+    }
     for (number, object) in (1..).zip(objects) {
         let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         let file = folder.join(format!("{number:03}-{kind}-{name}.yaml"));
-        fs::write(file, output::yaml(object)).map_err(failed)?;
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        // Values of secrets may be in it.
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(file).map_err(failed)?;
+        file.write_all(output::yaml(object).as_bytes())
+            .map_err(failed)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! killed leaves a trace. On a stack without a store it is written at the end.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::Emitter;
@@ -34,8 +35,8 @@ pub(super) struct Ledger<'a, B> {
     release: Option<Release>,
     /// The images that the services run, once everything is as it should be.
     running: BTreeMap<String, String>,
-    /// There were containers of the stack's services before the run.
-    changes_a_stack: bool,
+    /// Services of which there were containers before the run.
+    ran_before: BTreeSet<String>,
     started: Instant,
 }
 
@@ -53,18 +54,19 @@ impl<'a, B: Backend> Ledger<'a, B> {
             pins,
             release: mission.release.clone(),
             running: BTreeMap::new(),
-            changes_a_stack: false,
+            ran_before: BTreeSet::new(),
             started: Instant::now(),
         }
     }
 
     /// The run is about to change something.
     pub(super) async fn open(&mut self, plan: &Plan, observed: &ObservedState) {
-        let mut instances = observed.instances.iter();
         if self.is_open() {
             return;
         }
-        self.changes_a_stack = instances.any(|one| one.role == Role::Service);
+        let instances = observed.instances.iter();
+        let replicas = instances.filter(|one| one.role == Role::Service);
+        self.ran_before = replicas.map(|one| one.service.clone()).collect();
         let Some(release) = self.release.as_mut() else {
             return;
         };
@@ -98,7 +100,12 @@ impl<'a, B: Backend> Ledger<'a, B> {
 
     /// Whether there were containers of the stack's services before the run.
     pub(super) fn changes_a_stack(&self) -> bool {
-        self.changes_a_stack
+        !self.ran_before.is_empty()
+    }
+
+    /// Whether there were containers of this service before the run.
+    pub(super) fn ran_before(&self, service: &str) -> bool {
+        self.ran_before.contains(service)
     }
 
     /// Everything is as the release asks for; its number, where the run makes one.

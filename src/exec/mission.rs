@@ -207,7 +207,12 @@ async fn under_lock<B: Backend>(
     }
     Ok(match end {
         // A step whose answer was lost with the engine may have been all there was to do.
-        End::Done { steps: 0, .. } if !ledger.is_open() => Verdict::Done {
+        End::Done {
+            steps: 0,
+            ref observed,
+            ref found,
+            ..
+        } if !ledger.is_open() && found.taken_over == observed.taken_over() => Verdict::Done {
             release: None,
             steps: 0,
         },

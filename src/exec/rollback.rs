@@ -131,6 +131,8 @@ async fn back<B: Backend>(
         .into_iter()
         .flat_map(|failed| failed.services.keys())
         .filter(|name| !stable.desired.services.contains_key(*name))
+        // What ran before this run came was not begun by it.
+        .filter(|name| !ledger.ran_before(name))
         .cloned()
         .collect();
     let desired = &stable.desired;

@@ -6,16 +6,61 @@
 use std::collections::BTreeMap;
 
 use super::draft::Draft;
+use super::input::PlanInput;
 use super::view::ServiceView;
 use super::view::Slot;
 use super::view::View;
 use crate::state::change::KnownImage;
 use crate::state::change::Verdict;
 use crate::state::desired::ImageSource;
+use crate::state::desired::ServiceSpec;
 use crate::state::observed::Instance;
+use crate::state::spec::MountSource;
+use crate::state::spec::NetworkMode;
 
 /// Said of a service that is about to be taken over.
 const AS_IT_IS: &str = "stays as Docker Compose made it";
+
+/// What Docker Compose's hash does not cover: which volumes and networks the names mean, and
+/// what is in secrets and configs. What was not taken over before is held against that too.
+pub(super) fn judge(
+    input: &PlanInput<'_>,
+    service: &ServiceSpec,
+    verdict: Verdict,
+    one: &Instance,
+) -> Verdict {
+    if one.is_managed() || !verdict.stays() {
+        return verdict;
+    }
+    let desired = input.desired;
+    let mounts = || service.container.mounts.iter().map(|mount| &mount.source);
+    let volumes = mounts().filter_map(|source| match source {
+        MountSource::Volume { key, .. } => desired.volumes.get(key),
+        _ => None,
+    });
+    let networks = match &service.container.network {
+        NetworkMode::Networks(endpoints) => endpoints.keys().collect(),
+        _ => Vec::new(),
+    };
+    let networks = networks.iter().filter_map(|key| desired.networks.get(*key));
+    let files = |source: &MountSource| matches!(source, MountSource::Files { .. });
+    let why = if volumes
+        .into_iter()
+        .any(|spec| !one.volumes.contains(&spec.name))
+    {
+        "made by Docker Compose with other volumes"
+    } else if networks
+        .into_iter()
+        .any(|spec| !one.networks.contains(&spec.name))
+    {
+        "made by Docker Compose in other networks"
+    } else if mounts().any(files) {
+        "made by Docker Compose, and nobody knows with which secrets and configs"
+    } else {
+        return verdict;
+    };
+    Verdict::Changed(vec![why.to_owned()])
+}
 
 /// Whether all of a service was made by Docker Compose and stays. The containers of one
 /// that is published have its ports: where another has to come beside them, the gateway
@@ -33,14 +78,42 @@ pub(super) fn taken_over(
         return true;
     }
     if published {
-        for slot in slots.values_mut().filter(|slot| stays(slot)) {
-            if let Some((_, verdict)) = &mut slot.holder {
-                let why = "made by Docker Compose; its port goes to the gateway";
-                *verdict = Verdict::Changed(vec![why.to_owned()]);
+        give_up(slots);
+    }
+    false
+}
+
+/// Lets the gateway have the ports of a service: all that Docker Compose made is replaced.
+fn give_up(slots: &mut BTreeMap<u32, Slot<'_>>) {
+    for (one, verdict) in slots.values_mut().filter_map(|slot| slot.holder.as_mut()) {
+        if !one.ours && verdict.stays() {
+            let why = "made by Docker Compose; its port goes to the gateway";
+            *verdict = Verdict::Changed(vec![why.to_owned()]);
+        }
+    }
+}
+
+/// A port that leads to several services is the gateway's as soon as one of them is not
+/// taken over.
+pub(super) fn share_ports(input: &PlanInput<'_>, services: &mut [ServiceView<'_>]) {
+    for port in &input.desired.ports {
+        let behind = |one: &ServiceView<'_>| {
+            let mut routes = port.routes.iter();
+            routes.any(|route| route.service == one.service.name)
+        };
+        if services
+            .iter()
+            .filter(|one| behind(one))
+            .all(|one| one.taken_over)
+        {
+            continue;
+        }
+        for one in services.iter_mut().filter(|one| behind(one)) {
+            if std::mem::take(&mut one.taken_over) {
+                give_up(&mut one.slots);
             }
         }
     }
-    false
 }
 
 impl ServiceView<'_> {
@@ -53,12 +126,31 @@ impl ServiceView<'_> {
     }
 }
 
+/// The engine names a volume without a name by 64 digits.
+fn is_unnamed(volume: &str) -> bool {
+    volume.len() == 64 && volume.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Says what is taken over by this plan.
 pub(super) fn draft(view: &View<'_>, draft: &mut Draft) {
-    for one in &view.services {
+    for one in view.services.iter().filter(|one| one.in_scope) {
+        let holders = one.slots.values().filter_map(|slot| slot.holder.as_ref());
+        let goes = holders.filter(|(one, verdict)| !one.ours && !verdict.stays());
+        let volumes: Vec<&str> = goes
+            .flat_map(|(one, _)| &one.volumes)
+            .filter(|name| is_unnamed(name))
+            .map(String::as_str)
+            .collect();
+        if !volumes.is_empty() {
+            let text = format!(
+                "what Docker Compose made keeps data in a volume without a name, which its successor does not get: {} stays; name a volume in the file to keep what is written there",
+                volumes.join(", ")
+            );
+            draft.note(true, &one.service.name, text);
+        }
         let holders = one.slots.values().filter_map(|slot| slot.holder.as_ref());
         let mut new = holders.filter(|(one, verdict)| verdict.stays() && !one.is_managed());
-        if !one.in_scope || new.next().is_none() {
+        if new.next().is_none() {
             continue;
         }
         let mut text = AS_IT_IS.to_owned();

@@ -7,6 +7,7 @@ use super::action::Action;
 use super::action::Cause;
 use super::action::StepId;
 use super::inner;
+use super::input::Prune;
 use super::retire;
 use super::stage::Stage;
 use crate::state::observed::Instance;
@@ -40,8 +41,11 @@ fn services(stage: &mut Stage<'_, '_>, listeners: Option<StepId>) {
         needs.extend(&steps.serving);
     }
     for (service, instances) in left {
-        let (ours, others): (Vec<&Instance>, Vec<&Instance>) =
-            instances.into_iter().partition(|one| one.is_managed());
+        // A way back removes what was begun, and nothing that was there before.
+        let back = matches!(view.input.options.prune, Prune::Only(_));
+        let (ours, others): (Vec<&Instance>, Vec<&Instance>) = instances
+            .into_iter()
+            .partition(|one| one.ours || (one.is_managed() && !back));
         if !others.is_empty() {
             let names: Vec<&str> = others.iter().map(|one| one.name.as_str()).collect();
             let text = format!(

@@ -105,7 +105,7 @@ impl<'a> View<'a> {
         let mut targets = known.targets;
         let mut counts = scale::counts(&input);
         let scope = scope(&input);
-        let services: Vec<ServiceView<'a>> = order::by_dependency(&desired.services)
+        let mut services: Vec<ServiceView<'a>> = order::by_dependency(&desired.services)
             .into_iter()
             .map(|name| {
                 let service = &desired.services[name];
@@ -118,7 +118,8 @@ impl<'a> View<'a> {
                 let live_targets = targets.get(name);
                 let holders = held::holders(&input, service, &files);
                 let judge = |one: &Instance| {
-                    let verdict = held::judge(change::judge(&revision, one), one, &holders);
+                    let verdict = adopt::judge(&input, service, change::judge(&revision, one), one);
+                    let verdict = held::judge(verdict, one, &holders);
                     let named = service.inner.is_empty();
                     named_verdict(verdict, one, named)
                 };
@@ -153,6 +154,7 @@ impl<'a> View<'a> {
                 }
             })
             .collect();
+        adopt::share_ports(&input, &mut services);
         let mut enrolled = Vec::new();
         for one in &services {
             let name = &one.service.name;
@@ -405,6 +407,7 @@ fn known_image(input: &PlanInput<'_>, service: &ServiceSpec) -> KnownImage {
 /// What is in the image, where it is on the engine.
 fn image_content(input: &PlanInput<'_>, service: &ServiceSpec) -> String {
     let reference = match &service.image {
+        _ if service.pinned.is_some() => return String::new(),
         ImageSource::Build { tag: Some(tag) } => tag,
         ImageSource::Pull { reference, .. } => reference,
         ImageSource::Build { tag: None } | ImageSource::Unset => return String::new(),

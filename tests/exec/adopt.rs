@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use shopctl::backend::Observe as _;
+use shopctl::backend::memory::Behaviour;
 use shopctl::backend::memory::Memory;
+use shopctl::exec::Verdict;
 use shopctl::plan::Goal;
 use shopctl::plan::Options;
 use shopctl::plan::PlanInput;
 use shopctl::plan::action::Action;
 use shopctl::state::desired::DesiredState;
+use shopctl::state::history::Head;
+use shopctl::state::hooks::Hooks;
+use shopctl::state::records::HEAD;
 
 use super::deploy;
 use super::desired;
@@ -114,4 +119,64 @@ async fn what_was_taken_over_goes_with_the_stack_and_what_was_not_stays() {
         ["shop-keeper", "shop-order-1", "shop-goods-1"],
         "of the services, who needs goes first"
     );
+}
+
+/// A run that was killed at its end may have done all there was to do but the writing.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_written_down_is_written_by_the_next_run() {
+    let file = known("1");
+    let memory = composed(&file);
+    deploy(&memory, &file).await;
+    let head = || {
+        let world = memory.world();
+        let records = &world.records["shop"];
+        serde_json::from_slice::<Head>(&records[HEAD]).expect("JSON")
+    };
+    let mut lost = head();
+    assert_eq!(lost.taken_over.len(), 2);
+    lost.taken_over.clear();
+    let bytes = serde_json::to_vec(&lost).expect("JSON");
+    if let Some(records) = memory.world().records.get_mut("shop") {
+        records.insert(HEAD.to_owned(), bytes);
+    }
+    let before = replicas(&memory);
+    let (again, events) = deploy(&memory, &file).await;
+    assert_eq!(released(&again), Some(2), "{again:?} {events:#?}");
+    assert_eq!(head().taken_over.len(), 2);
+    assert_eq!(replicas(&memory), before);
+    let (third, _) = deploy(&memory, &file).await;
+    assert_eq!(released(&third), None, "{third:?}");
+}
+
+/// What ran before shopctl came is not removed on the way back, whatever replaced it.
+#[tokio::test(start_paused = true)]
+async fn a_way_back_keeps_what_ran_before() {
+    let file = known("1");
+    let memory = composed(&file);
+    let mut first = file.clone();
+    first.services.remove("goods");
+    first
+        .services
+        .get_mut("order")
+        .expect("it is there")
+        .needs
+        .clear();
+    deploy(&memory, &first).await;
+    // `goods` is replaced first, then a new `order` ends at once.
+    let mut second = known("2");
+    let goods = second.services.get_mut("goods").expect("it is there");
+    goods.container.stop_grace_secs = Some(7);
+    goods.compose_hash.clear();
+    goods.hooks = Hooks::default();
+    memory
+        .world()
+        .behaviours
+        .insert("order".to_owned(), Behaviour::Exits(3));
+    let (verdict, events) = deploy(&memory, &second).await;
+    assert!(
+        matches!(verdict, Verdict::RolledBack { to: 1, .. }),
+        "{verdict:?} {events:#?}"
+    );
+    let runs = memory.world().running("shop", "goods");
+    assert_eq!(runs, 1, "{:?}", replicas(&memory));
 }

@@ -324,6 +324,11 @@ fn happen(world: &mut World, line: &str) {
             let port = rest.first().copied().unwrap_or_default();
             world.add_compose_container(STACK, service, slot.parse().unwrap(), port);
         }
+        ["volume", who, volume] => {
+            let name = name_of(world, who);
+            let one = world.containers.get_mut(&name).unwrap();
+            one.instance.volumes.insert((*volume).to_owned());
+        }
         ["busy", port] => {
             world.busy_ports.insert((*port).to_owned());
         }

@@ -7,17 +7,13 @@ use super::Making;
 use super::names;
 use super::names::dns;
 use crate::state::desired::ServiceSpec;
+use crate::state::digest;
 use crate::state::spec::Restart;
 
 impl Making<'_> {
     /// A job of this revision: a cluster changes none, so another revision is another job.
     pub(super) fn job(&mut self, service: &ServiceSpec) {
         let mut template = self.pods(service);
-        let revision = template
-            .metadata
-            .as_ref()
-            .and_then(|meta| meta.annotations.as_ref()?.get(names::REVISION).cloned())
-            .unwrap_or_default();
         let (policy, retries) = match service.container.live.restart {
             Restart::OnFailure(count) => {
                 ("OnFailure", i32::try_from(count).ok().filter(|it| *it > 0))
@@ -27,26 +23,24 @@ impl Making<'_> {
         if let Some(pod) = &mut template.spec {
             pod.restart_policy = Some(policy.to_owned());
         }
-        let name = format!(
-            "{}-{}",
-            dns(&service.name),
-            &revision[..revision.len().min(8)]
-        );
         let deadline = service.ready.deadline_ms().map(|ms| ms.div_ceil(1000));
+        let spec = JobSpec {
+            backoff_limit: retries,
+            active_deadline_seconds: deadline.and_then(|seconds| i64::try_from(seconds).ok()),
+            completions: i32::try_from(service.replicas).ok(),
+            parallelism: i32::try_from(service.replicas).ok(),
+            template,
+            ..JobSpec::default()
+        };
+        // Whatever of it changes, it is another job.
+        let name = dns(&format!("{}-{}", service.name, &digest::of(&spec)[..8]));
         self.add(&Job {
             metadata: names::meta(
                 self.desired,
                 &name,
                 names::of_service(self.desired, service),
             ),
-            spec: Some(JobSpec {
-                backoff_limit: retries,
-                active_deadline_seconds: deadline.and_then(|seconds| i64::try_from(seconds).ok()),
-                completions: i32::try_from(service.replicas).ok(),
-                parallelism: i32::try_from(service.replicas).ok(),
-                template,
-                ..JobSpec::default()
-            }),
+            spec: Some(spec),
             ..Job::default()
         });
     }

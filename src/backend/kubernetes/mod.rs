@@ -15,6 +15,8 @@ mod support;
 mod traffic;
 mod workload;
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -62,6 +64,7 @@ pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
         }
     }
     made.published();
+    made.collisions();
     Rendered {
         objects: made.objects,
         findings: made.findings,
@@ -77,6 +80,19 @@ struct Making<'a> {
 }
 
 impl Making<'_> {
+    /// Two objects of one kind and name would be one.
+    fn collisions(&mut self) {
+        let mut seen = BTreeSet::new();
+        for object in &self.objects {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+            if !seen.insert((kind.clone(), name.clone())) {
+                let text = format!("two things of the file become the {kind} {name}: rename one");
+                self.findings.push(Finding::refused("", "services", text));
+            }
+        }
+    }
+
     /// Adds an object.
     fn add<T: Serialize>(&mut self, object: &T) {
         // Typed objects have string keys alone, so serialising cannot fail.

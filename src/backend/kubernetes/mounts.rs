@@ -72,7 +72,7 @@ impl Making<'_> {
             MountSource::Volume { key, subpath, .. } => {
                 let name = dns(key);
                 let volume = Volume {
-                    name: format!("volume-{name}"),
+                    name: dns(&format!("volume-{key}")),
                     persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
                         claim_name: name,
                         ..PersistentVolumeClaimVolumeSource::default()
@@ -100,7 +100,22 @@ impl Making<'_> {
                 };
                 all.add(volume, mount, None);
             }
-            MountSource::Tmpfs { size, .. } => all.add(memory(own, *size), mount, None),
+            MountSource::Tmpfs {
+                size,
+                mode,
+                options,
+            } => {
+                if mode.is_some()
+                    || options
+                        .as_deref()
+                        .is_some_and(|text| !text.starts_with("size="))
+                {
+                    let text = "memory has no mode and no options there, a size alone";
+                    self.findings
+                        .push(Finding::note(&service.name, "tmpfs", text));
+                }
+                all.add(memory(own, *size), mount, None);
+            }
             MountSource::Files { set, file } => {
                 let volume = self.files(service, set, all);
                 all.add(volume, mount, file.clone());
@@ -119,7 +134,7 @@ impl Making<'_> {
     fn files(&self, service: &ServiceSpec, set: &str, all: &mut Mounted) -> Volume {
         let object = storage::object_of(self.desired, set);
         let mut volume = Volume {
-            name: format!("files-{}", dns(set)),
+            name: dns(&format!("files-{set}")),
             ..Volume::default()
         };
         let items = self.desired.files.get(set).map(|files| {

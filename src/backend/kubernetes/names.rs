@@ -32,10 +32,9 @@ pub(super) type Labels = BTreeMap<String, String>;
 pub(super) fn dns(name: &str) -> String {
     let plain = name.to_lowercase().replace(['_', '.'], "-");
     let fits = |char: char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '-';
-    let letter = |char: Option<char>| char.is_some_and(|char| char.is_ascii_alphanumeric());
     let good = plain.chars().all(fits)
-        && letter(plain.chars().next())
-        && letter(plain.chars().last())
+        && plain.starts_with(|char: char| char.is_ascii_lowercase())
+        && !plain.ends_with('-')
         && plain.len() <= LONGEST;
     if good {
         return plain;
@@ -117,6 +116,8 @@ mod tests {
         assert_eq!(dns("order"), "order");
         assert_eq!(dns("order_service"), "order-service");
         assert_eq!(dns("Order.API"), "order-api");
+        // Older servers take no service that begins with a digit.
+        assert_eq!(&dns("3d-viewer")[..11], "s3d-viewer-");
         assert_eq!(dns("_x"), "sx-a01e47cb");
         let long = dns(&"a".repeat(80));
         assert_eq!(long.len(), 62, "{long}");

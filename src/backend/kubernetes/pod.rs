@@ -145,8 +145,8 @@ impl Making<'_> {
         Container {
             name: dns(&service.name),
             image: Some(self.image(service)),
-            command: spec.entrypoint.clone(),
-            args: spec.command.clone(),
+            command: spec.entrypoint.as_deref().map(literals),
+            args: spec.command.as_deref().map(literals),
             env: some(variables),
             ports: some(ports),
             working_dir: spec.working_dir.clone(),
@@ -158,7 +158,7 @@ impl Making<'_> {
             liveness_probe: probes.liveness,
             lifecycle,
             volume_mounts: some(mounted.mounts.clone()),
-            security_context: Some(security(spec)),
+            security_context: Some(security(service)),
             ..Container::default()
         }
     }
@@ -195,7 +195,8 @@ impl Making<'_> {
         let named = self.desired.volumes.keys().next().is_some();
         let groups = spec.group_add.iter().filter_map(|group| group.parse().ok());
         PodSecurityContext {
-            run_as_non_root: (!is_root(spec)).then_some(true),
+            // Where the file asks for more than the standard, the image may need root.
+            run_as_non_root: is_restricted(service).then_some(true),
             run_as_user: user,
             run_as_group: group,
             // New volumes belong to root, and so do files of the pod.
@@ -307,7 +308,7 @@ fn first(service: &ServiceSpec, container: &Container) -> Vec<Container> {
             let mut id = || ids.next().and_then(|id| id.parse().ok());
             (security.run_as_user, security.run_as_group) = (id(), id());
         }
-        first.args = before.command.clone().or(first.args);
+        first.args = before.command.as_deref().map(literals).or(first.args);
         first.working_dir = before.working_dir.clone().or(first.working_dir);
         let own = before.environment.iter().filter_map(variable);
         let mut variables = first.env.take().unwrap_or_default();
@@ -319,11 +320,19 @@ fn first(service: &ServiceSpec, container: &Container) -> Vec<Container> {
     (1..).zip(&service.container.pre_start).map(one).collect()
 }
 
+/// A text as it stands: a cluster puts variables in place of `$(NAME)`, and `$` for `$$`.
+pub(super) fn literal(text: &str) -> String {
+    text.replace('$', "$$")
+}
+
+fn literals(words: &[String]) -> Vec<String> {
+    words.iter().map(|word| literal(word)).collect()
+}
+
 fn variable((name, value): (&String, &Option<String>)) -> Option<EnvVar> {
     Some(EnvVar {
         name: name.clone(),
-        // A cluster puts variables of its own in place of $(NAME).
-        value: Some(value.as_ref()?.replace("$(", "$$(")),
+        value: Some(literal(value.as_ref()?)),
         ..EnvVar::default()
     })
 }
@@ -361,7 +370,8 @@ fn bytes(count: i64) -> String {
     }
 }
 
-fn security(spec: &ContainerSpec) -> SecurityContext {
+fn security(service: &ServiceSpec) -> SecurityContext {
+    let spec = &service.container;
     let plain = |names: &[String]| {
         let names = names.iter();
         some(
@@ -370,14 +380,18 @@ fn security(spec: &ContainerSpec) -> SecurityContext {
                 .collect(),
         )
     };
-    let restricted = !spec.privileged;
+    let drop = if is_restricted(service) {
+        Some(vec!["ALL".to_owned()])
+    } else {
+        plain(&spec.cap_drop)
+    };
     SecurityContext {
         privileged: spec.privileged.then_some(true),
-        allow_privilege_escalation: restricted.then_some(false),
+        allow_privilege_escalation: (!spec.privileged).then_some(false),
         read_only_root_filesystem: spec.read_only.then_some(true),
-        capabilities: restricted.then(|| Capabilities {
+        capabilities: (!spec.privileged).then(|| Capabilities {
             add: plain(&spec.cap_add),
-            drop: Some(vec!["ALL".to_owned()]),
+            drop,
         }),
         ..SecurityContext::default()
     }

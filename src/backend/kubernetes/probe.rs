@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Probe;
 use k8s_openapi::api::core::v1::TCPSocketAction;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::pod;
 use crate::state::desired::ReadyGate;
 use crate::state::desired::ServiceSpec;
 use crate::state::spec::Healthcheck;
@@ -77,10 +78,11 @@ fn question(port: u16, http: Option<&str>) -> Probe {
 fn checked(check: &Healthcheck) -> Option<Probe> {
     let (kind, words) = check.test.split_first()?;
     let command = match kind.as_str() {
-        "CMD" => words.to_vec(),
+        "CMD" => words.iter().map(|word| pod::literal(word)).collect(),
         "CMD-SHELL" => {
             let shell = ["/bin/sh", "-c"].map(str::to_owned);
-            shell.into_iter().chain(words.iter().cloned()).collect()
+            let words = words.iter().map(|word| pod::literal(word));
+            shell.into_iter().chain(words).collect()
         }
         _ => return None,
     };

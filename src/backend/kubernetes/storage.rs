@@ -99,36 +99,37 @@ impl Making<'_> {
 
     fn secret(&mut self, set: &str, files: &FileSet) {
         let name = files_name(set, files);
-        let values = files.files.iter().map(|(path, file)| {
-            let value = if self.how.secrets {
-                file.content.clone()
-            } else {
-                Vec::new()
-            };
-            (key_of(path), ByteString(value))
-        });
+        let values = files.files.iter();
+        let values = values.map(|(path, file)| (key_of(path), ByteString(file.content.clone())));
         let data: BTreeMap<String, ByteString> = values.collect();
         if !self.how.secrets {
-            let text = format!("{name} is written without its values; --secrets writes them");
+            let keys: Vec<&str> = data.keys().map(String::as_str).collect();
+            let text = format!(
+                "{name} is written without {}: pods wait until it has that; --secrets writes it",
+                keys.join(", ")
+            );
             self.findings.push(Finding::note("", "secrets", text));
         }
         self.add(&Secret {
             metadata: names::meta(self.desired, &name, names::of_stack(self.desired)),
             // What is filled in by hand has to be changed.
             immutable: Some(self.how.secrets),
-            data: Some(data),
+            // Without values no key: what was filled in by hand is not overwritten.
+            data: self.how.secrets.then_some(data),
             ..Secret::default()
         });
     }
 
     fn claim(&mut self, key: &str) {
         let desired = self.desired;
-        let users: Vec<&ServiceSpec> = desired
-            .services
-            .values()
-            .filter(|service| uses(service, key))
-            .collect();
-        let pods: u32 = users.iter().map(|service| service.replicas).sum();
+        let spec = &desired.volumes[key];
+        if spec.external || spec.driver.is_some() || !spec.options.is_empty() {
+            let text = format!(
+                "{key} is a claim of its own there, and empty: another one is named by hand"
+            );
+            self.findings.push(Finding::note("", "volumes", text));
+        }
+        let pods = pods_of(desired, key);
         let mode = if pods > 1 {
             let text = format!(
                 "{key} is used by {pods} pods, so its storage class must offer ReadWriteMany"
@@ -151,6 +152,15 @@ impl Making<'_> {
             ..PersistentVolumeClaim::default()
         });
     }
+}
+
+/// How many pods use a volume.
+pub(super) fn pods_of(desired: &DesiredState, key: &str) -> u32 {
+    let users = desired.services.values();
+    users
+        .filter(|service| uses(service, key))
+        .map(|service| service.replicas)
+        .sum()
 }
 
 fn uses(service: &ServiceSpec, key: &str) -> bool {

@@ -5,6 +5,7 @@ use crate::state::desired::DesiredState;
 use crate::state::desired::ServiceSpec;
 use crate::state::devices::Blkio;
 use crate::state::spec::ContainerSpec;
+use crate::state::spec::Endpoint;
 use crate::state::spec::NetworkMode;
 
 use super::names::dns;
@@ -82,6 +83,39 @@ fn of_service(service: &ServiceSpec) -> Vec<Finding> {
     }
     if spec.pre_start.iter().any(|one| one.privileged) {
         note("pre_start", "runs with the rights of its service there");
+    }
+    let numeric = |id: &str| id.parse::<i64>().is_ok();
+    let user = spec.user.as_deref().unwrap_or_default();
+    if !user.is_empty() && !user.split(':').all(|id| numeric(id) || id == "root") {
+        note(
+            "user",
+            "names of users are known to the image alone; pods run as its user: write its number",
+        );
+    }
+    if !spec.group_add.iter().all(|id| numeric(id)) {
+        note(
+            "group_add",
+            "names of groups are known to the image alone; write their numbers",
+        );
+    }
+    if spec
+        .security_opt
+        .iter()
+        .any(|one| !one.starts_with("no-new-privileges"))
+    {
+        note(
+            "security_opt",
+            "pods have the runtime's own profiles; it is left out",
+        );
+    }
+    if let NetworkMode::Networks(endpoints) = &spec.network {
+        let own = |endpoint: &Endpoint| endpoint.aliases.iter().any(|alias| alias != name);
+        if endpoints.values().any(own) {
+            note(
+                "networks.aliases",
+                "a service has one name there; others are left out",
+            );
+        }
     }
     if service.container_name.is_some() {
         note(

@@ -31,6 +31,7 @@ use crate::state::desired::DesiredState;
 use crate::state::desired::PublishedPort;
 use crate::state::desired::Route;
 use crate::state::desired::ServiceSpec;
+use crate::state::spec::NetworkMode;
 
 /// Name of the headless form of an address.
 const NO_ADDRESS: &str = "None";
@@ -200,28 +201,38 @@ impl Making<'_> {
                     ..NetworkPolicyPeer::default()
                 }]
             };
-            let mut types = vec!["Ingress".to_owned()];
-            let mut egress = None;
-            if network.internal {
-                types.push("Egress".to_owned());
-                egress = Some(vec![
+            // What one network lets out is out, whatever another one says: policies add up.
+            let egress = if network.internal {
+                vec![
                     NetworkPolicyEgressRule {
                         to: Some(peers()),
                         ..NetworkPolicyEgressRule::default()
                     },
                     names_are_answered(),
-                ]);
-            }
+                ]
+            } else {
+                vec![NetworkPolicyEgressRule::default()]
+            };
             let policy = NetworkPolicySpec {
                 pod_selector: Some(members()),
                 ingress: Some(vec![NetworkPolicyIngressRule {
                     from: Some(peers()),
                     ..NetworkPolicyIngressRule::default()
                 }]),
-                egress,
-                policy_types: Some(types),
+                egress: Some(egress),
+                policy_types: Some(both()),
             };
             self.policy(&dns(&format!("network-{key}")), policy);
+        }
+        for service in desired.services.values() {
+            if service.container.network == NetworkMode::None {
+                let policy = NetworkPolicySpec {
+                    pod_selector: Some(names::matching(names::selector(desired, service))),
+                    policy_types: Some(both()),
+                    ..NetworkPolicySpec::default()
+                };
+                self.policy(&dns(&format!("{}-alone", service.name)), policy);
+            }
         }
         for service in desired.services.values() {
             let routes = desired
@@ -257,6 +268,10 @@ impl Making<'_> {
             spec: Some(spec),
         });
     }
+}
+
+fn both() -> Vec<String> {
+    ["Ingress", "Egress"].map(str::to_owned).to_vec()
 }
 
 /// Without names nobody finds anybody.

@@ -13,10 +13,13 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::Making;
 use super::names;
 use super::names::dns;
+use super::storage;
 use super::support::Finding;
 use crate::state::desired::Class;
 use crate::state::desired::RolloutOrder;
 use crate::state::desired::ServiceSpec;
+use crate::state::spec::Mount;
+use crate::state::spec::MountSource;
 
 /// So many old revisions a cluster keeps.
 const HISTORY: i32 = 5;
@@ -31,8 +34,13 @@ impl Making<'_> {
             self.findings
                 .push(Finding::note(&service.name, "x-shop.rollout", text));
         }
-        // One pod at a time may have its volumes, or it holds data.
-        let alone = !service.exclusive_volumes.is_empty();
+        // One pod at a time may have its volumes: the file says so, or their claims do.
+        let claimed = |mount: &Mount| match &mount.source {
+            MountSource::Volume { key, .. } => storage::pods_of(self.desired, key) == 1,
+            _ => false,
+        };
+        let alone =
+            !service.exclusive_volumes.is_empty() || service.container.mounts.iter().any(claimed);
         if service.class == Class::Stateful || (alone && service.replicas > 1) {
             self.stateful(service);
         } else {

@@ -248,14 +248,29 @@ impl Docker {
             .map_err(|error| self.fault("unpause", &format!("container {container}"), error))
     }
 
+    /// Removes a container of the stack. The anonymous volumes of what Docker Compose made
+    /// stay: they may hold what nobody thought of naming.
+    pub(super) async fn remove_for_good(&self, container: &str) -> Result<(), BackendError> {
+        let Some(found) = self.inspect(container).await? else {
+            return Ok(());
+        };
+        let labels = found.config.and_then(|config| config.labels);
+        let ours = labels.is_some_and(|labels| labels.contains_key(names::STACK));
+        self.remove_with(container, ours).await
+    }
+
     /// Removes a container with its anonymous volumes, running or not.
     pub(in crate::backend::docker) async fn remove_container(
         &self,
         container: &str,
     ) -> Result<(), BackendError> {
+        self.remove_with(container, true).await
+    }
+
+    async fn remove_with(&self, container: &str, volumes: bool) -> Result<(), BackendError> {
         let options = RemoveContainerOptionsBuilder::new()
             .force(true)
-            .v(true)
+            .v(volumes)
             .build();
         match self.api().remove_container(container, Some(options)).await {
             Ok(()) => Ok(()),

@@ -87,7 +87,7 @@ impl Docker {
                 grace_secs,
             } => self.stop_container(container, *grace_secs).await,
             Action::RestartContainer { container } => self.restart_container(container).await,
-            Action::RemoveContainer { container } => self.remove_container(container).await,
+            Action::RemoveContainer { container } => self.remove_for_good(container).await,
             Action::UpdateLive { container, live } => self.update_live(container, live).await,
             Action::BuildImage { .. }
             | Action::RunTask { .. }
