@@ -329,6 +329,22 @@ fn happen(world: &mut World, line: &str) {
             let one = world.containers.get_mut(&name).unwrap();
             one.instance.volumes.insert((*volume).to_owned());
         }
+        ["scale", service, count] => {
+            record_scale(world, service, count.parse().unwrap());
+        }
+        ["age", reference, seconds] => {
+            let info = world.images.get_mut(*reference).unwrap();
+            info.age_secs = Some(seconds.parse().unwrap());
+        }
+        ["api", version] => (*version).clone_into(&mut world.engine.api),
+        ["no", "swap", "limit"] => world.engine.no_swap_limit = true,
+        other => to_engine(world, other),
+    }
+}
+
+/// What happens to the engine, not to a stack.
+fn to_engine(world: &mut World, words: &[&str]) {
+    match words {
         ["busy", port] => {
             world.busy_ports.insert((*port).to_owned());
         }
@@ -337,20 +353,11 @@ fn happen(world: &mut World, line: &str) {
             world.disk_free = Some(mib << 20);
         }
         ["foreign", name, port, rest @ ..] => foreign(world, name, port, rest),
-        ["scale", service, count] => {
-            record_scale(world, service, count.parse().unwrap());
-        }
         ["engine", cores, mib] => {
             world.engine.cpus = cores.parse().unwrap();
             let mib: u64 = mib.parse().unwrap();
             world.engine.memory = mib << 20;
         }
-        ["age", reference, seconds] => {
-            let info = world.images.get_mut(*reference).unwrap();
-            info.age_secs = Some(seconds.parse().unwrap());
-        }
-        ["api", version] => (*version).clone_into(&mut world.engine.api),
-        ["no", "swap", "limit"] => world.engine.no_swap_limit = true,
         other => panic!("{other:?} cannot happen"),
     }
 }
