@@ -231,9 +231,11 @@ case $command_name in
         fi
         # The schemas of a cluster's objects, in a folder of their own.
         tools=$here/target/test-tools
-        if ! [ -x "$tools/bin/kubernetes-validate" ]; then
+        # One that was moved here no longer finds itself.
+        if ! "$tools/bin/kubernetes-validate" --version >/dev/null 2>&1; then
             step "installing kubernetes-validate"
-            python3 -m venv "$tools" && "$tools/bin/pip" install -q kubernetes-validate==1.37.0 >&2
+            python3 -m venv --clear "$tools"
+            "$tools/bin/pip" install -q kubernetes-validate==1.37.0 >&2
         fi
         ;;
 esac
