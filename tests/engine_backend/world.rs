@@ -71,7 +71,14 @@ impl World {
             stack,
             context,
         };
-        image::ensure(&world.docker, &world.context.helper_image, &probe::path())
+        // An image of its own: one that is loaded while another test removes the last name
+        // of the same image is gone.
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("probe");
+        let mut program = std::fs::read(probe::path()).unwrap();
+        program.extend_from_slice(world.stack.as_bytes());
+        std::fs::write(&own, program).unwrap();
+        image::ensure(&world.docker, &world.context.helper_image, &own)
             .await
             .unwrap();
         world
