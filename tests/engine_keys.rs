@@ -17,6 +17,7 @@ services:
     memswap_limit: {swap}
     annotations: {{ team: a }}
     volumes_from: ["data:ro"]
+    pid: "service:data"
     networks:
       default:
       front: {{ priority: 5, mac_address: "02:42:ac:11:65:47", link_local_ips: [169.254.8.9], gw_priority: 3 }}
@@ -67,6 +68,7 @@ fn what_is_written_is_what_the_engine_has() {
     );
     let lender = &stack.replicas("data")[0];
     assert_eq!(host.volumes_from, Some(vec![format!("{lender}:ro")]));
+    assert_eq!(host.pid_mode, Some(format!("container:{lender}")));
     let mounts = found.mounts.expect("mounts");
     let targets: Vec<_> = mounts
         .iter()

@@ -342,15 +342,9 @@ pub struct BuildArgs {
     /// Push the images to their registry
     #[arg(long)]
     pub push: bool,
-    /// Registry and path to push to, each image by its content: what is there is not sent again
-    #[arg(
-        long,
-        value_name = "PREFIX",
-        env = "SHOPCTL_REGISTRY",
-        hide_env_values = true,
-        default_value = ""
-    )]
-    pub registry: String,
+    /// Where to push to.
+    #[command(flatten)]
+    pub registry: super::registry::Registry,
     /// Stack files.
     #[command(flatten)]
     pub files: Files,

@@ -88,13 +88,11 @@ async fn images<B: Backend>(
         .await?;
     images.sort_by(|one, other| one.service.cmp(&other.service));
     for image in &mut images {
-        let registry = args.registry.trim_end_matches('/');
-        if !registry.is_empty() {
-            image.names.push(format!("{registry}/{}", image.r#ref));
-        }
+        let below = args.registry.name_of(&image.r#ref);
+        image.names.extend(below.clone());
         name(backend, image).await?;
         if args.push {
-            push(backend, image, registry, emitter).await?;
+            push(backend, image, below.as_deref(), emitter).await?;
         }
     }
     Ok(images)
@@ -117,7 +115,7 @@ fn have_names(project: &Project, args: &BuildArgs) -> Result<(), CliError> {
     let built = project.recipes.keys();
     let asked = |service: &&String| args.services.is_empty() || args.services.contains(service);
     let nameless =
-        |service: &&String| args.registry.is_empty() && project.names(service).is_empty();
+        |service: &&String| args.registry.prefix.is_empty() && project.names(service).is_empty();
     let Some(service) = built.filter(asked).find(nameless) else {
         return Ok(());
     };
@@ -142,12 +140,12 @@ async fn name<B: Backend>(backend: &B, image: &BuiltImage) -> Result<(), CliErro
 async fn push<B: Backend>(
     backend: &B,
     image: &mut BuiltImage,
-    registry: &str,
+    below: Option<&str>,
     emitter: &Emitter,
 ) -> Result<(), CliError> {
-    let below = format!("{registry}/{}", image.r#ref);
     for name in &image.names {
-        if !registry.is_empty() && (*name != below || backend.digest(name).await.is_ok()) {
+        let is_below = below == Some(name.as_str());
+        if below.is_some() && (!is_below || backend.digest(name).await.is_ok()) {
             continue;
         }
         let (sender, mut lines) = mpsc::channel(256);

@@ -7,6 +7,7 @@ use super::error;
 use super::error::CliError;
 use super::settings::Settings;
 use super::settings::Terminals;
+use super::settings::on_engine;
 use crate::report::console::Console;
 use crate::report::output;
 use crate::report::tables::View;
@@ -27,12 +28,13 @@ impl Desk<'_> {
     /// Loads the stack and prints what is worth a warning; the named services
     /// have to exist.
     pub(super) fn load(&self, services: &[String]) -> Result<Loaded, CliError> {
-        let loaded = stack::load(&self.settings.load)?;
-        if !self.settings.quiet {
-            error::print_findings(self.console, &loaded.warnings, self.settings.verbose);
-        }
-        known(&loaded, services)?;
-        Ok(loaded)
+        load(self.settings, self.console, services)
+    }
+
+    /// The same of a stack that may run on a cluster.
+    #[cfg(feature = "kubernetes")]
+    pub(super) fn load_anywhere(&self) -> Result<Loaded, CliError> {
+        load_anywhere(self.settings, self.console)
     }
 
     /// Prints an answer in the form that was asked for.
@@ -45,6 +47,27 @@ impl Desk<'_> {
         self.console.out(&text)?;
         Ok(())
     }
+}
+
+/// Loads the stack of an engine and prints what is worth a warning; the named services have
+/// to exist.
+pub(super) fn load(
+    settings: &Settings,
+    console: &Console,
+    services: &[String],
+) -> Result<Loaded, CliError> {
+    let loaded = load_anywhere(settings, console)?;
+    on_engine(settings.backend_of(&loaded.stack))?;
+    known(&loaded, services)?;
+    Ok(loaded)
+}
+
+fn load_anywhere(settings: &Settings, console: &Console) -> Result<Loaded, CliError> {
+    let loaded = stack::load(&settings.load)?;
+    if !settings.quiet {
+        error::print_findings(console, &loaded.warnings, settings.verbose);
+    }
+    Ok(loaded)
 }
 
 /// Refuses names of services that the stack does not have.

@@ -24,6 +24,7 @@ mod logs;
 mod plan;
 mod planfile;
 mod project;
+pub mod registry;
 #[cfg(feature = "kubernetes")]
 pub mod render;
 mod restart;
@@ -177,7 +178,7 @@ async fn run_parsed<B: Backend>(
             console: &console,
             terminals: invocation.terminals,
         };
-        if let Some(result) = without_engine(&desk, cli) {
+        if let Some(result) = without_engine(&desk, &cli.command) {
             return Ok(result.map(Exit::code));
         }
         let connected = connect(&settings).await;
@@ -227,10 +228,10 @@ fn last_line(error: &CliError) -> String {
 }
 
 /// Runs a command that needs no engine; `None` for the others.
-fn without_engine(desk: &Desk<'_>, cli: &Cli) -> Option<Result<Exit, CliError>> {
-    Some(match &cli.command {
+fn without_engine(desk: &Desk<'_>, command: &Command) -> Option<Result<Exit, CliError>> {
+    Some(match command {
         #[cfg(feature = "kubernetes")]
-        Command::Render(args) => render::run(desk, cli.globals.backend, args),
+        Command::Render(args) => render::run(desk, args),
         Command::Config(args) if !args.resolve_image_digests => config::run(desk, args),
         Command::Init(args) => init::run(desk, args),
         Command::Completion(args) => completion::completion(desk, args.shell),
@@ -290,7 +291,11 @@ pub fn gathered(invocation: &Invocation, cli: &Cli) -> Result<Settings, CliError
         .chain(cli.command.files())
         .cloned()
         .collect();
-    settings::check_backend(&cli.globals, &cli.command)?;
+    if let Some(backend) = cli.globals.backend
+        && !renders(&cli.command)
+    {
+        settings::on_engine(backend)?;
+    }
     let reads_stdin = files.iter().any(|file| file.as_os_str() == "-");
     let mut settings = settings::gather(
         &cli.globals,
@@ -306,6 +311,15 @@ pub fn gathered(invocation: &Invocation, cli: &Cli) -> Result<Settings, CliError
         settings.load.stdin = Some(text);
     }
     Ok(settings)
+}
+
+/// Whether a command makes objects of a cluster and needs no engine.
+fn renders(command: &Command) -> bool {
+    match command {
+        #[cfg(feature = "kubernetes")]
+        Command::Render(_) => true,
+        _ => false,
+    }
 }
 
 fn engine(settings: &Settings) -> crate::backend::docker::Settings {

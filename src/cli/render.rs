@@ -16,6 +16,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::project::Naming;
 use super::project::Project;
+use super::registry::Registry;
 use crate::backend::kubernetes;
 use crate::backend::kubernetes::Finding;
 use crate::backend::kubernetes::Rendering;
@@ -31,15 +32,9 @@ pub struct RenderArgs {
     /// Write one file per object into this folder, instead of all to stdout
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Registry and path before the names of images that are built
-    #[arg(
-        long,
-        value_name = "PREFIX",
-        env = "SHOPCTL_REGISTRY",
-        hide_env_values = true,
-        default_value = ""
-    )]
-    pub registry: String,
+    /// Where the images are.
+    #[command(flatten)]
+    pub registry: Registry,
     /// Write the values of secrets too
     #[arg(long)]
     pub secrets: bool,
@@ -49,17 +44,13 @@ pub struct RenderArgs {
 }
 
 /// Prints the objects.
-pub(super) fn run(
-    desk: &Desk<'_>,
-    backend: Option<BackendArg>,
-    args: &RenderArgs,
-) -> Result<Exit, CliError> {
-    if backend != Some(BackendArg::Kubernetes) {
+pub(super) fn run(desk: &Desk<'_>, args: &RenderArgs) -> Result<Exit, CliError> {
+    let settings = desk.settings;
+    let loaded = desk.load_anywhere()?;
+    if settings.backend_of(&loaded.stack) != BackendArg::Kubernetes {
         return Err(CliError::usage("only a cluster has objects to render")
             .hint("shopctl render --backend kubernetes"));
     }
-    let loaded = desk.load(&[])?;
-    let settings = desk.settings;
     let project = Project::new(
         loaded.stack,
         &settings.load.environment,
@@ -70,7 +61,7 @@ pub(super) fn run(
     let rendered = kubernetes::render(
         &project.desired,
         &Rendering {
-            registry: args.registry.clone(),
+            registry: args.registry.prefix.clone(),
             secrets: args.secrets,
         },
     );

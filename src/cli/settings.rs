@@ -9,7 +9,6 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use super::args::BackendArg;
-use super::args::Command;
 use super::args::Globals;
 use super::args::ProgressArg;
 use super::error::CliError;
@@ -17,6 +16,8 @@ use crate::report::Format;
 use crate::report::Mode;
 use crate::report::console::Color;
 use crate::stack::LoadRequest;
+use crate::stack::Stack;
+use crate::stack::model::BackendKind;
 
 /// The environment of the process, by name.
 pub type Environment = BTreeMap<String, String>;
@@ -33,6 +34,8 @@ pub fn process_environment() -> Environment {
 pub struct Settings {
     /// What to load; `stdin` is filled when a file is `-`.
     pub load: LoadRequest,
+    /// `--backend`.
+    pub backend: Option<BackendArg>,
     /// Which engine is meant.
     pub engine: EngineSettings,
     /// Form of an answer on stdout.
@@ -105,16 +108,20 @@ pub fn color(globals: &Globals, environment: &Environment) -> Color {
     }
 }
 
-/// Refuses a backend that the command cannot use.
-pub fn check_backend(globals: &Globals, command: &Command) -> Result<(), CliError> {
-    let Some(backend) = globals.backend else {
-        return Ok(());
-    };
-    #[cfg(feature = "kubernetes")]
-    if matches!(command, Command::Render(_)) {
-        return Ok(());
+impl Settings {
+    /// Where the stack runs: as a flag says, else as its file does, else on an engine.
+    pub fn backend_of(&self, stack: &Stack) -> BackendArg {
+        let file = stack.shop.backend.map(|kind| match kind {
+            BackendKind::Docker => BackendArg::Docker,
+            BackendKind::Swarm => BackendArg::Swarm,
+            BackendKind::Kubernetes => BackendArg::Kubernetes,
+        });
+        self.backend.or(file).unwrap_or(BackendArg::Docker)
     }
-    let _ = command;
+}
+
+/// Refuses what is no engine.
+pub fn on_engine(backend: BackendArg) -> Result<(), CliError> {
     if backend == BackendArg::Docker {
         return Ok(());
     }
@@ -139,6 +146,7 @@ pub fn gather(
         files
     };
     Ok(Settings {
+        backend: globals.backend,
         load: LoadRequest {
             files,
             env_files: globals.env_file.clone(),

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::change::Ending;
 use super::change::Session;
+use super::desk;
 use super::error::CliError;
 use super::error::print_findings;
 use super::exit::Exit;
@@ -67,17 +68,7 @@ impl<B: Backend> World<'_, B> {
         services: &[String],
         naming: Naming,
     ) -> Result<Project, CliError> {
-        let loaded = stack::load(&self.settings.load)?;
-        if !self.settings.quiet {
-            print_findings(self.console, &loaded.warnings, self.settings.verbose);
-        }
-        for name in services {
-            if !loaded.stack.services.contains_key(name) {
-                let known: Vec<&str> = loaded.stack.services.keys().map(String::as_str).collect();
-                return Err(CliError::usage(format!("the stack has no service {name}"))
-                    .hint(format!("services: {}", known.join(", "))));
-            }
-        }
+        let loaded = desk::load(self.settings, self.console, services)?;
         let project = Project::new(
             loaded.stack,
             &self.settings.load.environment,

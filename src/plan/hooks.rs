@@ -312,10 +312,7 @@ fn around(
         "{}\0{:?}\0{:?}",
         one.revision.digest, hook.command, hook.environment
     );
-    TaskSpec {
-        timeout_ms: hook.timeout_ms,
-        ..task(stage, one, owner, (moment, &key), spec)
-    }
+    task(stage, one, owner, (moment, hook.timeout_ms, &key), spec)
 }
 
 /// The container that runs before a replica: before the first one, or before one by name,
@@ -345,7 +342,7 @@ fn before(
             .retain(|mount| mount.source != MountSource::Anonymous);
     }
     let key = format!("{}\0{index}\0{replica:?}", one.revision.digest);
-    let moment = (Moment::PreStart, key.as_str());
+    let moment = (Moment::PreStart, PRE_START_LIMIT_MS, key.as_str());
     let mut task = task(stage, one, &one.service.name, moment, spec);
     if hook.image.is_some() {
         task.instance.image_id = None;
@@ -359,17 +356,18 @@ fn task(
     stage: &Stage<'_, '_>,
     one: &ServiceView<'_>,
     owner: &str,
-    (moment, key): (Moment, &str),
-    spec: ContainerSpec,
+    (moment, timeout_ms, key): (Moment, u64, &str),
+    mut spec: ContainerSpec,
 ) -> TaskSpec {
     let view = stage.view;
     let desired = view.input.desired;
     let service = &one.service.name;
     let revision = &one.revision.digest;
     let digest = names::hex(key.as_bytes());
+    spec.share(|other| stage.first_of(other));
     TaskSpec {
         moment,
-        timeout_ms: PRE_START_LIMIT_MS,
+        timeout_ms,
         instance: InstanceSpec {
             name: names::task(&desired.stack, owner, moment.key(), &digest),
             service: service.clone(),

@@ -21,6 +21,8 @@ pub fn one_off(input: &PlanInput<'_>, service: &str, name: String) -> Option<Ins
         NetworkMode::Service(other) => view.holder_of(other),
         _ => None,
     };
+    let mut spec = task::one_off(&one.revision.spec);
+    spec.share(|other| view.holder_of(other));
     Some(InstanceSpec {
         name,
         service: service.to_owned(),
@@ -28,7 +30,7 @@ pub fn one_off(input: &PlanInput<'_>, service: &str, name: String) -> Option<Ins
         revision: revision.clone(),
         alias: String::new(),
         image_id: replica::image_id(one),
-        spec: task::one_off(&one.revision.spec),
+        spec,
         networks: ground::network_names(&view, one),
         volumes: ground::volumes_of(&view, one),
         files: ground::files_of(&view, one),

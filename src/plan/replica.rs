@@ -294,6 +294,7 @@ fn instance(stage: &mut Stage<'_, '_>, one: &ServiceView<'_>, slot: u32) -> Inst
     let service = &one.service.name;
     let (name, alias) = names_of(stage, one, slot);
     let mut spec = one.revision.spec.clone();
+    spec.share(|other| stage.first_of(other));
     let mut labels = labels::of_replica(
         stage.view.input.desired,
         service,

@@ -124,9 +124,9 @@ fn decide(stage: &Stage<'_, '_>, one: &ServiceView<'_>, number: u32, slot: &Slot
         _ if stage.joined(one).is_some_and(|(_, step)| step.is_some()) => {
             Decision::Replace(Cause::NeededBy("the new container it joins".to_owned()))
         }
-        // Its volumes may be gone with the container that had them.
+        // What it uses may be gone with the container that had it.
         _ if !stage.lending(one).is_empty() => {
-            let why = "the new container whose volumes it mounts";
+            let why = "the new container whose volumes or processes it shares";
             Decision::Replace(Cause::NeededBy(why.to_owned()))
         }
         Verdict::Start(how) => Decision::Start(Cause::NotRunning(how.clone())),

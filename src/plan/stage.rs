@@ -57,12 +57,9 @@ pub(super) struct ServiceSteps {
     pub(super) first: Option<(String, Option<StepId>)>,
 }
 
-/// Whether a container mounts the volumes of a service: it cannot be made before that.
+/// Whether a container uses something of a service's: it cannot be made before that.
 fn is_lender(spec: &ContainerSpec, service: &str) -> bool {
-    let lenders = spec.volumes_from.iter();
-    lenders
-        .map(|from| &from.source)
-        .any(|source| matches!(source, VolumesSource::Service(other) if other == service))
+    spec.lenders().any(|other| other == service)
 }
 
 /// Containers whose volumes a container mounts; `find` knows the first of a service.
@@ -179,20 +176,21 @@ impl<'v, 'a> Stage<'v, 'a> {
 
     /// Containers whose volumes this service's containers mount, as the engine is told.
     pub(super) fn lent(&self, one: &ServiceView<'_>) -> Vec<String> {
-        lent(&one.service.container, |other| {
-            let (name, _) = self.done.get(other)?.first.as_ref()?;
-            Some(name.clone())
-        })
+        lent(&one.service.container, |other| self.first_of(other))
     }
 
-    /// The steps that make these.
+    /// The first container of a service that is drafted.
+    pub(super) fn first_of(&self, service: &str) -> Option<String> {
+        let (name, _) = self.done.get(service)?.first.as_ref()?;
+        Some(name.clone())
+    }
+
+    /// The steps that make the containers that lend this service's something.
     pub(super) fn lending(&self, one: &ServiceView<'_>) -> Vec<StepId> {
-        let lenders = one.service.container.volumes_from.iter();
-        let first = |from: &VolumesFrom| match &from.source {
-            VolumesSource::Service(other) => self.done.get(other)?.first.as_ref()?.1,
-            VolumesSource::Container(_) => None,
-        };
-        lenders.filter_map(first).collect()
+        let lenders = one.service.container.lenders();
+        lenders
+            .filter_map(|other| self.done.get(other)?.first.as_ref()?.1)
+            .collect()
     }
 
     /// A service this one follows that is replaced in this plan: by name.

@@ -48,6 +48,5 @@ pub use problem::Place;
 pub use problem::Problem;
 pub use problem::Problems;
 pub use problem::Severity;
-pub use reference::counts as key_counts;
 pub use reference::page as reference;
 pub use schema::schema;

@@ -1,6 +1,5 @@
 //! The reference of all keys, made from the table: a page, and where on it a problem leads.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -175,19 +174,6 @@ fn words(shape: &'static Shape) -> String {
 fn linked(object: &'static Object) -> String {
     let anchor = anchor(object);
     format!("[{anchor}](#{anchor})")
-}
-
-/// How many keys act, and how many do not, by the name of their warning.
-pub fn counts() -> BTreeMap<&'static str, usize> {
-    let mut counts = BTreeMap::new();
-    for key in SLUGS.iter().flat_map(|(object, _)| object.keys) {
-        let kind = match key.support {
-            Support::Acts => "acts",
-            Support::Named(named) => named.lint,
-        };
-        *counts.entry(kind).or_default() += 1;
-    }
-    counts
 }
 
 #[cfg(test)]

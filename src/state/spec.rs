@@ -213,6 +213,35 @@ impl ContainerSpec {
     }
 }
 
+impl ContainerSpec {
+    /// Services whose first container lends a container of this one its volumes, its
+    /// processes or its shared memory: it cannot be made before that, nor stay after it.
+    pub fn lenders(&self) -> impl Iterator<Item = &str> {
+        let volumes = self
+            .volumes_from
+            .iter()
+            .filter_map(|from| match &from.source {
+                VolumesSource::Service(other) => Some(other.as_str()),
+                VolumesSource::Container(_) => None,
+            });
+        let spaces = [&self.pid, &self.ipc].into_iter().flatten();
+        volumes.chain(spaces.filter_map(|mode| mode.strip_prefix(OF_SERVICE)))
+    }
+
+    /// Names the containers whose processes and shared memory it has, as the engine knows
+    /// them; `find` knows the first one of a service.
+    pub fn share(&mut self, find: impl Fn(&str) -> Option<String>) {
+        for mode in [&mut self.pid, &mut self.ipc].into_iter().flatten() {
+            if let Some(name) = mode.strip_prefix(OF_SERVICE).and_then(&find) {
+                *mode = format!("container:{name}");
+            }
+        }
+    }
+}
+
+/// Before the name of a service in a mode of `pid` and `ipc`.
+const OF_SERVICE: &str = "service:";
+
 /// What the engine can change on a running container.
 ///
 /// `None` means "not limited by us". Units: CPU shares are relative weights,

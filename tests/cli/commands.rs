@@ -412,3 +412,26 @@ fn a_network_that_the_engine_will_not_let_go_does_not_fail_a_down() {
         "it is used again"
     );
 }
+
+/// A stack for a cluster is not brought to an engine because a flag was forgotten.
+#[test]
+fn the_backend_of_the_file_holds_where_no_flag_says_otherwise() {
+    let bench =
+        Bench::new("x-shop: { backend: kubernetes }\nservices: { a: { image: \"a:1\" } }\n");
+    let refused = bench.run(&["deploy", "--progress", "none"]);
+    assert_eq!(refused.code, 2, "{refused}");
+    for words in [
+        "the kubernetes backend is not part of this version",
+        "hint: --backend docker",
+    ] {
+        assert!(refused.stderr.contains(words), "{refused}");
+    }
+    assert!(bench.memory.world().containers.is_empty());
+    let rendered = bench.run(&["render"]);
+    assert_eq!(rendered.code, 0, "{rendered}");
+    assert!(rendered.stdout.contains("kind: Deployment"), "{rendered}");
+    let engine = ["--backend", "docker"];
+    assert_eq!(bench.run(&[&engine[..], &["render"]].concat()).code, 2);
+    let planned = bench.run(&[&engine[..], &["plan"]].concat());
+    assert_eq!(planned.code, 0, "{planned}");
+}

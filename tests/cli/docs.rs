@@ -38,8 +38,6 @@ fn the_schema_of_stack_files() {
 #[test]
 fn the_keys_of_stack_files() {
     same("docs/reference/keys.md", &shopctl::stack::reference());
-    let counts = shopctl::stack::key_counts();
-    assert!(counts["acts"] > 10 * counts["not-yet"], "{counts:?}");
 }
 
 #[test]

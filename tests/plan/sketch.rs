@@ -93,6 +93,8 @@ pub(crate) struct Service {
     pub(crate) back: Option<(bool, u32, u64)>,
     /// Of other services, or `container:NAME`.
     pub(crate) volumes_from: Vec<String>,
+    /// Mode of the namespace of processes.
+    pub(crate) pid: Option<String>,
     /// Folder by key of the volume.
     pub(crate) subpaths: BTreeMap<String, String>,
     /// Images whose content is mounted.
@@ -436,6 +438,7 @@ impl Service {
             pre_start: self.pre_start.iter().map(|text| pre_start(text)).collect(),
             annotations: self.annotations.clone(),
             mac_address: self.mac.clone(),
+            pid: self.pid.clone(),
             volumes_from: self.volumes_from.iter().map(|text| lender(text)).collect(),
             ports: self
                 .own_ports

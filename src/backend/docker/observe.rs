@@ -76,7 +76,7 @@ impl Docker {
             self.engine(),
             self.networks(query),
             self.volumes(query),
-            self.known_images(query),
+            self.find_images(query.images.clone()),
         )?;
         let (mut instances, mut foreign) = containers;
         instances.sort_by(|a, b| a.name.cmp(&b.name));
@@ -91,7 +91,7 @@ impl Docker {
         } else {
             (BTreeSet::new(), None)
         };
-        self.look_into_images(&mut instances).await?;
+        self.look_into_images(&images, &mut instances).await?;
         let mut observed = ObservedState {
             engine,
             instances,
@@ -107,11 +107,24 @@ impl Docker {
         Ok(observed)
     }
 
-    /// What is in the images of containers that Docker Compose made.
-    async fn look_into_images(&self, instances: &mut [Instance]) -> Result<(), BackendError> {
+    /// What is in the images of containers that Docker Compose made, each looked at once.
+    async fn look_into_images(
+        &self,
+        known: &BTreeMap<String, ImageInfo>,
+        instances: &mut [Instance],
+    ) -> Result<(), BackendError> {
+        let others = || instances.iter().filter(|one| !one.ours);
+        let is_known = |id: &&String| known.values().any(|image| image.id == **id);
+        let ids: BTreeSet<String> = others().map(|one| &one.image_id).cloned().collect();
+        let unknown = ids.iter().filter(|id| !is_known(id)).cloned().collect();
+        let looked = self.find_images(unknown).await?;
+        let all: BTreeMap<&String, &String> = known
+            .values()
+            .chain(looked.values())
+            .map(|image| (&image.id, &image.content))
+            .collect();
         for one in instances.iter_mut().filter(|one| !one.ours) {
-            let image = self.find_image(&one.image_id).await?;
-            one.image_content = image.map(|image| image.content).unwrap_or_default();
+            one.image_content = all.get(&one.image_id).copied().cloned().unwrap_or_default();
         }
         Ok(())
     }
@@ -308,11 +321,12 @@ impl Docker {
         Ok(volumes)
     }
 
-    async fn known_images(
+    /// Images by reference or id, those that exist.
+    async fn find_images(
         &self,
-        query: &Query,
+        wanted: BTreeSet<String>,
     ) -> Result<BTreeMap<String, ImageInfo>, BackendError> {
-        let found: Vec<(String, Option<ImageInfo>)> = stream::iter(query.images.clone())
+        let found: Vec<(String, Option<ImageInfo>)> = stream::iter(wanted)
             .map(|name| async move {
                 let found = self.find_image(&name).await?;
                 Ok((name, found))

@@ -299,10 +299,9 @@ fn first(service: &ServiceSpec, container: &Container) -> Vec<Container> {
             ports: None,
             ..container.clone()
         };
-        if let Some(image) = &before.image {
-            first.image = Some(image.clone());
-            first.command = None;
-        }
+        // Its image's entrypoint takes part, as with a service.
+        first.command = None;
+        first.image = before.image.clone().or(first.image);
         if let Some(security) = &mut first.security_context {
             let mut ids = before.user.as_deref().unwrap_or_default().split(':');
             let mut id = || ids.next().and_then(|id| id.parse().ok());

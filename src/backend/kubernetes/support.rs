@@ -134,9 +134,9 @@ fn of_service(service: &ServiceSpec) -> Vec<Finding> {
             note(key, text);
         }
     }
-    if !spec.volumes_from.is_empty() {
-        let text = "pods cannot share the volumes of another: name a volume, and mount it in both";
-        all.push(Finding::refused(name, "volumes_from", text));
+    if let Some(other) = spec.lenders().next() {
+        let text = format!("pods share nothing with others: {name} uses what is {other}'s alone");
+        all.push(Finding::refused(name, "volumes_from, pid, ipc", text));
     }
     match &spec.network {
         NetworkMode::Service(other) => all.push(Finding::refused(
