@@ -68,7 +68,9 @@ fn what_is_written_is_what_the_engine_has() {
     );
     let lender = &stack.replicas("data")[0];
     assert_eq!(host.volumes_from, Some(vec![format!("{lender}:ro")]));
-    assert_eq!(host.pid_mode, Some(format!("container:{lender}")));
+    // The engine keeps the name as an id.
+    let id = stack.inspect(lender).id.expect("an id");
+    assert_eq!(host.pid_mode, Some(format!("container:{id}")));
     let mounts = found.mounts.expect("mounts");
     let targets: Vec<_> = mounts
         .iter()

@@ -11,6 +11,7 @@ use crate::support::docker;
 use crate::support::eventually;
 use crate::support::get;
 use crate::unhurt;
+use std::process::Child;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
@@ -132,6 +133,17 @@ fn a_gateway_killed_in_the_middle_of_a_deploy_comes_back_with_its_routes() {
     assert!(get(shop.port, "/").expect("it serves").1.starts_with("2 "));
 }
 
+/// A deploy whose way to the engine can be cut.
+fn deploy_over(cable: &Cable, shop: &Shop) -> Child {
+    shop.stack
+        .command(&["deploy", "--progress", "none"])
+        .env("DOCKER_HOST", cable.host())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("shopctl starts")
+}
+
 /// The same at the worst moment: the lock is made, and nobody knows whether it is held.
 #[test]
 #[ignore = "engine"]
@@ -144,14 +156,7 @@ fn a_run_that_is_cut_off_while_it_takes_the_lock_ends_and_changes_nothing() {
         environment: "VERSION: \"2\"",
         ..GOOD
     });
-    let mut cut = shop
-        .stack
-        .command(&["deploy", "--progress", "none"])
-        .env("DOCKER_HOST", cable.host())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("shopctl starts");
+    let mut cut = deploy_over(&cable, &shop);
     eventually(Duration::from_secs(30), "the lock", || {
         let mut all = shop.stack.all_containers().into_iter();
         all.find(|name| name.ends_with("-lock"))
@@ -181,14 +186,7 @@ fn a_run_that_is_cut_off_from_the_engine_ends_and_another_finishes_its_work() {
         environment: "VERSION: \"2\", READY_AFTER_MS: \"1500\"",
         ..GOOD
     });
-    let mut cut = shop
-        .stack
-        .command(&["deploy", "--progress", "none"])
-        .env("DOCKER_HOST", cable.host())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("shopctl starts");
+    let mut cut = deploy_over(&cable, &shop);
     eventually(Duration::from_secs(30), "a new replica", || {
         let now = shop.stack.replicas("web");
         now.iter().any(|name| !before.contains(name)).then_some(())
