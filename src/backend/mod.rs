@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 pub use error::BackendError;
 
 use crate::plan::action::Action;
+use crate::state::cluster::ObjectRef;
 use crate::state::desired::DesiredState;
 use crate::state::desired::FileSet;
 use crate::state::desired::ImageSource;
@@ -49,6 +51,8 @@ pub struct Query {
     pub ports: BTreeSet<String>,
     /// Look at containers outside the stack too (capacity, host ports).
     pub foreign: bool,
+    /// What should be: a cluster is asked what it would make of it.
+    pub desired: Option<Arc<DesiredState>>,
 }
 
 impl Query {
@@ -77,6 +81,7 @@ impl Query {
             volumes: volumes.collect(),
             ports: desired.host_ports(),
             foreign: true,
+            desired: Some(Arc::new(desired.clone())),
         }
     }
 }
@@ -88,6 +93,17 @@ pub trait Observe: Send + Sync {
     /// Fails where the target takes no new connection. One that is told to stop takes
     /// none from then on, while it ends its containers and answers on those it has.
     fn reach(&self) -> Pending<'_, ()>;
+    /// What the target does by itself.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+}
+
+/// What a target does by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It replaces replicas, probes them and routes to them: no helper of ours is needed.
+    pub is_cluster: bool,
 }
 
 /// What the executor hands to an action besides its own fields.
@@ -133,6 +149,37 @@ pub trait Watch: Send + Sync {
     /// What the engine's health check of a container said last, line by line; empty
     /// where it has none.
     fn check_log<'a>(&'a self, container: &'a str) -> Pending<'a, Vec<String>>;
+}
+
+/// How far a workload has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rolling {
+    /// It is on its way: what it waits for, in words.
+    Waiting(String),
+    /// All its pods are of the newest revision and ready.
+    Done,
+    /// It will not get there, and why.
+    Failed {
+        /// In words.
+        why: String,
+        /// A pod of it that shows why, where one does.
+        pod: Option<String>,
+    },
+}
+
+/// Follows what a cluster does by itself.
+pub trait Rollouts: Send + Sync {
+    /// How a workload comes along, from now until it is done or has failed. The stream
+    /// ends with that; it may be followed as often as one likes.
+    fn rollout<'a>(
+        &'a self,
+        stack: &'a str,
+        workload: &'a ObjectRef,
+    ) -> Pending<'a, mpsc::Receiver<Rolling>> {
+        let _ = stack;
+        let what = format!("following {workload}");
+        Box::pin(async move { Err(BackendError::Unsupported(what)) })
+    }
 }
 
 /// Live use of one container.
@@ -396,8 +443,13 @@ pub trait BuildImages: Send + Sync {
     ) -> Pending<'a, ImageInfo>;
 }
 
-/// Everything a Docker-like backend can do.
-pub trait Backend: Observe + Apply + Watch + Usage + Store + Lease + Exec + Logs + Images {}
+/// Everything a backend can do.
+pub trait Backend:
+    Observe + Apply + Watch + Rollouts + Usage + Store + Lease + Exec + Logs + Images
+{
+}
 
-impl<T> Backend for T where T: Observe + Apply + Watch + Usage + Store + Lease + Exec + Logs + Images
-{}
+impl<T> Backend for T where
+    T: Observe + Apply + Watch + Rollouts + Usage + Store + Lease + Exec + Logs + Images
+{
+}

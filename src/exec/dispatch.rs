@@ -383,7 +383,7 @@ async fn last_words<B: Backend>(
     let container = match &step.gate {
         Gate::Ready { container, .. } => container,
         Gate::Verdict { containers, .. } if let Some(first) = containers.first() => first,
-        Gate::Verdict { .. } | Gate::None => return Vec::new(),
+        Gate::Verdict { .. } | Gate::RolledOut { .. } | Gate::None => return Vec::new(),
     };
     let query = LogQuery {
         tail: Some(LOG_LINES),

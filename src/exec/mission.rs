@@ -494,7 +494,7 @@ fn learn<'a>(learned: &mut Learned, steps: impl Iterator<Item = &'a Step> + Clon
 fn proves(step: &Step) -> Option<String> {
     match &step.gate {
         Gate::Ready { container, .. } => Some(container.clone()),
-        Gate::Verdict { .. } | Gate::None => None,
+        Gate::Verdict { .. } | Gate::RolledOut { .. } | Gate::None => None,
     }
 }
 

@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::capacity::report::CapacityReport;
+use crate::state::cluster::Manifest;
+use crate::state::cluster::ObjectRef;
 use crate::state::desired::HealthCheck;
 use crate::state::desired::PublishedPort;
 use crate::state::desired::ReadyGate;
@@ -266,6 +268,29 @@ pub enum Action {
         /// Milliseconds that requests in flight may take to finish.
         drain_ms: u64,
     },
+    /// Make an object of a cluster, or change it to this.
+    ApplyObject {
+        /// Its name.
+        object: ObjectRef,
+        /// What is sent. In no plan file: it may be secret.
+        #[serde(skip)]
+        manifest: Manifest,
+        /// Digest of that.
+        digest: String,
+        /// Replicas asked for, where it has some.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replicas: Option<u32>,
+    },
+    /// Remove an object of a cluster, and what it has made.
+    DeleteObject {
+        /// Its name.
+        object: ObjectRef,
+    },
+    /// Replace the pods of a workload by others of the same kind.
+    RestartWorkload {
+        /// Its name.
+        object: ObjectRef,
+    },
     /// Write records: the scale overrides after the change.
     RecordScale {
         /// Service to override; `None` removes it.
@@ -357,6 +382,13 @@ pub enum Gate {
         ready: ReadyGate,
         /// Watched so long after it became ready, in milliseconds.
         monitor_ms: u64,
+    },
+    /// The cluster has replaced all pods of the step's workload, and they are ready.
+    RolledOut {
+        /// The workload.
+        object: ObjectRef,
+        /// It may take so long, in milliseconds; as long as the run where it is 0.
+        deadline_ms: u64,
     },
     /// The new revision of a service does no worse than the old one.
     Verdict {

@@ -246,11 +246,15 @@ fn other(step: &Step) -> String {
     let sign = match &step.action {
         Action::RemoveNetwork { .. }
         | Action::RemoveVolume { .. }
+        | Action::DeleteObject { .. }
         | Action::RemoveTarget { .. } => '-',
+        Action::ApplyObject { .. } if step.cause == Cause::Missing => '+',
         Action::SetListeners { .. }
         | Action::SetSplit { .. }
         | Action::UpgradeGateway { .. }
         | Action::RecordScale { .. }
+        | Action::ApplyObject { .. }
+        | Action::RestartWorkload { .. }
         | Action::RunTask { .. } => '~',
         _ => '+',
     };
@@ -353,6 +357,14 @@ pub fn what(step: &Step) -> String {
         Action::RemoveTarget { service, alias, .. } => {
             format!("drain {alias} of {service}")
         }
+        Action::ApplyObject {
+            object,
+            replicas: Some(count),
+            ..
+        } => format!("apply {object} with {count} replicas"),
+        Action::ApplyObject { object, .. } => format!("apply {object}"),
+        Action::DeleteObject { object } => format!("delete {object}"),
+        Action::RestartWorkload { object } => format!("restart {object}"),
         Action::RecordScale { overrides } => {
             let words: Vec<String> = overrides
                 .iter()
@@ -446,6 +458,7 @@ fn full(step: &Step) -> String {
         Gate::Verdict { pause_ms, .. } => {
             let _ = write!(line, " verdict after {pause_ms}ms");
         }
+        Gate::RolledOut { .. } => line.push_str(" gate rolled out"),
     }
     let _ = write!(line, " ({})", cause(&step.cause));
     line

@@ -4,6 +4,7 @@
 //! [`desired::DesiredState`] with [`observed::ObservedState`] field by field.
 
 pub mod change;
+pub mod cluster;
 pub mod desired;
 pub mod devices;
 pub mod digest;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::cluster::ClusterState;
 use super::desired::HealthCheck;
 use super::history::Head;
 use super::names;
@@ -36,6 +37,9 @@ pub struct ObservedState {
     pub disk_free: Option<u64>,
     /// What the store holds; `None` when there is no store.
     pub store: Option<StoreSnapshot>,
+    /// The cluster, where the target is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterState>,
 }
 
 impl ObservedState {

@@ -102,6 +102,7 @@ impl Docker {
             busy_ports,
             disk_free,
             store,
+            cluster: None,
         };
         observed.know_taken_over();
         Ok(observed)

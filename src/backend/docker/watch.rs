@@ -21,6 +21,7 @@ use super::raw::escape;
 use crate::backend::BackendError;
 use crate::backend::Change;
 use crate::backend::Pending;
+use crate::backend::Rollouts;
 use crate::backend::Watch;
 use crate::state::names;
 use crate::state::observed::Health;
@@ -31,6 +32,8 @@ const CHECK_LINES: usize = 10;
 const BUFFERED_CHANGES: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+impl Rollouts for Docker {}
 
 impl Watch for Docker {
     fn watch<'a>(&'a self, stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {

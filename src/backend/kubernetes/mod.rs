@@ -1,10 +1,11 @@
 //! A Kubernetes cluster: the objects that a stack becomes there.
 //!
-//! Pure so far: from what should be to typed objects, in the order in which they are
-//! applied, and key by key what has no meaning on a cluster. The only module that names
-//! k8s-openapi. The mapping and its reasons are in `docs/design/007-kubernetes.md`.
+//! Pure here: from what should be to typed objects, in the order in which they are
+//! applied, and key by key what has no meaning on a cluster. [`client`] is the cluster
+//! itself. The only module that names k8s-openapi and kube. The mapping and its reasons are in `docs/design/007-kubernetes.md`.
 //! Test: `tests/kubernetes/`, golden manifests that are also held against the schemas.
 
+pub mod client;
 mod job;
 mod mounts;
 mod names;

@@ -129,6 +129,11 @@ impl World {
             }
             Action::RunTask { task } => self.run_task(context, task),
             Action::RecordScale { overrides } => self.record_scale(stack, overrides),
+            Action::ApplyObject { object, .. }
+            | Action::DeleteObject { object }
+            | Action::RestartWorkload { object } => {
+                Err(BackendError::Unsupported(object.to_string()))
+            }
         }
     }
 

@@ -29,6 +29,7 @@ use crate::backend::Logs;
 use crate::backend::Observe;
 use crate::backend::Pending;
 use crate::backend::Query;
+use crate::backend::Rollouts;
 use crate::backend::RunRequest;
 use crate::backend::Session;
 use crate::backend::Store;
@@ -132,6 +133,8 @@ fn change(instance: &Instance) -> Change {
         health: instance.health,
     }
 }
+
+impl Rollouts for Memory {}
 
 impl Watch for Memory {
     fn watch<'a>(&'a self, _stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {

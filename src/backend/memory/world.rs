@@ -212,6 +212,7 @@ impl World {
                 });
                 records::snapshot(records, routes.as_deref(), &[])
             }),
+            cluster: None,
         };
         observed.know_taken_over();
         observed

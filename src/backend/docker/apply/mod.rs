@@ -96,7 +96,10 @@ impl Docker {
             | Action::AddTarget { .. }
             | Action::SetSplit { .. }
             | Action::RemoveTarget { .. }
-            | Action::RecordScale { .. } => Err(BackendError::Unsupported(name_of(action))),
+            | Action::RecordScale { .. }
+            | Action::ApplyObject { .. }
+            | Action::DeleteObject { .. }
+            | Action::RestartWorkload { .. } => Err(BackendError::Unsupported(name_of(action))),
         }
     }
 }

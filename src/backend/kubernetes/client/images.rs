@@ -1,0 +1,89 @@
+//! Images are built by an engine, sent to a registry, and pulled by the cluster's nodes.
+
+use std::collections::BTreeSet;
+
+use tokio::sync::mpsc;
+
+use super::Cluster;
+use crate::backend::BackendError;
+use crate::backend::BuildRequest;
+use crate::backend::Images;
+use crate::backend::Pending;
+use crate::backend::docker::Docker;
+use crate::state::observed::ImageInfo;
+
+impl Cluster {
+    /// The engine that builds and sends images.
+    pub(super) async fn engine(&self) -> Result<&Docker, BackendError> {
+        let connect = || Docker::connect(&self.inner.engine);
+        self.inner.docker.get_or_try_init(connect).await
+    }
+
+    /// What an image that is built is called in the registry.
+    pub(super) fn pushed_name(&self, tag: &str) -> Option<String> {
+        let prefix = self.inner.registry.trim_end_matches('/');
+        (!prefix.is_empty()).then(|| format!("{prefix}/{tag}"))
+    }
+}
+
+impl Images for Cluster {
+    fn image<'a>(&'a self, reference: &'a str) -> Pending<'a, Option<ImageInfo>> {
+        Box::pin(async move { self.engine().await?.image(reference).await })
+    }
+
+    fn built<'a>(&'a self, _stack: &'a str) -> Pending<'a, BTreeSet<String>> {
+        // What is in a registry is kept there by its own rules.
+        Box::pin(async { Ok(BTreeSet::new()) })
+    }
+
+    fn remove_image<'a>(&'a self, _tag: &'a str) -> Pending<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn build(
+        &self,
+        request: BuildRequest,
+        progress: mpsc::Sender<String>,
+    ) -> Pending<'_, ImageInfo> {
+        Box::pin(async move {
+            let engine = self.engine().await?;
+            let tag = request.tag.clone();
+            let info = engine.build(request, progress.clone()).await?;
+            if let Some(name) = self.pushed_name(&tag) {
+                engine.tag(&tag, &name).await?;
+                engine.push(&name, progress).await?;
+            }
+            Ok(info)
+        })
+    }
+
+    fn pull<'a>(
+        &'a self,
+        reference: &'a str,
+        platform: Option<&'a str>,
+        progress: mpsc::Sender<String>,
+    ) -> Pending<'a, ImageInfo> {
+        Box::pin(async move {
+            self.engine()
+                .await?
+                .pull(reference, platform, progress)
+                .await
+        })
+    }
+
+    fn digest<'a>(&'a self, reference: &'a str) -> Pending<'a, String> {
+        Box::pin(async move { self.engine().await?.digest(reference).await })
+    }
+
+    fn tag<'a>(&'a self, image: &'a str, name: &'a str) -> Pending<'a, ()> {
+        Box::pin(async move { self.engine().await?.tag(image, name).await })
+    }
+
+    fn push<'a>(&'a self, reference: &'a str, progress: mpsc::Sender<String>) -> Pending<'a, ()> {
+        Box::pin(async move { self.engine().await?.push(reference, progress).await })
+    }
+
+    fn load(&self, archive: bytes::Bytes) -> Pending<'_, ()> {
+        Box::pin(async move { self.engine().await?.load(archive).await })
+    }
+}

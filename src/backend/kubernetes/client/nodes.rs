@@ -1,0 +1,1 @@
+//! Nodes, and what pods ask of them.
