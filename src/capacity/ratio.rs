@@ -29,15 +29,26 @@ impl Default for Policy {
     }
 }
 
-/// The whole check.
+/// The whole check, on an engine.
 pub fn check(
     engine: &Engine,
     foreign: &[Foreign],
     loads: &[Load],
     policy: Policy,
 ) -> CapacityReport {
-    let mut cpu = supply::cpu(engine, foreign);
-    let mut memory = supply::memory(engine, foreign);
+    let supply = (
+        supply::cpu(engine, foreign),
+        supply::memory(engine, foreign),
+    );
+    of_supply(supply, loads, policy)
+}
+
+/// The whole check, against a supply of CPU and memory.
+pub fn of_supply(
+    (mut cpu, mut memory): (ResourceReport, ResourceReport),
+    loads: &[Load],
+    policy: Policy,
+) -> CapacityReport {
     (cpu.demand, memory.demand) = demand::total(loads, |load| load.replicas);
     (cpu.declared, memory.declared) = demand::declared(loads, |load| load.replicas);
     (cpu.surge, memory.surge) = demand::total(loads, |load| load.replicas + load.surge);

@@ -1,5 +1,6 @@
 //! C: what the engine has, less a reserve for the host and foreign containers.
 
+use crate::state::cluster::Node;
 use crate::state::observed::Engine;
 use crate::state::observed::Foreign;
 
@@ -32,6 +33,16 @@ pub fn memory(engine: &Engine, foreign: &[Foreign]) -> ResourceReport {
         engine.memory,
         MEMORY_RESERVE.max(percent(engine.memory, MEMORY_RESERVE_PERCENT)),
         taken,
+    )
+}
+
+/// Capacity of nodes for CPU and memory: what their pods may ask for, from which each
+/// has kept back its own already, less what pods outside the stack ask for.
+pub fn of_nodes(nodes: &[Node]) -> (ResourceReport, ResourceReport) {
+    let sum = |of: fn(&Node) -> u64| nodes.iter().map(of).fold(0, u64::saturating_add);
+    (
+        resource(sum(|it| it.cpu_milli), 0, sum(|it| it.foreign_cpu_milli)),
+        resource(sum(|it| it.memory), 0, sum(|it| it.foreign_memory)),
     )
 }
 

@@ -7,7 +7,7 @@ use super::error;
 use super::error::CliError;
 use super::settings::Settings;
 use super::settings::Terminals;
-use super::settings::on_engine;
+use super::settings::is_known;
 use crate::report::console::Console;
 use crate::report::output;
 use crate::report::tables::View;
@@ -49,15 +49,14 @@ impl Desk<'_> {
     }
 }
 
-/// Loads the stack of an engine and prints what is worth a warning; the named services have
-/// to exist.
+/// Loads the stack and prints what is worth a warning; the named services have to exist.
 pub(super) fn load(
     settings: &Settings,
     console: &Console,
     services: &[String],
 ) -> Result<Loaded, CliError> {
     let loaded = load_anywhere(settings, console)?;
-    on_engine(settings.backend_of(&loaded.stack))?;
+    is_known(settings.backend_of(&loaded.stack))?;
     known(&loaded, services)?;
     Ok(loaded)
 }

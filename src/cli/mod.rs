@@ -8,6 +8,8 @@ pub mod args;
 mod build;
 mod capacity;
 mod change;
+#[cfg(feature = "kubernetes")]
+mod cluster;
 mod completion;
 mod config;
 mod deploy;
@@ -125,9 +127,13 @@ fn start(invocation: &Invocation, cli: &Cli, console: Console) -> u8 {
             );
         }
     };
-    let code = runtime.block_on(run_parsed(invocation, cli, console, async |settings| {
-        Docker::connect(&engine(settings)).await
-    }));
+    let code = runtime.block_on(async {
+        let console = console.colored(settings::color(&cli.globals, &invocation.environment));
+        match gathered(invocation, cli) {
+            Ok(settings) => on_backend(invocation, cli, console, settings).await,
+            Err(error) => not_begun(cli, &console, &error),
+        }
+    });
     // A read of the terminal that nobody waits for must not hold the exit up.
     runtime.shutdown_background();
     code
@@ -141,9 +147,35 @@ pub async fn run<B: Backend>(
     connect: impl AsyncFnOnce(&Settings) -> Result<B, BackendError>,
 ) -> u8 {
     match parse(invocation, console) {
-        Ok(cli) => run_parsed(invocation, &cli, console.clone(), connect).await,
+        Ok(cli) => {
+            let color = settings::color(&cli.globals, &invocation.environment);
+            let console = console.clone().colored(color);
+            match gathered(invocation, &cli) {
+                Ok(settings) => run_parsed(invocation, &cli, console, settings, connect).await,
+                Err(error) => not_begun(&cli, &console, &error),
+            }
+        }
         Err(code) => code,
     }
+}
+
+/// Runs a command on the backend that its flags or its file name.
+async fn on_backend(
+    invocation: &Invocation,
+    cli: &Cli,
+    console: Console,
+    settings: Settings,
+) -> u8 {
+    #[cfg(feature = "kubernetes")]
+    if let Some(stack) = cluster::meant(&cli.command, &settings) {
+        let connect = async |settings: &Settings| {
+            let settings = cluster::settings(settings, stack.as_ref());
+            crate::backend::kubernetes::client::Cluster::connect(&settings).await
+        };
+        return run_parsed(invocation, cli, console, settings, connect).await;
+    }
+    let connect = async |settings: &Settings| Docker::connect(&engine(settings)).await;
+    run_parsed(invocation, cli, console, settings, connect).await
 }
 
 /// Parses the arguments; help, version and wrong usage end here with their code.
@@ -168,11 +200,10 @@ async fn run_parsed<B: Backend>(
     invocation: &Invocation,
     cli: &Cli,
     console: Console,
+    settings: Settings,
     connect: impl AsyncFnOnce(&Settings) -> Result<B, BackendError>,
 ) -> u8 {
-    let console = console.colored(settings::color(&cli.globals, &invocation.environment));
     let prepared = async {
-        let settings = gathered(invocation, cli)?;
         let desk = Desk {
             settings: &settings,
             console: &console,
@@ -195,14 +226,16 @@ async fn run_parsed<B: Backend>(
     match prepared.await {
         Ok(Ok(code)) => code,
         Ok(Err(error)) => fail(&console, &error),
-        // The run that would have ended with this line never began.
-        Err(error) => {
-            if cli.command.acts() && cli.globals.output == args::OutputArg::Json {
-                let _ = console.out(&last_line(&error));
-            }
-            fail(&console, &error)
-        }
+        Err(error) => not_begun(cli, &console, &error),
     }
+}
+
+/// Fails a run that would have ended with a last line, had it begun.
+fn not_begun(cli: &Cli, console: &Console, error: &CliError) -> u8 {
+    if cli.command.acts() && cli.globals.output == args::OutputArg::Json {
+        let _ = console.out(&last_line(error));
+    }
+    fail(console, error)
 }
 
 fn fail(console: &Console, error: &CliError) -> u8 {
@@ -294,7 +327,7 @@ pub fn gathered(invocation: &Invocation, cli: &Cli) -> Result<Settings, CliError
     if let Some(backend) = cli.globals.backend
         && !renders(&cli.command)
     {
-        settings::on_engine(backend)?;
+        settings::is_known(backend)?;
     }
     let reads_stdin = files.iter().any(|file| file.as_os_str() == "-");
     let mut settings = settings::gather(

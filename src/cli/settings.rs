@@ -38,6 +38,8 @@ pub struct Settings {
     pub backend: Option<BackendArg>,
     /// Which engine is meant.
     pub engine: EngineSettings,
+    /// Which cluster is meant.
+    pub cluster: ClusterSettings,
     /// Form of an answer on stdout.
     pub format: Format,
     /// Form of progress on stderr.
@@ -84,6 +86,17 @@ impl EngineSettings {
     }
 }
 
+/// Which cluster is meant: what the flags and the environment say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterSettings {
+    /// Files of `KUBECONFIG`, else `.kube/config` in the home.
+    pub kubeconfig: Vec<PathBuf>,
+    /// `--context`.
+    pub context: Option<String>,
+    /// `SHOPCTL_REGISTRY`, else what the file says.
+    pub registry: String,
+}
+
 /// The terminals among the standard streams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Terminals {
@@ -120,9 +133,11 @@ impl Settings {
     }
 }
 
-/// Refuses what is no engine.
-pub fn on_engine(backend: BackendArg) -> Result<(), CliError> {
-    if backend == BackendArg::Docker {
+/// Refuses a backend that is not there yet.
+pub fn is_known(backend: BackendArg) -> Result<(), CliError> {
+    if backend == BackendArg::Docker
+        || (backend == BackendArg::Kubernetes && cfg!(feature = "kubernetes"))
+    {
         return Ok(());
     }
     let message = format!("the {} backend is not part of this version", backend.name());
@@ -166,6 +181,11 @@ pub fn gather(
             tls_verify: get("DOCKER_TLS_VERIFY").is_some(),
             cert_path: get("DOCKER_CERT_PATH").map(PathBuf::from),
             classic_builder: get("DOCKER_BUILDKIT").is_some_and(|it| it == "0"),
+        },
+        cluster: ClusterSettings {
+            kubeconfig: kubeconfig(environment, home.as_deref()),
+            context: globals.context.clone(),
+            registry: get("SHOPCTL_REGISTRY").unwrap_or_default(),
         },
         format: globals.output.into(),
         progress: progress(globals, environment, terminals),
@@ -211,6 +231,15 @@ fn shopctl_files(environment: &Environment) -> Vec<PathBuf> {
             .map(PathBuf::from)
             .collect()
     })
+}
+
+fn kubeconfig(environment: &Environment, home: Option<&Path>) -> Vec<PathBuf> {
+    if let Some(files) = set(environment, "KUBECONFIG") {
+        return std::env::split_paths(&files).collect();
+    }
+    home.map(|home| home.join(".kube/config"))
+        .into_iter()
+        .collect()
 }
 
 /// A variable that is set and not empty.

@@ -20,6 +20,7 @@ use super::signals::Signals;
 use crate::backend::Backend;
 use crate::backend::Holder;
 use crate::backend::Images;
+use crate::backend::Observe;
 use crate::backend::Pending;
 use crate::backend::docker::image;
 use crate::event::EventKind;
@@ -50,9 +51,14 @@ struct OwnImage<'a, B> {
     binary: &'a PathBuf,
 }
 
-impl<B: Images> ProvideHelper for OwnImage<'_, B> {
+impl<B: Images + Observe> ProvideHelper for OwnImage<'_, B> {
     fn provide<'a>(&'a self, tag: &'a str) -> Pending<'a, ()> {
-        Box::pin(async move { image::ensure(self.images, tag, self.binary).await.map(drop) })
+        Box::pin(async move {
+            if self.images.capabilities().is_cluster {
+                return Ok(());
+            }
+            image::ensure(self.images, tag, self.binary).await.map(drop)
+        })
     }
 }
 

@@ -381,6 +381,7 @@ async fn last_words<B: Backend>(
         return output.clone();
     }
     let container = match &step.gate {
+        _ if let StepError::NotRolledOut { pod: Some(pod), .. } = error => pod,
         Gate::Ready { container, .. } => container,
         Gate::Verdict { containers, .. } if let Some(first) = containers.first() => first,
         Gate::Verdict { .. } | Gate::RolledOut { .. } | Gate::None => return Vec::new(),

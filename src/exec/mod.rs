@@ -18,6 +18,7 @@ mod prune;
 mod queue;
 mod recover;
 mod rollback;
+mod rolled;
 mod secrets;
 mod steps;
 mod task;
@@ -199,6 +200,16 @@ pub enum StepError {
     Replicas {
         /// Of which services how many, each with its reason.
         what: String,
+    },
+    /// A cluster did not replace the pods of a workload.
+    #[error("{workload} was not rolled out: {why}")]
+    NotRolledOut {
+        /// Its kind and name.
+        workload: String,
+        /// What was seen.
+        why: String,
+        /// A pod that shows why, where one does.
+        pod: Option<String>,
     },
     /// A new revision did worse than is borne.
     #[error("the new revision of {service} failed its verdict: {why}")]

@@ -15,6 +15,7 @@ use super::Job;
 use super::StepError;
 use super::gates::Gatekeeper;
 use super::lifecycle;
+use super::rolled;
 use super::task;
 use super::verdict::Watch;
 use crate::backend::Backend;
@@ -163,6 +164,14 @@ impl<'a, B: Backend> Runner<'a, B> {
         let _ = self.acted.send(step.id);
         if let Gate::Verdict { .. } = &step.gate {
             return self.watch(step, changes).await;
+        }
+        if let Gate::RolledOut {
+            object,
+            deadline_ms,
+        } = &step.gate
+        {
+            let limit = Duration::from_millis(*deadline_ms);
+            return rolled::wait(self, step, object, limit).await;
         }
         let Gate::Ready {
             container,

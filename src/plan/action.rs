@@ -387,7 +387,7 @@ pub enum Gate {
     RolledOut {
         /// The workload.
         object: ObjectRef,
-        /// It may take so long, in milliseconds; as long as the run where it is 0.
+        /// It may take so long, in milliseconds.
         deadline_ms: u64,
     },
     /// The new revision of a service does no worse than the old one.

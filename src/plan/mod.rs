@@ -18,6 +18,7 @@
 //! * `hooks`: commands that run once around a change
 //! * `one_off`: a container for one command of a user
 //! * `deploy`, `restart`, `down`: the goals
+//! * `cluster`: the same for a cluster, which does most of it by itself
 //! * [`report`], [`check`]: the words, and the proof that a plan is safe
 //!
 //! Test: `cargo nextest run -p shopctl --test plan`; cases are text in `tests/plan/cases`.
@@ -26,6 +27,7 @@ pub mod action;
 mod adopt;
 mod age;
 pub mod check;
+mod cluster;
 mod deploy;
 mod doors;
 mod down;
@@ -76,10 +78,11 @@ use action::Refusal;
 
 /// Decides everything; the executor only does it.
 pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
-    let plan = match input.options.goal {
-        Goal::Deploy => deploy::plan(input)?,
-        Goal::Restart => restart::plan(input)?,
-        Goal::Down { volumes } => down::plan(input, volumes),
+    let plan = match (&input.observed.cluster, input.options.goal) {
+        (Some(cluster), _) => cluster::plan(input, cluster)?,
+        (None, Goal::Deploy) => deploy::plan(input)?,
+        (None, Goal::Restart) => restart::plan(input)?,
+        (None, Goal::Down { volumes }) => down::plan(input, volumes),
     };
     debug_assert!(
         check::structure(&plan).is_empty(),

@@ -61,7 +61,11 @@ pub fn document(
     StatusDocument {
         version: VERSION.to_owned(),
         stack: desired.stack.clone(),
-        backend: "docker".to_owned(),
+        backend: if observed.cluster.is_some() {
+            "kubernetes".to_owned()
+        } else {
+            "docker".to_owned()
+        },
         release: observed.store.as_ref().and_then(|store| store.head.serving),
         deployment: deployment(observed, facts.pending),
         drift: facts.drift.clone(),
@@ -121,7 +125,11 @@ fn one(
             .iter()
             .any(|route| route.service == service.name)
     });
+    let on_cluster = observed.cluster.is_some();
     let ready = |it: &Instance| {
+        if on_cluster {
+            return it.health == Some(Health::Healthy);
+        }
         it.state == InstanceState::Running
             && match service.ready {
                 ReadyGate::Healthy { .. } => it.health == Some(Health::Healthy),

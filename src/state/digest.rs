@@ -11,8 +11,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::cluster::Pods;
 use super::desired::FileSet;
 use super::names;
+use super::observed::Engine;
 use super::observed::ObservedState;
 use super::observed::Role;
 use super::spec::ContainerSpec;
@@ -93,6 +95,19 @@ pub fn observed(state: &ObservedState) -> String {
     // What a user runs beside the stack is no part of it, and what others run on the
     // engine comes and goes: where it matters, the steps differ, or the plan is refused.
     state.instances.retain(|one| one.role != Role::Run);
+    // Pods come and go as their cluster likes; what counts is what they are made from.
+    if let Some(cluster) = &mut state.cluster {
+        state.instances.clear();
+        state.engine = Engine::default();
+        cluster.nodes.clear();
+        cluster.notes.clear();
+        for one in &mut cluster.wanted {
+            one.pods = one.pods.take().map(|pods| Pods {
+                replicas: pods.replicas,
+                ..Pods::default()
+            });
+        }
+    }
     state.foreign.clear();
     state.busy_ports.clear();
     state.disk_free = None;

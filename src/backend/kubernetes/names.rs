@@ -13,11 +13,15 @@ use crate::state::spec::NetworkMode;
 /// Longest name of most objects, and of a label's value.
 const LONGEST: usize = 63;
 /// The service.
-const NAME: &str = "app.kubernetes.io/name";
+pub(super) const NAME: &str = "app.kubernetes.io/name";
 /// The stack.
-const PART_OF: &str = "app.kubernetes.io/part-of";
+pub(super) const PART_OF: &str = "app.kubernetes.io/part-of";
 /// Who makes and removes it.
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Set of files that an object holds.
+pub(super) const SET: &str = "shopctl.dev/set";
+/// What an object keeps that is no part of the stack itself: records.
+pub(super) const KEEPS: &str = "shopctl.dev/keeps";
 /// Prefix of the labels that say in which networks of the stack a pod is.
 const NETWORK: &str = "network.shopctl.dev/";
 /// Digest of what a pod was made from.

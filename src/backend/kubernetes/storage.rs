@@ -56,7 +56,12 @@ impl Making<'_> {
     /// Files and volumes.
     pub(super) fn storage(&mut self) {
         let desired = self.desired;
-        for (set, files) in &desired.files {
+        // Of a set whose content is not at hand the object is there, or is missed by pods.
+        let at_hand = desired
+            .files
+            .iter()
+            .filter(|(_, files)| files.known.is_none());
+        for (set, files) in at_hand {
             let secret = desired
                 .services
                 .keys()
@@ -77,7 +82,7 @@ impl Making<'_> {
             metadata: names::meta(
                 self.desired,
                 &files_name(set, files),
-                names::of_stack(self.desired),
+                of_set(self.desired, set),
             ),
             immutable: Some(true),
             ..ConfigMap::default()
@@ -111,7 +116,7 @@ impl Making<'_> {
             self.findings.push(Finding::note("", "secrets", text));
         }
         self.add(&Secret {
-            metadata: names::meta(self.desired, &name, names::of_stack(self.desired)),
+            metadata: names::meta(self.desired, &name, of_set(self.desired, set)),
             // What is filled in by hand has to be changed.
             immutable: Some(self.how.secrets),
             // Without values no key: what was filled in by hand is not overwritten.
@@ -152,6 +157,13 @@ impl Making<'_> {
             ..PersistentVolumeClaim::default()
         });
     }
+}
+
+/// Labels of an object that holds a set of files.
+fn of_set(desired: &DesiredState, set: &str) -> names::Labels {
+    let mut labels = names::of_stack(desired);
+    labels.insert(names::SET.to_owned(), dns(set));
+    labels
 }
 
 /// How many pods use a volume.

@@ -64,6 +64,12 @@ impl std::fmt::Debug for Manifest {
 }
 
 impl Manifest {
+    /// How many replicas it asks for; `None` where it leaves that to others.
+    pub fn replicas(&self) -> Option<u32> {
+        let count = self.0.get("spec")?.get("replicas")?.as_u64()?;
+        u32::try_from(count).ok()
+    }
+
     /// The same with another count of replicas.
     #[must_use]
     pub fn with_replicas(&self, count: u32) -> Self {

@@ -10,6 +10,7 @@ use crate::backend::BuildRequest;
 use crate::backend::Images;
 use crate::backend::Pending;
 use crate::backend::docker::Docker;
+use crate::state::cluster::Manifest;
 use crate::state::observed::ImageInfo;
 
 impl Cluster {
@@ -17,6 +18,28 @@ impl Cluster {
     pub(super) async fn engine(&self) -> Result<&Docker, BackendError> {
         let connect = || Docker::connect(&self.inner.engine);
         self.inner.docker.get_or_try_init(connect).await
+    }
+
+    /// A built image where the cluster finds it: in the registry, or without one on the
+    /// engine, whose images the nodes are taken to have.
+    pub(super) async fn pushed(&self, tag: &str) -> Result<Option<ImageInfo>, BackendError> {
+        let Some(name) = self.pushed_name(tag) else {
+            return self.engine().await?.image(tag).await;
+        };
+        match self.engine().await?.digest(&name).await {
+            Ok(digest) => Ok(Some(ImageInfo {
+                id: digest.clone(),
+                repo_digests: vec![format!("{name}@{digest}")],
+                ..ImageInfo::default()
+            })),
+            Err(BackendError::ImageMissing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is sent, with the digests of the images that this run has pushed.
+    pub(super) fn with_pushed(&self, manifest: &Manifest) -> Manifest {
+        manifest.clone()
     }
 
     /// What an image that is built is called in the registry.

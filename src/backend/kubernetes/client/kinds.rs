@@ -7,8 +7,12 @@ use kube::Api;
 use kube::Client;
 use kube::api::ApiResource;
 use kube::api::DynamicObject;
+use serde_json::Value;
 
 use crate::state::cluster::ObjectRef;
+
+/// From this minor version on, a pod can sleep before it is told to end.
+const SLEEPS: u32 = 30;
 
 /// A kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,6 +137,39 @@ impl Server {
     /// Whether it serves objects of a kind.
     pub(super) fn serves(&self, kind: Kind) -> bool {
         kind.api_version == "v1" || self.groups.contains(kind.api_version)
+    }
+
+    /// An object as this server takes it, with what had to be left out; or why it takes
+    /// none of its kind.
+    pub(super) fn fitted(&self, mut object: Value) -> Result<(Value, Option<String>), String> {
+        let reference = ObjectRef::of(&object);
+        match Kind::of(&reference) {
+            Some(kind) if self.serves(kind) => {}
+            _ => {
+                let version = &reference.api_version;
+                return Err(format!(
+                    "{reference} is left out: the server serves no {version}"
+                ));
+            }
+        }
+        let template = &mut object["spec"]["template"]["spec"];
+        if template.is_null() || self.minor >= SLEEPS {
+            return Ok((object, None));
+        }
+        let containers = template["containers"].as_array_mut();
+        let mut lost = None;
+        for container in containers.into_iter().flatten() {
+            let Some(lifecycle) = container.get_mut("lifecycle") else {
+                continue;
+            };
+            if lifecycle["preStop"].get("sleep").is_some() {
+                lifecycle.as_object_mut().map(|it| it.remove("preStop"));
+                lost = Some(format!(
+                    "servers before 1.{SLEEPS} let no pod linger before it ends: requests may be lost in a rollout"
+                ));
+            }
+        }
+        Ok((object, lost))
     }
 
     /// The kinds of a stack that it serves.

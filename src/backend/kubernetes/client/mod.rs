@@ -4,8 +4,8 @@
 //!
 //! * [`connect`]: which cluster, and the words for what goes wrong there
 //! * [`kinds`]: the kinds of objects that a stack becomes, and which of them are served
-//! * [`observe`], [`pods`], [`nodes`]: one look
-//! * [`apply`], [`rollout`]: one action, and what comes of it
+//! * [`observe`], [`compare`], [`pods`], [`nodes`], [`progress`]: one look
+//! * [`apply`], [`retry`], [`rollout`]: one action, and what comes of it
 //! * [`lease`], [`store`]: the lock and the records, in the stack's namespace
 //! * [`inside`], [`logs`], [`usage`]: what goes on in pods
 //! * [`images`]: images are built by an engine and pulled by the cluster's nodes
@@ -13,6 +13,7 @@
 //! `tests/kubernetes_cluster` runs all of it against a real control plane.
 
 mod apply;
+mod compare;
 mod connect;
 mod images;
 mod inside;
@@ -22,6 +23,8 @@ mod logs;
 mod nodes;
 mod observe;
 mod pods;
+mod progress;
+mod retry;
 mod rollout;
 mod store;
 mod usage;

@@ -25,3 +25,25 @@ impl Watch for Cluster {
         Box::pin(async { Ok(Vec::new()) })
     }
 }
+
+pub(super) struct Trouble {
+    pub(super) words: String,
+    pub(super) is_final: bool,
+    pub(super) passes_seldom: bool,
+}
+pub(super) fn trouble(_pod: &k8s_openapi::api::core::v1::Pod) -> Option<Trouble> {
+    None
+}
+pub(super) fn is_leaving(pod: &k8s_openapi::api::core::v1::Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
+}
+pub(super) fn instance(
+    pod: &k8s_openapi::api::core::v1::Pod,
+    service: String,
+) -> crate::state::observed::Instance {
+    crate::state::observed::Instance {
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        service,
+        ..Default::default()
+    }
+}

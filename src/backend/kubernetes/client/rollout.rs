@@ -1,6 +1,216 @@
-//! How workloads come along.
+//! How workloads come along: their own status, and what keeps their pods.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::TryStreamExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::Cluster;
+use super::kinds::Kind;
+use super::observe::plain;
+use super::pods;
+use super::pods::Trouble;
+use super::progress;
+use crate::backend::BackendError;
+use crate::backend::Pending;
+use crate::backend::Rolling;
 use crate::backend::Rollouts;
+use crate::backend::kubernetes::names;
+use crate::state::cluster::ObjectRef;
 
-impl Rollouts for Cluster {}
+/// What keeps a pod may pass by itself: a registry that is slow, a secret that comes late.
+const GRACE: Duration = Duration::from_secs(20);
+/// How often is looked whether that time has passed.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl Rollouts for Cluster {
+    fn rollout<'a>(
+        &'a self,
+        stack: &'a str,
+        workload: &'a ObjectRef,
+    ) -> Pending<'a, mpsc::Receiver<Rolling>> {
+        Box::pin(async move {
+            let namespace = self.enter(stack);
+            let kind = Kind::of(workload)
+                .ok_or_else(|| BackendError::Unsupported(workload.to_string()))?;
+            let following = Following {
+                cluster: self.clone(),
+                kind,
+                namespace,
+                workload: workload.clone(),
+                pods: BTreeMap::new(),
+                live: Value::Null,
+                troubles: BTreeMap::new(),
+            };
+            let (sender, receiver) = mpsc::channel(16);
+            tokio::spawn(following.run(sender));
+            Ok(receiver)
+        })
+    }
+}
+
+struct Following {
+    cluster: Cluster,
+    kind: Kind,
+    namespace: String,
+    workload: ObjectRef,
+    /// Its pods by name, old ones among them.
+    pods: BTreeMap<String, Pod>,
+    /// The workload as it was seen last.
+    live: Value,
+    /// Since when a pod has been kept, by name.
+    troubles: BTreeMap<String, Instant>,
+}
+
+impl Following {
+    /// Until it is done, has failed, or nobody listens.
+    async fn run(mut self, sender: mpsc::Sender<Rolling>) {
+        let field = format!("metadata.name={}", self.workload.name);
+        let api = self.kind.api(self.cluster.client(), &self.namespace);
+        let workloads = watcher::watcher(api, watcher::Config::default().fields(&field));
+        let api: Api<Pod> = Api::namespaced(self.cluster.client(), &self.namespace);
+        let label = format!("{}=shopctl", names::MANAGED_BY);
+        let pods = watcher::watcher(api, watcher::Config::default().labels(&label));
+        let mut workloads = workloads.default_backoff().boxed();
+        let mut pods = pods.default_backoff().boxed();
+        let mut looks = tokio::time::interval(LOOK);
+        let mut told = None;
+        loop {
+            tokio::select! {
+                event = workloads.try_next() => match event {
+                    Ok(Some(event)) => self.workload_event(event),
+                    // It is tried again, by itself.
+                    Err(_) => continue,
+                    Ok(None) => return,
+                },
+                event = pods.try_next() => match event {
+                    Ok(Some(event)) => self.pod_event(event),
+                    Err(_) => continue,
+                    Ok(None) => return,
+                },
+                _ = looks.tick() => {}
+                () = sender.closed() => return,
+            }
+            let state = self.state();
+            let ends = !matches!(state, Rolling::Waiting(_));
+            if told.as_ref() != Some(&state) && sender.send(state.clone()).await.is_err() {
+                return;
+            }
+            if ends {
+                return;
+            }
+            told = Some(state);
+        }
+    }
+
+    fn workload_event(&mut self, event: watcher::Event<kube::api::DynamicObject>) {
+        use watcher::Event;
+        match event {
+            Event::Apply(live) | Event::InitApply(live) => {
+                self.live = plain(live);
+                self.live["kind"] = self.kind.kind.into();
+            }
+            Event::Delete(_) | Event::Init => self.live = Value::Null,
+            Event::InitDone => {}
+        }
+    }
+
+    fn pod_event(&mut self, event: watcher::Event<Pod>) {
+        use watcher::Event;
+        match event {
+            Event::Apply(pod) | Event::InitApply(pod) => {
+                let name = pod.metadata.name.clone().unwrap_or_default();
+                self.pods.insert(name, pod);
+            }
+            Event::Delete(pod) => {
+                self.pods
+                    .remove(pod.metadata.name.as_deref().unwrap_or_default());
+            }
+            Event::Init => self.pods.clear(),
+            Event::InitDone => {}
+        }
+    }
+
+    /// How it stands.
+    fn state(&mut self) -> Rolling {
+        let Some(found) = progress::pods(&self.live) else {
+            return Rolling::Waiting("the cluster to take note of it".to_owned());
+        };
+        if found.is_rolled_out() && !self.live["metadata"]["name"].is_null() {
+            return Rolling::Done;
+        }
+        let keeps = self.trouble();
+        if let Some((pod, trouble, since)) = &keeps
+            && (trouble.is_final || (trouble.passes_seldom && since.elapsed() >= GRACE))
+        {
+            return Rolling::Failed {
+                why: format!("{pod}: {}", trouble.words),
+                pod: Some(pod.clone()),
+            };
+        }
+        let words = keeps.map(|(pod, trouble, _)| (pod, trouble.words));
+        if let Some(why) = found.failed {
+            let (pod, words) = words.map_or((None, why), |(pod, words)| {
+                (Some(pod.clone()), format!("{pod}: {words}"))
+            });
+            return Rolling::Failed { why: words, pod };
+        }
+        let count = found.replicas.unwrap_or(1);
+        let mut text = format!(
+            "{} of {count} replicas to be ready",
+            count - found.ready.min(count)
+        );
+        if let Some((pod, words)) = words {
+            text = format!("{text} ({pod}: {words})");
+        }
+        Rolling::Waiting(text)
+    }
+
+    /// The first pod of the newest revision that something keeps from getting ready.
+    fn trouble(&mut self) -> Option<(String, Trouble, Instant)> {
+        let template = &self.live["spec"]["template"]["metadata"];
+        let newest = template["annotations"][names::REVISION].as_str()?;
+        let service = template["labels"][names::NAME].as_str()?;
+        let mut found = BTreeMap::new();
+        for (name, pod) in &self.pods {
+            let meta = &pod.metadata;
+            let is = |map: &Option<BTreeMap<String, String>>, key: &str, value: &str| {
+                map.as_ref()
+                    .and_then(|map| map.get(key))
+                    .is_some_and(|it| it == value)
+            };
+            if !is(&meta.annotations, names::REVISION, newest)
+                || !is(&meta.labels, names::NAME, service)
+                || pods::is_leaving(pod)
+            {
+                continue;
+            }
+            if let Some(trouble) = pods::trouble(pod) {
+                found.insert(name.clone(), trouble);
+            }
+        }
+        self.troubles.retain(|name, _| found.contains_key(name));
+        let now = Instant::now();
+        for name in found.keys() {
+            self.troubles.entry(name.clone()).or_insert(now);
+        }
+        // What ends the rollout is told before what may pass.
+        let (name, trouble) = found.into_iter().max_by_key(|(name, trouble)| {
+            (
+                trouble.is_final,
+                trouble.passes_seldom,
+                std::cmp::Reverse(name.clone()),
+            )
+        })?;
+        let since = *self.troubles.get(&name)?;
+        Some((name, trouble, since))
+    }
+}

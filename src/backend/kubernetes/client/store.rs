@@ -9,6 +9,15 @@ use crate::backend::Edit;
 use crate::backend::Pending;
 use crate::backend::Store;
 
+impl Cluster {
+    pub(super) async fn snapshot(
+        &self,
+        _namespace: &str,
+    ) -> Result<Option<crate::state::observed::StoreSnapshot>, BackendError> {
+        Ok(None)
+    }
+}
+
 impl Store for Cluster {
     fn read<'a>(&'a self, _stack: &'a str) -> Pending<'a, Option<BTreeMap<String, Vec<u8>>>> {
         Box::pin(async { Ok(None) })

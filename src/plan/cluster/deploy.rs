@@ -1,0 +1,317 @@
+//! The plan of a deploy or scale.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use super::apply;
+use super::capacity;
+use super::order;
+use super::rolled_out;
+use crate::plan::action::Action;
+use crate::plan::action::Cause;
+use crate::plan::action::Obstacle;
+use crate::plan::action::Plan;
+use crate::plan::action::Refusal;
+use crate::plan::action::StepId;
+use crate::plan::draft::Draft;
+use crate::plan::input::PlanInput;
+use crate::plan::input::Prune;
+use crate::plan::report;
+use crate::plan::scale;
+use crate::plan::scale::Count;
+use crate::plan::scale::Record;
+use crate::state::cluster::ClusterState;
+use crate::state::cluster::Left;
+use crate::state::cluster::Wanted;
+use crate::state::desired::ImageSource;
+use crate::state::desired::ServiceSpec;
+use crate::state::digest;
+
+/// So many sets of files of one name are kept that nothing uses any more: what went before
+/// may be asked for again.
+const KEPT_SETS: usize = 5;
+
+/// Plans the way from what is to what the file says.
+pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Result<Plan, Refusal> {
+    let mut stage = Stage {
+        input,
+        cluster,
+        draft: Draft::default(),
+        counts: scale::counts(input),
+        scope: order::scope(input, cluster),
+        base: Vec::new(),
+        changes: BTreeMap::new(),
+    };
+    stage.images();
+    stage.objects();
+    order::chain(input, &mut stage.draft, &stage.changes);
+    stage.record_scale();
+    stage.prune();
+    let capacity = capacity::check(input, cluster, &stage.counts);
+    stage.notes();
+    let (steps, mut notes) = stage.draft.finish();
+    if !steps.is_empty() {
+        let obstacles = obstacles(input, cluster);
+        if !obstacles.is_empty() {
+            return Err(Refusal::Preflight(obstacles));
+        }
+        if capacity.refused {
+            return Err(Refusal::Capacity(Box::new(capacity)));
+        }
+    }
+    if !cluster.nodes.is_empty() {
+        notes.extend(report::capacity_notes(&capacity));
+    }
+    Ok(Plan {
+        stack: input.desired.stack.clone(),
+        basis: digest::observed(input.observed),
+        steps,
+        capacity,
+        notes,
+        ..Plan::default()
+    })
+}
+
+/// The plan in the making.
+struct Stage<'a> {
+    input: &'a PlanInput<'a>,
+    cluster: &'a ClusterState,
+    draft: Draft,
+    counts: BTreeMap<String, Count>,
+    /// Services that may change; `None` for all.
+    scope: Option<BTreeSet<String>>,
+    /// Steps that everything of a service stands on.
+    base: Vec<StepId>,
+    /// The step that changes the workload of a service.
+    changes: BTreeMap<String, StepId>,
+}
+
+impl Stage<'_> {
+    fn is_in_scope(&self, service: &str) -> bool {
+        self.scope
+            .as_ref()
+            .is_none_or(|names| names.contains(service))
+    }
+
+    /// Builds what no registry has.
+    fn images(&mut self) {
+        let known = &self.input.observed.images;
+        for service in self.input.desired.services.values() {
+            let ImageSource::Build { tag } = &service.image else {
+                continue;
+            };
+            let there = tag.as_ref().is_some_and(|tag| known.contains_key(tag));
+            if there || !self.is_in_scope(&service.name) {
+                continue;
+            }
+            if tag.is_none() {
+                let text = "image: built at deploy";
+                self.draft.note(false, &service.name, text);
+            }
+            let action = Action::BuildImage {
+                service: service.name.clone(),
+                tag: tag.clone(),
+            };
+            self.draft.image(&service.name, action, Cause::Missing);
+        }
+    }
+
+    /// What differs, in the order in which it is sent: what everything stands on, then of
+    /// each service its addresses and its workload.
+    fn objects(&mut self) {
+        let cluster = self.cluster;
+        let own = cluster.wanted.iter().filter(|one| one.service.is_empty());
+        for wanted in own {
+            if let Some(cause) = cause(wanted) {
+                let id = self.draft.step("", apply(wanted, None), cause, &[]);
+                self.base.push(id);
+            }
+        }
+        let desired = self.input.desired;
+        for service in desired.services.values() {
+            if self.is_in_scope(&service.name) {
+                self.service(service);
+            }
+        }
+    }
+
+    fn service(&mut self, service: &ServiceSpec) {
+        let name = service.name.as_str();
+        let count = self.counts.get(name).cloned().unwrap_or_default();
+        if let Some(text) = count.note {
+            self.draft.note(false, name, text);
+        }
+        let cluster = self.cluster;
+        let own = cluster.wanted.iter().filter(|one| one.service == name);
+        let (workloads, others): (Vec<&Wanted>, Vec<&Wanted>) =
+            own.partition(|one| one.object.is_workload());
+        let mut needs = self.base.clone();
+        for wanted in others {
+            if let Some(cause) = cause(wanted) {
+                let base = self.base.clone();
+                needs.push(self.draft.step(name, apply(wanted, None), cause, &base));
+            }
+        }
+        for wanted in workloads {
+            let Some(cause) = cause(wanted).or_else(|| cause_of_pods(wanted, count.replicas))
+            else {
+                continue;
+            };
+            let action = apply(wanted, Some(count.replicas));
+            let id = self.draft.step(name, action, cause, &needs);
+            let gate = rolled_out(&wanted.object, service, count.replicas);
+            self.draft.gate(id, gate);
+            self.changes.insert(name.to_owned(), id);
+        }
+    }
+
+    /// Counts that were asked for, or that the file has overtaken.
+    fn record_scale(&mut self) {
+        let changed = |(service, count): (&String, &Count)| {
+            let change = match &count.record {
+                Record::Keep => return None,
+                Record::Set(change) => Some(change.clone()),
+                Record::Remove => None,
+            };
+            Some((service.clone(), change))
+        };
+        let counts = self.counts.iter();
+        let overrides: BTreeMap<_, _> = counts
+            .filter(|(service, _)| self.is_in_scope(service))
+            .filter_map(changed)
+            .collect();
+        if !overrides.is_empty() {
+            let action = Action::RecordScale { overrides };
+            self.draft.step("", action, Cause::Asked, &[]);
+        }
+    }
+
+    /// Removes what is left, when all else is done. What belongs to a service that left the
+    /// file goes where that is allowed; volumes never do. `deploy SERVICE…` removes nothing.
+    fn prune(&mut self) {
+        if self.scope.is_some() {
+            return;
+        }
+        let ends = self.draft.ends();
+        let services = &self.input.desired.services;
+        let mut named: BTreeSet<&str> = BTreeSet::new();
+        for left in &self.cluster.left {
+            if left.object.kind == "PersistentVolumeClaim" || !left.set.is_empty() {
+                continue;
+            }
+            let gone = !left.service.is_empty() && !services.contains_key(&left.service);
+            if gone && !self.input.options.prune.covers(&left.service) {
+                named.insert(&left.service);
+                continue;
+            }
+            let cause = if gone {
+                Cause::NotInFile
+            } else {
+                Cause::LeftOver
+            };
+            self.delete(left, cause, &ends);
+        }
+        for service in named {
+            let text = "is no longer in the file; shopctl deploy --prune removes it";
+            self.draft.note(false, service, text);
+        }
+        if !matches!(self.input.options.prune, Prune::Only(_)) {
+            for left in surplus(&self.cluster.left) {
+                self.delete(left, Cause::LeftOver, &ends);
+            }
+        }
+    }
+
+    fn delete(&mut self, left: &Left, cause: Cause, needs: &[StepId]) {
+        let action = Action::DeleteObject {
+            object: left.object.clone(),
+        };
+        self.draft.step(&left.service, action, cause, needs);
+    }
+
+    /// What keys of the file mean there.
+    fn notes(&mut self) {
+        for (service, text) in &self.cluster.notes {
+            self.draft.note(false, service, text.clone());
+        }
+    }
+}
+
+/// Why an object is sent, or nothing.
+fn cause(wanted: &Wanted) -> Option<Cause> {
+    if !wanted.exists {
+        return Some(Cause::Missing);
+    }
+    (!wanted.changes.is_empty()).then(|| Cause::Changed(wanted.changes.clone()))
+}
+
+/// Why a workload that is as it should be is sent all the same: its count, or that it is
+/// still on its way.
+fn cause_of_pods(wanted: &Wanted, count: u32) -> Option<Cause> {
+    let pods = wanted.pods.as_ref()?;
+    let asked = pods
+        .replicas
+        .filter(|_| wanted.manifest.replicas().is_some());
+    match asked {
+        Some(there) if there < count => return Some(Cause::ScaleUp),
+        Some(there) if there > count => return Some(Cause::ScaleDown),
+        _ => {}
+    }
+    if pods.is_rolled_out() {
+        return None;
+    }
+    let count = pods.replicas.unwrap_or(count);
+    Some(Cause::NotRunning(match &pods.failed {
+        Some(why) => why.clone(),
+        None => format!("{} of {count} replicas are ready", pods.ready),
+    }))
+}
+
+/// Sets of files that are neither in use nor among the newest of their name.
+fn surplus(left: &[Left]) -> impl Iterator<Item = &Left> {
+    let mut sets: BTreeMap<&str, Vec<&Left>> = BTreeMap::new();
+    for one in left.iter().filter(|one| !one.set.is_empty()) {
+        sets.entry(&one.set).or_default().push(one);
+    }
+    sets.into_values().flat_map(|mut all| {
+        all.sort_by_key(|one| (std::cmp::Reverse(one.made_at), one.object.name.clone()));
+        all.into_iter().skip(KEPT_SETS)
+    })
+}
+
+/// What is in the way.
+fn obstacles(input: &PlanInput<'_>, cluster: &ClusterState) -> Vec<Obstacle> {
+    let mut all: Vec<Obstacle> = Vec::new();
+    let place = |service: &str| {
+        let found = input.desired.services.get(service);
+        found.map(|one| one.place.clone()).unwrap_or_default()
+    };
+    for text in &cluster.refused {
+        all.push(Obstacle {
+            place: String::new(),
+            message: text.clone(),
+            hint: "shopctl render --backend kubernetes".to_owned(),
+        });
+    }
+    for one in &cluster.wanted {
+        if one.foreign {
+            all.push(Obstacle {
+                place: place(&one.service),
+                message: format!("{} is there and belongs to somebody else", one.object),
+                hint: format!(
+                    "kubectl get {} {} -n {} -o yaml",
+                    one.object.kind.to_lowercase(),
+                    one.object.name,
+                    cluster.namespace
+                ),
+            });
+        } else if let Some(why) = &one.denied {
+            all.push(Obstacle {
+                place: place(&one.service),
+                message: format!("the cluster does not take {}: {why}", one.object),
+                hint: "shopctl doctor".to_owned(),
+            });
+        }
+    }
+    all
+}

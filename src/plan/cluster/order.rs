@@ -1,0 +1,47 @@
+//! Which services may change, and which after which.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use crate::plan::action::StepId;
+use crate::plan::draft::Draft;
+use crate::plan::input::PlanInput;
+use crate::plan::order;
+use crate::state::cluster::ClusterState;
+use crate::state::desired::Condition;
+
+/// Names of the services that may change; `None` for all. What a named service needs and
+/// nobody runs comes with it.
+pub(super) fn scope(input: &PlanInput<'_>, cluster: &ClusterState) -> Option<BTreeSet<String>> {
+    let only = &input.desired.only;
+    if only.is_empty() {
+        return None;
+    }
+    let runs = |name: &str| cluster.workload(name).is_some_and(|one| one.exists);
+    let mut names = order::with_dependencies(&input.desired.services, only);
+    names.retain(|name| only.contains(name) || !runs(name));
+    Some(names)
+}
+
+/// Puts the changes of workloads in the order of their dependencies; on a way back those
+/// that need others go first.
+pub(super) fn chain(input: &PlanInput<'_>, draft: &mut Draft, changes: &BTreeMap<String, StepId>) {
+    for service in input.desired.services.values() {
+        for need in &service.needs {
+            let pair = (changes.get(&need.service), changes.get(&service.name));
+            let (Some(needed), Some(dependent)) = pair else {
+                continue;
+            };
+            if input.options.backwards {
+                draft.need(*needed, &[*dependent]);
+                continue;
+            }
+            match need.condition {
+                Condition::Started => draft.after(*dependent, &[*needed]),
+                Condition::Healthy | Condition::CompletedSuccessfully => {
+                    draft.need(*dependent, &[*needed]);
+                }
+            }
+        }
+    }
+}
