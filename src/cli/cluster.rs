@@ -39,5 +39,6 @@ pub(super) fn settings(settings: &Settings, _stack: Option<&Stack>) -> client::S
         context: cluster.context.clone(),
         registry: cluster.registry.clone(),
         engine,
+        lease: None,
     }
 }

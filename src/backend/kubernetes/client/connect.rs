@@ -31,6 +31,8 @@ pub struct Settings {
     pub registry: String,
     /// The engine that builds.
     pub engine: docker::Settings,
+    /// How long a lock outlives its holder; half a minute where it is not said.
+    pub lease: Option<Duration>,
 }
 
 impl Cluster {
@@ -54,6 +56,7 @@ impl Cluster {
                 server,
                 registry: settings.registry.clone(),
                 engine: settings.engine.clone(),
+                lease: settings.lease,
                 docker: OnceCell::new(),
                 namespace: Mutex::default(),
             }),

@@ -77,7 +77,7 @@ impl Cluster {
         let (own, others): (Vec<Pod>, Vec<Pod>) = all_pods
             .into_iter()
             .partition(|pod| pod.metadata.namespace.as_ref() == Some(&namespace));
-        let nodes = nodes::nodes(&all_nodes, &others, &namespace);
+        let nodes = nodes::nodes(&all_nodes, &others);
         let mut cluster = ClusterState {
             namespace,
             exists,
