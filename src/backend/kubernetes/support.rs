@@ -21,6 +21,8 @@ pub struct Finding {
     pub text: String,
     /// It cannot work there.
     pub refused: bool,
+    /// It holds only where something else than shopctl applies the objects.
+    pub elsewhere: bool,
 }
 
 impl Finding {
@@ -30,6 +32,15 @@ impl Finding {
             key,
             text: text.into(),
             refused: false,
+            elsewhere: false,
+        }
+    }
+
+    /// Of what shopctl itself does when it deploys.
+    pub(super) fn elsewhere(service: &str, key: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            elsewhere: true,
+            ..Self::note(service, key, text)
         }
     }
 

@@ -128,7 +128,7 @@ fn unreachable(
 pub(super) fn failed(doing: impl Into<String>, target: &str, error: kube::Error) -> BackendError {
     let doing = doing.into();
     match error {
-        kube::Error::Api(status) => BackendError::Engine {
+        kube::Error::Api(status) => BackendError::Cluster {
             doing,
             status: status.code,
             message: status.message,

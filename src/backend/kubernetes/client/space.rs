@@ -54,7 +54,7 @@ impl Cluster {
             .await
         {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 403 => Err(BackendError::Engine {
+            Err(kube::Error::Api(status)) if status.code == 403 => Err(BackendError::Cluster {
                 doing: format!(
                     "create namespace {namespace} (who may can: kubectl create namespace {namespace}, or oc new-project {namespace})"
                 ),
