@@ -95,6 +95,7 @@ impl Cluster {
         Rendering {
             registry: self.inner.registry.clone(),
             secrets: true,
+            apis: self.inner.server.apis(),
         }
     }
 
