@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::ValueEnum;
 use serde_json::Value;
 use serde_json::json;
 
@@ -18,6 +19,7 @@ use super::project::Naming;
 use super::project::Project;
 use super::registry::Registry;
 use crate::backend::kubernetes;
+use crate::backend::kubernetes::Apis;
 use crate::backend::kubernetes::Finding;
 use crate::backend::kubernetes::Rendering;
 use crate::report::Format;
@@ -38,9 +40,28 @@ pub struct RenderArgs {
     /// Write the values of secrets too
     #[arg(long)]
     pub secrets: bool,
+    /// What the cluster has, beside what each one has
+    #[arg(long, value_enum, value_name = "WHAT", value_delimiter = ',')]
+    pub has: Vec<Has>,
     /// Stack files
     #[command(flatten)]
     pub files: Files,
+}
+
+/// What some clusters have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Has {
+    /// KEDA, which lets counts follow the clock
+    Keda,
+    /// Routes of `OpenShift`, in place of each Ingress
+    Routes,
+}
+
+fn served(has: &[Has]) -> Apis {
+    has.iter().fold(Apis::default(), |apis, one| match one {
+        Has::Keda => apis.with_keda(),
+        Has::Routes => apis.with_routes(),
+    })
 }
 
 /// Prints the objects.
@@ -63,6 +84,7 @@ pub(super) fn run(desk: &Desk<'_>, args: &RenderArgs) -> Result<Exit, CliError> 
         &Rendering {
             registry: args.registry.prefix.clone(),
             secrets: args.secrets,
+            apis: served(&args.has),
         },
     );
     let (refused, noted): (Vec<&Finding>, Vec<&Finding>) = rendered

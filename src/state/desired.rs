@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::hooks::Hooks;
 use super::hooks::Lifecycle;
 use super::hooks::StackHooks;
+use super::scaling::Autoscale;
 use super::spec::ContainerSpec;
 use super::spec::NetworkSpec;
 use super::spec::VolumeSpec;
@@ -116,6 +117,9 @@ pub struct ServiceSpec {
     /// Commands inside its replicas.
     #[serde(default, skip_serializing_if = "Lifecycle::is_empty")]
     pub lifecycle: Lifecycle,
+    /// How its count may follow the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<Autoscale>,
 }
 
 /// Where an image comes from.

@@ -17,6 +17,7 @@ pub mod observed;
 pub mod ports;
 pub mod records;
 pub mod resolve;
+pub mod scaling;
 pub mod since;
 pub mod spec;
 pub mod strategy;

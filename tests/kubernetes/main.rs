@@ -11,6 +11,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 
+use serde_json::Value;
+use shopctl::backend::kubernetes::Apis;
 use shopctl::backend::kubernetes::Finding;
 use shopctl::backend::kubernetes::Rendered;
 use shopctl::backend::kubernetes::Rendering;
@@ -56,10 +58,21 @@ fn request(file: &Path) -> LoadRequest {
     }
 }
 
+/// Stacks that become something else where the cluster has more.
+const OTHERWISE: [&str; 1] = ["scaled"];
+
+fn rendered_with_all(path: &Path) -> Rendered {
+    let how = Rendering {
+        apis: Apis::default().with_keda().with_routes(),
+        ..shop()
+    };
+    rendered(&request(path), &how).expect("it loads")
+}
+
 fn shop() -> Rendering {
     Rendering {
         registry: "registry.example.com/shop/".to_owned(),
-        secrets: false,
+        ..Rendering::default()
     }
 }
 
@@ -109,9 +122,83 @@ fn every_stack_gives_its_objects() {
     let _scope = settings.bind_to_scope();
     for (name, path) in own {
         let rendered = rendered(&request(&path), &shop()).expect("it loads");
-        let text = text(&rendered).replace(&*root().to_string_lossy(), "@ROOT@");
-        insta::assert_snapshot!(name, text);
+        let text_of = |it: &Rendered| text(it).replace(&*root().to_string_lossy(), "@ROOT@");
+        let text = text_of(&rendered);
+        insta::assert_snapshot!(name.clone(), text);
+        if OTHERWISE.contains(&name.as_str()) {
+            let rendered = rendered_with_all(&path);
+            insta::assert_snapshot!(format!("{name}-with-all"), text_of(&rendered));
+        }
     }
+}
+
+/// Objects of a kind, by name.
+fn of_kind<'a>(rendered: &'a Rendered, kind: &str) -> BTreeMap<&'a str, &'a Value> {
+    let objects = rendered.objects.iter();
+    objects
+        .filter(|object| object["kind"] == kind)
+        .map(|object| (object["metadata"]["name"].as_str().expect("a name"), object))
+        .collect()
+}
+
+#[test]
+fn a_count_has_one_keeper() {
+    let file = root().join("tests/kubernetes/stacks/scaled.yaml");
+    let rendered = |apis: Apis| {
+        let how = Rendering { apis, ..shop() };
+        rendered(&request(&file), &how).expect("it loads")
+    };
+    let kept = |it: &Rendered| -> Vec<String> {
+        let workloads = ["Deployment", "StatefulSet"].map(|kind| of_kind(it, kind));
+        let workloads = workloads.iter().flatten();
+        let counted = workloads.filter(|(_, object)| object["spec"].get("replicas").is_some());
+        counted.map(|(name, _)| (*name).to_owned()).collect()
+    };
+    let plain = rendered(Apis::default());
+    assert_eq!(kept(&plain), ["endless", "single"]);
+    assert_eq!(of_kind(&plain, "HorizontalPodAutoscaler").len(), 3);
+    let keda = rendered(Apis::default().with_keda());
+    assert_eq!(kept(&keda), ["endless", "single"]);
+    assert_eq!(of_kind(&keda, "HorizontalPodAutoscaler").len(), 0);
+    assert_eq!(of_kind(&keda, "ScaledObject").len(), 3);
+    // A server that can keep no count must be told one.
+    let old = rendered(["apps/v1"].into_iter().collect());
+    assert_eq!(kept(&old).len(), 5);
+    for kind in [
+        "HorizontalPodAutoscaler",
+        "ScaledObject",
+        "PodDisruptionBudget",
+    ] {
+        assert_eq!(of_kind(&old, kind).len(), 0, "{kind}");
+    }
+}
+
+#[test]
+fn a_count_that_changes_later_changes_nothing_else() {
+    let file = root().join("tests/kubernetes/stacks/everything.yaml");
+    let folder = tempfile::tempdir().expect("a folder");
+    let other = folder.path().join("everything.yaml");
+    let text = fs::read_to_string(&file).expect("readable");
+    assert!(text.contains("replicas: 3") && text.contains("replicas: 2"));
+    let text = text.replace("replicas: 3", "replicas: 1");
+    fs::write(&other, text.replace("replicas: 2", "replicas: 7")).expect("written");
+    let objects = |file: &Path| {
+        let mut rendered = rendered(&request(file), &shop()).expect("it loads");
+        for object in &mut rendered.objects {
+            if let Some(spec) = object["spec"].as_object_mut() {
+                spec.remove("replicas");
+            }
+        }
+        output::yaml(&rendered.objects)
+    };
+    same_lines(&objects(&file), &objects(&other));
+}
+
+fn same_lines(one: &str, other: &str) {
+    for (one, other) in one.lines().zip(other.lines()) {
+        assert_eq!(one, other);
+    }
+    assert_eq!(one.len(), other.len());
 }
 
 #[test]

@@ -5,12 +5,14 @@
 //! itself. The only module that names k8s-openapi and kube. The mapping and its reasons are in `docs/design/007-kubernetes.md`.
 //! Test: `tests/kubernetes/`, golden manifests that are also held against the schemas.
 
+mod apis;
 pub mod client;
 mod job;
 mod mounts;
 mod names;
 mod pod;
 mod probe;
+mod scaling;
 mod storage;
 mod support;
 mod traffic;
@@ -18,12 +20,15 @@ mod workload;
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Serialize;
 use serde_json::Value;
 
+pub use apis::Apis;
 pub use support::Finding;
 
 use crate::state::desired::DesiredState;
+use crate::state::desired::ServiceSpec;
 
 /// How a stack is rendered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,6 +38,8 @@ pub struct Rendering {
     pub registry: String,
     /// Secrets hold their values. Without, they are empty and have to be filled in.
     pub secrets: bool,
+    /// What the cluster serves.
+    pub apis: Apis,
 }
 
 /// A stack as objects of a cluster.
@@ -92,6 +99,12 @@ impl Making<'_> {
                 self.findings.push(Finding::refused("", "services", text));
             }
         }
+    }
+
+    /// Metadata of an object that is called as its service.
+    fn meta(&self, service: &ServiceSpec) -> ObjectMeta {
+        let labels = names::of_service(self.desired, service);
+        names::meta(self.desired, &names::dns(&service.name), labels)
     }
 
     /// Adds an object.

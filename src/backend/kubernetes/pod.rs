@@ -18,7 +18,6 @@ use k8s_openapi::api::core::v1::SeccompProfile;
 use k8s_openapi::api::core::v1::SecurityContext;
 use k8s_openapi::api::core::v1::SleepAction;
 use k8s_openapi::api::core::v1::Sysctl;
-use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -27,6 +26,7 @@ use super::mounts::Mounted;
 use super::names;
 use super::names::dns;
 use super::probe;
+use super::scaling;
 use super::support::Finding;
 use super::traffic;
 use crate::capacity::demand;
@@ -102,15 +102,9 @@ impl Making<'_> {
             node_selector: platform(spec),
             runtime_class_name: spec.runtime.clone(),
             security_context: Some(self.pod_security(service, mounted.group)),
-            topology_spread_constraints: (service.replicas > 1).then(|| {
-                vec![TopologySpreadConstraint {
-                    max_skew: 1,
-                    topology_key: "kubernetes.io/hostname".to_owned(),
-                    when_unsatisfiable: "ScheduleAnyway".to_owned(),
-                    label_selector: Some(names::matching(names::selector(self.desired, service))),
-                    ..TopologySpreadConstraint::default()
-                }]
-            }),
+            // Whatever the count: it may change without this template. A job is done once.
+            topology_spread_constraints: (!service.one_off || service.replicas > 1)
+                .then(|| vec![scaling::spread(self.desired, service)]),
             ..PodSpec::default()
         };
         PodTemplateSpec {

@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::Making;
 use super::names;
 use super::names::dns;
+use super::scaling;
 use super::support::Finding;
 use crate::state::desired::DesiredState;
 use crate::state::desired::FileSet;
@@ -171,7 +172,7 @@ pub(super) fn pods_of(desired: &DesiredState, key: &str) -> u32 {
     let users = desired.services.values();
     users
         .filter(|service| uses(service, key))
-        .map(|service| service.replicas)
+        .map(scaling::most)
         .sum()
 }
 

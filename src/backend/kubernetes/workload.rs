@@ -6,13 +6,12 @@ use k8s_openapi::api::apps::v1::DeploymentStrategy;
 use k8s_openapi::api::apps::v1::RollingUpdateDeployment;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::apps::v1::StatefulSetSpec;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::api::policy::v1::PodDisruptionBudgetSpec;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Making;
 use super::names;
 use super::names::dns;
+use super::scaling;
 use super::storage;
 use super::support::Finding;
 use crate::state::desired::Class;
@@ -41,12 +40,16 @@ impl Making<'_> {
         };
         let alone =
             !service.exclusive_volumes.is_empty() || service.container.mounts.iter().any(claimed);
-        if service.class == Class::Stateful || (alone && service.replicas > 1) {
+        let several = scaling::most(service) > 1;
+        let kind = if service.class == Class::Stateful || (alone && several) {
             self.stateful(service);
+            "StatefulSet"
         } else {
             self.deployment(service, alone);
-        }
-        if service.replicas > 1 {
+            "Deployment"
+        };
+        self.scaling(service, kind);
+        if kind == "StatefulSet" || !alone {
             self.budget(service);
         }
     }
@@ -56,7 +59,7 @@ impl Making<'_> {
         let deadline = service.ready.deadline_ms().unwrap_or_default();
         let deadline = deadline.div_ceil(1000) + service.rollout.monitor_ms.div_ceil(1000);
         let spec = DeploymentSpec {
-            replicas: i32::try_from(service.replicas).ok(),
+            replicas: self.count(service),
             selector: names::matching(names::selector(self.desired, service)),
             strategy: Some(strategy(service, alone)),
             min_ready_seconds: watched(service),
@@ -66,11 +69,7 @@ impl Making<'_> {
             ..DeploymentSpec::default()
         };
         self.add(&Deployment {
-            metadata: names::meta(
-                self.desired,
-                &dns(&service.name),
-                names::of_service(self.desired, service),
-            ),
+            metadata: self.meta(service),
             spec,
             ..Deployment::default()
         });
@@ -78,11 +77,10 @@ impl Making<'_> {
 
     fn stateful(&mut self, service: &ServiceSpec) {
         let template = self.pods(service);
-        let name = dns(&service.name);
         let spec = StatefulSetSpec {
-            replicas: i32::try_from(service.replicas).ok(),
+            replicas: self.count(service),
             selector: names::matching(names::selector(self.desired, service)),
-            service_name: Some(name.clone()),
+            service_name: Some(dns(&service.name)),
             pod_management_policy: Some("Parallel".to_owned()),
             min_ready_seconds: watched(service),
             revision_history_limit: Some(HISTORY),
@@ -90,29 +88,9 @@ impl Making<'_> {
             ..StatefulSetSpec::default()
         };
         self.add(&StatefulSet {
-            metadata: names::meta(
-                self.desired,
-                &name,
-                names::of_service(self.desired, service),
-            ),
+            metadata: self.meta(service),
             spec,
             ..StatefulSet::default()
-        });
-    }
-
-    fn budget(&mut self, service: &ServiceSpec) {
-        self.add(&PodDisruptionBudget {
-            metadata: names::meta(
-                self.desired,
-                &dns(&service.name),
-                names::of_service(self.desired, service),
-            ),
-            spec: Some(PodDisruptionBudgetSpec {
-                max_unavailable: Some(IntOrString::Int(1)),
-                selector: Some(names::matching(names::selector(self.desired, service))),
-                ..PodDisruptionBudgetSpec::default()
-            }),
-            ..PodDisruptionBudget::default()
         });
     }
 }
@@ -127,13 +105,13 @@ fn strategy(service: &ServiceSpec, alone: bool) -> DeploymentStrategy {
         };
     }
     let batch = match rollout.parallelism {
-        0 => service.replicas.max(1),
-        some => some,
+        // However many there are when it is replaced.
+        0 => IntOrString::String("100%".to_owned()),
+        some => IntOrString::Int(i32::try_from(some).unwrap_or(i32::MAX)),
     };
-    let count = |count: u32| Some(IntOrString::Int(i32::try_from(count).unwrap_or(i32::MAX)));
     let (surge, unavailable) = match rollout.order {
-        RolloutOrder::StartFirst => (count(batch), count(0)),
-        RolloutOrder::StopFirst => (count(0), count(batch)),
+        RolloutOrder::StartFirst => (Some(batch), Some(IntOrString::Int(0))),
+        RolloutOrder::StopFirst => (Some(IntOrString::Int(0)), Some(batch)),
     };
     DeploymentStrategy {
         type_: Some("RollingUpdate".to_owned()),

@@ -26,6 +26,8 @@ use crate::state::desired::ReadyGate;
 use crate::state::desired::Rollout;
 use crate::state::desired::RolloutOrder;
 use crate::state::desired::ServiceSpec;
+use crate::state::scaling::Autoscale;
+use crate::state::scaling::Peak;
 use crate::state::spec::Mount;
 use crate::state::spec::NetworkMode;
 use crate::state::strategy::Judge;
@@ -90,6 +92,7 @@ pub(super) fn resolve(
         inner: inner::ports(stack, service, one_off),
         hooks: hooks::of_service(service),
         lifecycle: hooks::inside(service, limit, service.stop_grace_period),
+        autoscale: autoscale(service),
     }
 }
 
@@ -296,6 +299,25 @@ fn staged(shop: &model::ServiceShop) -> Option<Staged> {
             p99_ms: slo.latency_p99.map(millis),
             max_slowdown: declared.max_slowdown.unwrap_or(MAX_SLOWDOWN),
         },
+    })
+}
+
+/// How the count may follow the load.
+fn autoscale(service: &model::Service) -> Option<Autoscale> {
+    let declared = service.shop.as_ref()?.autoscale.as_ref()?;
+    let peaks = declared.schedules.iter().map(|schedule| Peak {
+        at: schedule.at.clone(),
+        length_ms: millis(schedule.length),
+        replicas: schedule.replicas,
+        lead_ms: millis(schedule.lead),
+    });
+    Some(Autoscale {
+        min: declared.min.unwrap_or_else(|| service.replicas()),
+        max: declared.max,
+        // Millionths, of which a part of a percent is none.
+        cpu_percent: declared.cpu.map(|share| (share.0 / 10_000).max(1)),
+        rps_per_replica: declared.rps_per_replica,
+        peaks: peaks.collect(),
     })
 }
 

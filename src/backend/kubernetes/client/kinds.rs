@@ -9,6 +9,7 @@ use kube::api::ApiResource;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
+use crate::backend::kubernetes::Apis;
 use crate::state::cluster::ObjectRef;
 
 /// From this minor version on, a pod can sleep before it is told to end.
@@ -177,6 +178,11 @@ impl Server {
             }
         }
         Ok((object, lost))
+    }
+
+    /// What a stack is rendered for.
+    pub(super) fn apis(&self) -> Apis {
+        self.groups.iter().map(String::as_str).collect()
     }
 
     /// The kinds of a stack that it serves.

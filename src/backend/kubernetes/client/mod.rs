@@ -102,6 +102,7 @@ impl Cluster {
         Rendering {
             registry: self.inner.registry.clone(),
             secrets: true,
+            apis: self.inner.server.apis(),
         }
     }
 
