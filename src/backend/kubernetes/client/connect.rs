@@ -56,6 +56,7 @@ impl Cluster {
                 server,
                 registry: settings.registry.clone(),
                 engine: settings.engine.clone(),
+                pushed: Mutex::default(),
                 lease: settings.lease,
                 docker: OnceCell::new(),
                 namespace: Mutex::default(),

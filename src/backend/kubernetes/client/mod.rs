@@ -33,6 +33,7 @@ mod space;
 mod store;
 mod usage;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -70,6 +71,8 @@ struct Inner {
     engine: crate::backend::docker::Settings,
     /// That, once it was needed.
     docker: OnceCell<Docker>,
+    /// Digests of the images that were pushed since, by name.
+    pushed: Mutex<BTreeMap<String, String>>,
     /// How long a lock outlives its holder, where it is not the default.
     lease: Option<Duration>,
     /// Namespace of the stack that was looked at last: pods are named without theirs.
@@ -98,9 +101,10 @@ impl Cluster {
     }
 
     /// How a stack is rendered for this cluster.
-    fn rendering(&self) -> Rendering {
+    fn rendering(&self, digests: BTreeMap<String, String>) -> Rendering {
         Rendering {
-            registry: self.inner.registry.clone(),
+            registry: String::new(),
+            digests,
             secrets: true,
             apis: self.inner.server.apis(),
         }
