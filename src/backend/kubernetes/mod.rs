@@ -8,6 +8,7 @@
 mod apis;
 pub mod client;
 mod job;
+mod mesh;
 mod mounts;
 mod names;
 mod pod;
@@ -60,11 +61,13 @@ pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
         objects: Vec::new(),
         findings: support::of_stack(desired),
     };
+    made.meshes();
     made.namespace();
     made.storage();
     made.policies();
     for service in desired.services.values() {
         made.traffic(service);
+        made.isolation(service);
         if service.one_off {
             made.job(service);
         } else {

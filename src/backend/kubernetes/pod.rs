@@ -22,6 +22,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Making;
+use super::mesh;
 use super::mounts::Mounted;
 use super::names;
 use super::names::dns;
@@ -84,6 +85,8 @@ impl Making<'_> {
         let revision = digest::of(&(&container, &mounted.volumes));
         let mut annotations = spec.annotations.clone();
         annotations.insert(names::REVISION.to_owned(), revision[..12].to_owned());
+        let mut labels = names::of_pod(self.desired, service);
+        mesh::mark(service, &mut labels, &mut annotations);
         let pod = PodSpec {
             init_containers: some(first(service, &container)),
             containers: vec![container],
@@ -109,7 +112,7 @@ impl Making<'_> {
         };
         PodTemplateSpec {
             metadata: Some(ObjectMeta {
-                labels: Some(names::of_pod(self.desired, service)),
+                labels: Some(labels),
                 annotations: Some(annotations),
                 ..ObjectMeta::default()
             }),
