@@ -53,14 +53,14 @@ pub struct RenderArgs {
 pub enum Has {
     /// KEDA, which lets counts follow the clock
     Keda,
-    /// Routes of `OpenShift`, in place of each Ingress
-    Routes,
+    /// What `OpenShift` has: a Route in place of each Ingress, and users that it chooses
+    Openshift,
 }
 
 fn served(has: &[Has]) -> Apis {
     has.iter().fold(Apis::default(), |apis, one| match one {
         Has::Keda => apis.with_keda(),
-        Has::Routes => apis.with_routes(),
+        Has::Openshift => apis.with_openshift(),
     })
 }
 

@@ -59,11 +59,11 @@ fn request(file: &Path) -> LoadRequest {
 }
 
 /// Stacks that become something else where the cluster has more.
-const OTHERWISE: [&str; 1] = ["scaled"];
+const OTHERWISE: [&str; 2] = ["routes", "scaled"];
 
 fn rendered_with_all(path: &Path) -> Rendered {
     let how = Rendering {
-        apis: Apis::default().with_keda().with_routes(),
+        apis: Apis::default().with_keda().with_openshift(),
         ..shop()
     };
     rendered(&request(path), &how).expect("it loads")
@@ -202,6 +202,21 @@ fn same_lines(one: &str, other: &str) {
 }
 
 #[test]
+fn nobody_is_named_on_openshift_but_by_the_cluster() {
+    for (name, path) in own() {
+        for (service, object) in of_kind(&rendered_with_all(&path), "Deployment") {
+            let text = output::yaml(object);
+            let standard = text.contains("runAsNonRoot: true");
+            let named = ["runAsUser", "runAsGroup", "fsGroup"].map(|key| text.contains(key));
+            assert!(
+                !standard || !named.contains(&true),
+                "{name}: {service}: {text}"
+            );
+        }
+    }
+}
+
+#[test]
 fn values_of_secrets_are_written_on_request_alone() {
     let file = root().join("tests/kubernetes/stacks/everything.yaml");
     let encoded = "czNjcmV0";
@@ -215,11 +230,78 @@ fn values_of_secrets_are_written_on_request_alone() {
     assert!(text(&with).contains(encoded));
 }
 
+/// Holds the Routes of a file against the definition that `OpenShift` has of them.
+const ROUTES: &str = r#"
+import sys, yaml, jsonschema
+definition, *files = sys.argv[1:]
+schema = yaml.safe_load(open(definition))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+def strict(node):
+    if isinstance(node, dict):
+        if isinstance(node.get("properties"), dict) and node.get("type") == "object":
+            node.setdefault("additionalProperties", False)
+        for key in [key for key, inner in node.items() if inner is None]: del node[key]
+        for inner in list(node.values()): strict(inner)
+    if isinstance(node, list):
+        for inner in node: strict(inner)
+strict(schema)
+schema["properties"]["metadata"] = {"type": "object"}
+routes = [it for file in files for it in yaml.safe_load_all(open(file)) if it and it["kind"] == "Route"]
+for route in routes: jsonschema.validate(route, schema)
+print(len(routes))
+"#;
+
+#[test]
+#[ignore = "kubernetes-validate"]
+fn the_definition_of_routes_takes_every_route() {
+    let definition = root().join("../shared/kubernetes/crds/route.crd.yaml");
+    if !definition.exists() {
+        return;
+    }
+    let tool = tool();
+    let python = tool.with_file_name("python");
+    let python = if python.exists() {
+        python
+    } else {
+        PathBuf::from("python3")
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |text: &str| {
+        let file = folder.path().join("routes.yaml");
+        fs::write(&file, text).expect("written");
+        let output = Command::new(&python)
+            .args(["-c", ROUTES])
+            .arg(&definition)
+            .arg(&file)
+            .output()
+            .expect("python");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        )
+    };
+    let text = text(&rendered_with_all(
+        &root().join("tests/kubernetes/stacks/routes.yaml"),
+    ));
+    assert_eq!(check(&text), (true, "4".to_owned()));
+    // It would say so.
+    for (good, bad) in [
+        ("subdomain:", "subdomian:"),
+        ("edge", "egde"),
+        ("path: /api", "path: api"),
+    ] {
+        assert!(text.contains(good), "{good}");
+        assert!(!check(&text.replace(good, bad)).0, "{bad}");
+    }
+}
+
+fn tool() -> PathBuf {
+    let own = root().join("target/test-tools/bin/kubernetes-validate");
+    std::env::var_os("KUBERNETES_VALIDATE").map_or(own, PathBuf::from)
+}
+
 /// Holds texts against the schemas of a version; what it said when they do not fit.
 fn validate(version: &str, files: &[PathBuf]) -> Result<(), String> {
-    let own = root().join("target/test-tools/bin/kubernetes-validate");
-    let tool = std::env::var_os("KUBERNETES_VALIDATE").map(PathBuf::from);
-    let output = Command::new(tool.unwrap_or(own))
+    let output = Command::new(tool())
         .args(["--strict", "--quiet", "-k", version])
         .args(files)
         .output()
@@ -240,10 +322,16 @@ fn the_schemas_of_the_server_take_every_object() {
         fs::write(&path, text(rendered)).expect("written");
         path
     };
-    let files: Vec<PathBuf> = own()
+    let mut files: Vec<PathBuf> = own()
         .iter()
         .map(|(name, path)| write(name, &rendered(&request(path), &shop()).expect("it loads")))
         .collect();
+    let all = own();
+    let more = all
+        .iter()
+        .filter(|(name, _)| OTHERWISE.contains(&name.as_str()))
+        .map(|(name, path)| write(&format!("{name}-with-all"), &rendered_with_all(path)));
+    files.extend(more);
     for version in VERSIONS {
         validate(version, &files).unwrap_or_else(|said| panic!("{version}: {said}"));
     }

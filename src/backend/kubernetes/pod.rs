@@ -87,7 +87,7 @@ impl Making<'_> {
         annotations.insert(names::REVISION.to_owned(), revision[..12].to_owned());
         let mut labels = names::of_pod(self.desired, service);
         mesh::mark(service, &mut labels, &mut annotations);
-        let pod = PodSpec {
+        let mut pod = PodSpec {
             init_containers: some(first(service, &container)),
             containers: vec![container],
             volumes: Some(mounted.volumes).filter(|all| !all.is_empty()),
@@ -110,6 +110,7 @@ impl Making<'_> {
                 .then(|| vec![scaling::spread(self.desired, service)]),
             ..PodSpec::default()
         };
+        self.unnamed(service, &mut pod);
         PodTemplateSpec {
             metadata: Some(ObjectMeta {
                 labels: Some(labels),

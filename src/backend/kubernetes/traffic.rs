@@ -141,6 +141,10 @@ impl Making<'_> {
                 }
                 continue;
             }
+            if port.http && self.is_openshift() {
+                self.routes(port, &shown);
+                continue;
+            }
             match port.routes.as_slice() {
                 [route] if route.path == "/" && route.host.is_none() => self.balancer(port, route),
                 _ => self.paths(port, &shown),
