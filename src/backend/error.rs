@@ -104,6 +104,16 @@ pub enum BackendError {
         /// The engine's words.
         message: String,
     },
+    /// The cluster refused.
+    #[error("the cluster refused to {doing}: {message}")]
+    Cluster {
+        /// E.g. `apply Deployment order`.
+        doing: String,
+        /// HTTP status.
+        status: u16,
+        /// The server's words.
+        message: String,
+    },
     /// Anything else, with the operation that failed.
     #[error("could not {doing}")]
     Other {

@@ -29,7 +29,7 @@ pub(super) fn meant(command: &Command, settings: &Settings) -> Option<Option<Sta
 }
 
 /// How the cluster is reached, and what its images are called.
-pub(super) fn settings(settings: &Settings, _stack: Option<&Stack>) -> client::Settings {
+pub(super) fn settings(settings: &Settings, stack: Option<&Stack>) -> client::Settings {
     let cluster = &settings.cluster;
     let mut engine = super::engine(settings);
     // A context of the kubeconfig is none of the engine's.
@@ -37,7 +37,12 @@ pub(super) fn settings(settings: &Settings, _stack: Option<&Stack>) -> client::S
     client::Settings {
         kubeconfig: cluster.kubeconfig.clone(),
         context: cluster.context.clone(),
-        registry: cluster.registry.clone(),
+        registry: if cluster.registry.is_empty() {
+            stack.and_then(|it| it.shop.registry.clone()).unwrap_or_default()
+        } else {
+            cluster.registry.clone()
+        },
         engine,
+        lease: None,
     }
 }

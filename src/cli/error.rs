@@ -288,6 +288,8 @@ impl From<BackendError> for CliError {
             BackendError::Unreachable { target, .. } if target.starts_with("unix://") => {
                 failure.hint("shopctl doctor")
             }
+            BackendError::Unreachable { target, .. } if is_cluster(target) => failure
+                .hint("check KUBECONFIG and --context, then: kubectl version"),
             BackendError::Unreachable { .. } => {
                 failure.hint("check DOCKER_HOST and --context, then: shopctl doctor")
             }
@@ -312,6 +314,9 @@ impl From<BackendError> for CliError {
                 failure.hint("wait for it: shopctl deploy --lock-wait 5m")
             }
             BackendError::LockLost => failure.hint("shopctl status, then: shopctl deploy"),
+            BackendError::Cluster { status: 403, .. } => {
+                failure.hint("shopctl doctor --backend kubernetes prints the rights that are needed")
+            }
             BackendError::Conflict { .. } => {
                 failure.hint("remove it, or choose another stack name: shopctl -p NAME deploy")
             }
@@ -330,14 +335,22 @@ fn exit_of(error: &BackendError) -> Exit {
         BackendError::Build { .. } => Exit::BuildFailed,
         BackendError::Conflict { .. }
         | BackendError::PortTaken { .. }
-        | BackendError::DiskFull { .. } => Exit::Refused,
+        | BackendError::DiskFull { .. }
+        | BackendError::Cluster { status: 403, .. } => Exit::Refused,
+        BackendError::Cluster { status: 401, .. } => Exit::Unreachable,
         BackendError::Locked(_) | BackendError::LockLost => Exit::Locked,
         BackendError::Unsupported(_) => Exit::Internal,
         BackendError::NotFound { .. }
         | BackendError::Engine { .. }
+        | BackendError::Cluster { .. }
         | BackendError::StuckNetwork { .. }
         | BackendError::Other { .. } => Exit::Failed,
     }
+}
+
+/// Whether what was dialled is a cluster's server, or the file that names one.
+fn is_cluster(target: &str) -> bool {
+    target.starts_with("https://") || !target.contains("://")
 }
 
 impl From<ProjectError> for CliError {

@@ -79,6 +79,13 @@ impl From<BuildError> for ProjectError {
 }
 
 impl Project {
+    /// Built images are called by this registry, where one is named, instead of the file's.
+    pub(super) fn named_below(&mut self, registry: &str) {
+        if !registry.is_empty() {
+            registry.clone_into(&mut self.desired.registry);
+        }
+    }
+
     /// Reads what planning needs beside the file. Runs, builds, pulls and sends
     /// nothing.
     pub(super) fn new(

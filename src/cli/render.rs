@@ -1,6 +1,7 @@
 //! `render`: the objects that a stack becomes on a cluster, for those who look at them or
 //! apply them by other means. No cluster and no engine is asked.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -83,6 +84,7 @@ pub(super) fn run(desk: &Desk<'_>, args: &RenderArgs) -> Result<Exit, CliError> 
         &project.desired,
         &Rendering {
             registry: args.registry.prefix.clone(),
+            digests: BTreeMap::new(),
             secrets: args.secrets,
             apis: served(&args.has),
         },

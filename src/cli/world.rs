@@ -75,13 +75,14 @@ impl<B: Backend> World<'_, B> {
         naming: Naming,
     ) -> Result<Project, CliError> {
         let loaded = desk::load(self.settings, self.console, services)?;
-        let project = Project::new(
+        let mut project = Project::new(
             loaded.stack,
             &self.settings.load.environment,
             &self.settings.cache,
             services,
             naming,
         )?;
+        project.named_below(&self.settings.cluster.registry);
         if !self.settings.quiet {
             print_findings(self.console, &project.warnings, self.settings.verbose);
         }

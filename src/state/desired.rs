@@ -37,6 +37,10 @@ pub struct DesiredState {
     pub hooks: Option<StackHooks>,
     /// `x-shop.capacity: strict`: demand of any source may refuse.
     pub strict_capacity: bool,
+    /// Registry and path before the names of images that are built; empty where the nodes
+    /// have them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub registry: String,
     /// Factor by which CPU demand may exceed the capacity (1.0 by default).
     pub cpu_overcommit_percent: u32,
     /// Folder of the first file and the files themselves, for labels.

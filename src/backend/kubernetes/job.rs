@@ -33,7 +33,13 @@ impl Making<'_> {
             ..JobSpec::default()
         };
         // Whatever of it changes, it is another job.
-        let name = dns(&format!("{}-{}", service.name, &digest::of(&spec)[..8]));
+        let mut named = spec.clone();
+        if let Some(pod) = &mut named.template.spec {
+            for container in &mut pod.containers {
+                *container = self.unpinned(container);
+            }
+        }
+        let name = dns(&format!("{}-{}", service.name, &digest::of(&named)[..8]));
         self.add(&Job {
             metadata: names::meta(
                 self.desired,

@@ -20,6 +20,7 @@ mod support;
 mod traffic;
 mod workload;
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -36,8 +37,10 @@ use crate::state::desired::ServiceSpec;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rendering {
     /// Registry and path before the names of images that are built, e.g.
-    /// `registry.example.com/shop`; empty where the nodes have them.
+    /// `registry.example.com/shop`; empty for those of the stack.
     pub registry: String,
+    /// Digests of built images in the registry, by tag: what is pulled is what was pushed.
+    pub digests: BTreeMap<String, String>,
     /// Secrets hold their values. Without, they are empty and have to be filled in.
     pub secrets: bool,
     /// What the cluster serves.

@@ -25,7 +25,7 @@ pub(super) const KEEPS: &str = "shopctl.dev/keeps";
 /// Prefix of the labels that say in which networks of the stack a pod is.
 const NETWORK: &str = "network.shopctl.dev/";
 /// Digest of what a pod was made from.
-pub(super) const REVISION: &str = "shopctl.dev/revision";
+pub(super) const REVISION: &str = crate::state::cluster::compare::REVISION;
 
 /// Labels by name.
 pub(super) type Labels = BTreeMap<String, String>;

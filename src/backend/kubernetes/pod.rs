@@ -82,7 +82,7 @@ impl Making<'_> {
             .map_or(0, |sleep| sleep.seconds);
         let grace = spec.stop_grace_secs.unwrap_or(GRACE_SECONDS) + lingers;
         let container = self.container(service, &mounted, lifecycle);
-        let revision = digest::of(&(&container, &mounted.volumes));
+        let revision = digest::of(&(self.unpinned(&container), &mounted.volumes));
         let mut annotations = spec.annotations.clone();
         annotations.insert(names::REVISION.to_owned(), revision[..12].to_owned());
         let mut labels = names::of_pod(self.desired, service);
@@ -173,16 +173,36 @@ impl Making<'_> {
             }
             ImageSource::Pull { reference, .. } => return reference.clone(),
         };
-        let registry = self.how.registry.trim_end_matches('/');
+        let registry = match self.how.registry.as_str() {
+            "" => self.desired.registry.as_str(),
+            asked => asked,
+        };
+        let registry = registry.trim_end_matches('/');
         if registry.is_empty() {
             let text = format!(
-                "{tag} is on this engine alone: name a registry with --registry, and push it there"
+                "{tag} is on this engine alone: name a registry with x-shop.registry or SHOPCTL_REGISTRY"
             );
             self.findings
                 .push(Finding::note(&service.name, "build", text));
             return tag.clone();
         }
-        format!("{registry}/{tag}")
+        match self.how.digests.get(tag) {
+            Some(digest) => format!("{registry}/{tag}@{digest}"),
+            None => format!("{registry}/{tag}"),
+        }
+    }
+
+    /// A container by the name of its image alone, which tells its content already: its
+    /// digest is not known before it was pushed.
+    pub(super) fn unpinned(&self, container: &Container) -> Container {
+        let mut container = container.clone();
+        if let Some(image) = &mut container.image
+            && let Some((name, digest)) = image.split_once('@')
+            && self.how.digests.values().any(|known| known == digest)
+        {
+            *image = name.to_owned();
+        }
+        container
     }
 
     fn pod_security(&self, service: &ServiceSpec, files: Option<i64>) -> PodSecurityContext {

@@ -21,6 +21,8 @@ pub struct Finding {
     pub text: String,
     /// It cannot work there.
     pub refused: bool,
+    /// It holds only where something else than shopctl applies the objects.
+    pub elsewhere: bool,
 }
 
 impl Finding {
@@ -30,6 +32,15 @@ impl Finding {
             key,
             text: text.into(),
             refused: false,
+            elsewhere: false,
+        }
+    }
+
+    /// Of what shopctl itself does when it deploys.
+    pub(super) fn elsewhere(service: &str, key: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            elsewhere: true,
+            ..Self::note(service, key, text)
         }
     }
 
@@ -48,18 +59,20 @@ const NO_WORD: &str = "a cluster has no word for it; it is left out";
 pub(super) fn of_stack(desired: &DesiredState) -> Vec<Finding> {
     let mut all: Vec<Finding> = desired.services.values().flat_map(of_service).collect();
     if desired.hooks.is_some() {
-        all.push(Finding::note("", "x-shop.hooks", NOT_APPLIED));
+        all.push(Finding::note("", "x-shop.hooks", ON_ENGINES));
     }
     all
 }
 
-const NOT_APPLIED: &str =
-    "runs when shopctl deploys; whatever else applies these objects does not run it";
+const IN_ORDER: &str = "the order is kept when shopctl deploys; whatever else applies these objects starts all at once";
+
+const ON_ENGINES: &str = "runs on an engine alone in this version";
 
 fn of_service(service: &ServiceSpec) -> Vec<Finding> {
     let name = service.name.as_str();
     let spec = allocate::container(service);
     let mut all = Vec::new();
+    let mut waits = false;
     let mut note = |key, text: &str| all.push(Finding::note(name, key, text));
     if dns(name) != name {
         let text = format!(
@@ -69,13 +82,10 @@ fn of_service(service: &ServiceSpec) -> Vec<Finding> {
         note("services", &text);
     }
     if !service.hooks.is_empty() {
-        note("x-shop.hooks", NOT_APPLIED);
+        note("x-shop.hooks", ON_ENGINES);
     }
     if !service.needs.is_empty() {
-        note(
-            "depends_on",
-            "the order is kept when shopctl deploys; whatever else applies these objects starts all at once",
-        );
+        waits = true;
     }
     if service.one_off && service.autoscale.is_some() {
         note(
@@ -139,6 +149,9 @@ fn of_service(service: &ServiceSpec) -> Vec<Finding> {
         if said {
             note(key, text);
         }
+    }
+    if waits {
+        all.push(Finding::elsewhere(name, "depends_on", IN_ORDER));
     }
     if let Some(other) = spec.lenders().next() {
         let text = format!("pods share nothing with others: {name} uses what is {other}'s alone");

@@ -29,7 +29,7 @@ impl Making<'_> {
     /// The workload, and how much of it may be taken away at a time.
     pub(super) fn workload(&mut self, service: &ServiceSpec) {
         if service.rollout.staged.is_some() {
-            let text = "stages are run by shopctl deploy; whatever else applies these objects replaces replicas batch by batch";
+            let text = "stages are run on an engine alone in this version; a cluster replaces replicas batch by batch";
             self.findings
                 .push(Finding::note(&service.name, "x-shop.rollout", text));
         }

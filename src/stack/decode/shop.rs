@@ -51,6 +51,7 @@ impl Decoder<'_> {
                 Some("kubernetes") => Some(BackendKind::Kubernetes),
                 _ => None,
             },
+            registry: node.text_of("registry").map(str::to_owned),
             capacity: match node.text_of("capacity") {
                 Some("strict") => CapacityMode::Strict,
                 _ => CapacityMode::Declared,

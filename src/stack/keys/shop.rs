@@ -29,6 +29,7 @@ pub(super) static STACK: Object = Object {
     finish: None,
     keys: &[
         Key::new("backend", Shape::Choice(&["docker", "swarm", "kubernetes"])),
+        Key::new("registry", Shape::Text),
         Key::new("capacity", Shape::Choice(&["declared", "strict"])),
         Key::new("gateway", GATEWAY),
         Key::new("secrets", Shape::Choice(&["volume", "memory"])),

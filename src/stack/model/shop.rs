@@ -15,6 +15,8 @@ use crate::stack::units::Ratio;
 pub struct StackShop {
     /// Where the stack runs, unless a flag says otherwise.
     pub backend: Option<BackendKind>,
+    /// Registry and path before the names of images that are built, for clusters.
+    pub registry: Option<String>,
     /// Which demand may refuse a deploy.
     pub capacity: CapacityMode,
     /// `false`: containers publish their ports themselves, unless a service

@@ -8,9 +8,13 @@ use super::phrase;
 /// The digest of what was sent, on what is there.
 pub const APPLIED: &str = "shopctl.dev/applied";
 
+/// The digest of what a pod is made from, on pods and their templates.
+pub const REVISION: &str = "shopctl.dev/revision";
+
 /// Annotations that others keep, and that say nothing of what an object is.
-const NOTES: [&str; 3] = [
+const NOTES: [&str; 4] = [
     APPLIED,
+    REVISION,
     "deployment.kubernetes.io/revision",
     "kubectl.kubernetes.io/last-applied-configuration",
 ];
@@ -156,7 +160,7 @@ fn is_noise(path: &[String]) -> bool {
             | "selfLink" | "ownerReferences" | "finalizers",
         ]
         | ["spec", "replicas"] => true,
-        ["metadata", "annotations", name] => NOTES.contains(name),
+        [.., "metadata", "annotations", name] => NOTES.contains(name),
         _ => false,
     }
 }

@@ -105,6 +105,7 @@ pub fn resolve(stack: &Stack, inputs: &Inputs) -> Result<Resolved, Problems> {
             ports: ports::published(stack),
             hooks: hooks::of_stack(stack),
             strict_capacity: stack.shop.capacity == CapacityMode::Strict,
+            registry: stack.shop.registry.clone().unwrap_or_default(),
             cpu_overcommit_percent: 100,
             working_dir: stack.working_dir.display().to_string(),
             config_files: stack

@@ -125,7 +125,10 @@ impl Comparison<'_> {
 }
 
 /// Notes on an object what it was made from; how many replicas it has is another matter.
-fn stamp(object: &mut Value) -> String {
+pub(super) fn stamp(object: &mut Value) -> String {
+    if let Some(notes) = object.pointer_mut("/metadata/annotations") {
+        notes.as_object_mut().map(|notes| notes.remove(APPLIED));
+    }
     let mut counted = object.clone();
     if let Some(spec) = counted.get_mut("spec").and_then(Value::as_object_mut) {
         spec.remove("replicas");

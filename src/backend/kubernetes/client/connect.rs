@@ -31,6 +31,8 @@ pub struct Settings {
     pub registry: String,
     /// The engine that builds.
     pub engine: docker::Settings,
+    /// How long a lock outlives its holder; half a minute where it is not said.
+    pub lease: Option<Duration>,
 }
 
 impl Cluster {
@@ -54,6 +56,8 @@ impl Cluster {
                 server,
                 registry: settings.registry.clone(),
                 engine: settings.engine.clone(),
+                pushed: Mutex::default(),
+                lease: settings.lease,
                 docker: OnceCell::new(),
                 namespace: Mutex::default(),
             }),
@@ -125,7 +129,7 @@ fn unreachable(
 pub(super) fn failed(doing: impl Into<String>, target: &str, error: kube::Error) -> BackendError {
     let doing = doing.into();
     match error {
-        kube::Error::Api(status) => BackendError::Engine {
+        kube::Error::Api(status) => BackendError::Cluster {
             doing,
             status: status.code,
             message: status.message,

@@ -1,10 +1,14 @@
 //! Images are built by an engine, sent to a registry, and pulled by the cluster's nodes.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::PoisonError;
 
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Cluster;
+use super::compare::stamp;
 use crate::backend::BackendError;
 use crate::backend::BuildRequest;
 use crate::backend::Images;
@@ -39,7 +43,14 @@ impl Cluster {
 
     /// What is sent, with the digests of the images that this run has pushed.
     pub(super) fn with_pushed(&self, manifest: &Manifest) -> Manifest {
-        manifest.clone()
+        let pushed = self.inner.pushed.lock();
+        let pushed = pushed.unwrap_or_else(PoisonError::into_inner).clone();
+        let mut object = manifest.0.clone();
+        if pushed.is_empty() || !pin(&mut object, &pushed) {
+            return manifest.clone();
+        }
+        stamp(&mut object);
+        Manifest(object)
     }
 
     /// What an image that is built is called in the registry.
@@ -47,6 +58,23 @@ impl Cluster {
         let prefix = self.inner.registry.trim_end_matches('/');
         (!prefix.is_empty()).then(|| format!("{prefix}/{tag}"))
     }
+}
+
+/// Puts digests beside the names of images; whether there were any.
+fn pin(object: &mut Value, pushed: &BTreeMap<String, String>) -> bool {
+    let mut pinned = false;
+    for kind in ["containers", "initContainers"] {
+        let containers = object.pointer_mut(&format!("/spec/template/spec/{kind}"));
+        let containers = containers.and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            let name = container["image"].as_str().unwrap_or_default().to_owned();
+            if let Some(digest) = pushed.get(&name) {
+                container["image"] = format!("{name}@{digest}").into();
+                pinned = true;
+            }
+        }
+    }
+    pinned
 }
 
 impl Images for Cluster {
@@ -75,6 +103,10 @@ impl Images for Cluster {
             if let Some(name) = self.pushed_name(&tag) {
                 engine.tag(&tag, &name).await?;
                 engine.push(&name, progress).await?;
+                let digest = engine.digest(&name).await?;
+                let pushed = self.inner.pushed.lock();
+                let mut pushed = pushed.unwrap_or_else(PoisonError::into_inner);
+                pushed.insert(name, digest);
             }
             Ok(info)
         })

@@ -15,6 +15,9 @@ use crate::state::cluster::ObjectRef;
 /// From this minor version on, a pod can sleep before it is told to end.
 const SLEEPS: u32 = 30;
 
+/// From this minor version on, a stateful set has `minReadySeconds`.
+const WATCHES_STATEFUL: u32 = 22;
+
 /// A kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Kind {
@@ -153,11 +156,15 @@ impl Server {
                 ));
             }
         }
-        let template = &mut object["spec"]["template"]["spec"];
-        if template.is_null() || self.minor >= SLEEPS {
+        if self.minor < WATCHES_STATEFUL && reference.kind == "StatefulSet" {
+            // Its replicas count as soon as they are ready.
+            object["spec"].as_object_mut().map(|spec| spec.remove("minReadySeconds"));
+        }
+        if self.minor >= SLEEPS {
             return Ok((object, None));
         }
-        let containers = template["containers"].as_array_mut();
+        let containers = object.pointer_mut("/spec/template/spec/containers");
+        let containers = containers.and_then(Value::as_array_mut);
         let mut lost = None;
         for container in containers.into_iter().flatten() {
             let Some(lifecycle) = container.get_mut("lifecycle") else {

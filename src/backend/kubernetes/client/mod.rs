@@ -4,9 +4,10 @@
 //!
 //! * [`connect`]: which cluster, and the words for what goes wrong there
 //! * [`kinds`]: the kinds of objects that a stack becomes, and which of them are served
-//! * [`observe`], [`compare`], [`pods`], [`nodes`], [`progress`]: one look
+//! * [`observe`], [`compare`], [`pods`], [`nodes`], [`quantity`], [`progress`]: one look
 //! * [`apply`], [`retry`], [`rollout`]: one action, and what comes of it
-//! * [`lease`], [`store`]: the lock and the records, in the stack's namespace
+//! * [`space`], [`lease`], [`holding`], [`store`]: the stack's namespace, and the lock and the
+//!   records in it
 //! * [`inside`], [`logs`], [`usage`]: what goes on in pods
 //! * [`images`]: images are built by an engine and pulled by the cluster's nodes
 //!
@@ -15,6 +16,7 @@
 mod apply;
 mod compare;
 mod connect;
+mod holding;
 mod images;
 mod inside;
 mod kinds;
@@ -24,14 +26,18 @@ mod nodes;
 mod observe;
 mod pods;
 mod progress;
+mod quantity;
 mod retry;
 mod rollout;
+mod space;
 mod store;
 mod usage;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
@@ -65,6 +71,10 @@ struct Inner {
     engine: crate::backend::docker::Settings,
     /// That, once it was needed.
     docker: OnceCell<Docker>,
+    /// Digests of the images that were pushed since, by name.
+    pushed: Mutex<BTreeMap<String, String>>,
+    /// How long a lock outlives its holder, where it is not the default.
+    lease: Option<Duration>,
     /// Namespace of the stack that was looked at last: pods are named without theirs.
     namespace: Mutex<String>,
 }
@@ -91,9 +101,10 @@ impl Cluster {
     }
 
     /// How a stack is rendered for this cluster.
-    fn rendering(&self) -> Rendering {
+    fn rendering(&self, digests: BTreeMap<String, String>) -> Rendering {
         Rendering {
-            registry: self.inner.registry.clone(),
+            registry: String::new(),
+            digests,
             secrets: true,
             apis: self.inner.server.apis(),
         }

@@ -24,6 +24,7 @@ use crate::backend::Observe;
 use crate::backend::Pending;
 use crate::backend::Query;
 use crate::backend::kubernetes;
+use crate::backend::kubernetes::Rendered;
 use crate::backend::kubernetes::names;
 use crate::backend::kubernetes::names::dns;
 use crate::state::cluster::ClusterState;
@@ -77,7 +78,7 @@ impl Cluster {
         let (own, others): (Vec<Pod>, Vec<Pod>) = all_pods
             .into_iter()
             .partition(|pod| pod.metadata.namespace.as_ref() == Some(&namespace));
-        let nodes = nodes::nodes(&all_nodes, &others, &namespace);
+        let nodes = nodes::nodes(&all_nodes, &others);
         let mut cluster = ClusterState {
             namespace,
             exists,
@@ -85,7 +86,11 @@ impl Cluster {
             ..ClusterState::default()
         };
         if let Some(desired) = desired {
-            self.compare(desired, &inventory, &mut cluster).await?;
+            let named = images.iter().filter(|(_, image)| !image.repo_digests.is_empty());
+            let digests = named.map(|(tag, image)| (tag.clone(), image.id.clone()));
+            let rendered = kubernetes::render(desired, &self.rendering(digests.collect()));
+            self.compare(desired, rendered, &inventory, &mut cluster)
+                .await?;
         }
         Ok(ObservedState {
             engine: Engine {
@@ -186,31 +191,34 @@ impl Cluster {
         &self,
         desired: Option<&DesiredState>,
     ) -> Result<BTreeMap<String, ImageInfo>, BackendError> {
-        let tags = desired
-            .into_iter()
-            .flat_map(|desired| desired.services.values())
-            .filter_map(|service| match &service.image {
-                ImageSource::Build { tag } => tag.clone(),
-                _ => None,
-            });
-        let mut found = BTreeMap::new();
-        for tag in tags {
-            if let Some(info) = self.pushed(&tag).await? {
-                found.insert(tag, info);
+        let mut tags = Vec::new();
+        for service in desired.into_iter().flat_map(|it| it.services.values()) {
+            if let ImageSource::Build { tag: Some(tag) } = &service.image {
+                tags.push(tag.clone());
             }
         }
-        Ok(found)
+        let asked = futures_util::stream::iter(tags)
+            .map(async |tag| self.pushed(&tag).await.map(|found| (tag, found)))
+            .buffered(PARALLEL);
+        let found: Vec<Result<(String, Option<ImageInfo>), BackendError>> = asked.collect().await;
+        let mut images = BTreeMap::new();
+        for one in found {
+            let (tag, info) = one?;
+            images.extend(info.map(|info| (tag, info)));
+        }
+        Ok(images)
     }
 
     /// Holds what should be against what is there.
     async fn compare(
         &self,
         desired: &DesiredState,
+        rendered: Rendered,
         inventory: &Inventory,
         cluster: &mut ClusterState,
     ) -> Result<(), BackendError> {
-        let rendered = kubernetes::render(desired, &self.rendering());
-        for finding in rendered.findings {
+        let told = rendered.findings.into_iter();
+        for finding in told.filter(|finding| !finding.elsewhere) {
             let text = format!("{}: {}", finding.key, finding.text);
             if finding.refused {
                 let whose = match finding.service.as_str() {

@@ -164,10 +164,12 @@ impl Following {
             return Rolling::Failed { why: words, pod };
         }
         let count = found.replicas.unwrap_or(1);
-        let mut text = format!(
-            "{} of {count} replicas to be ready",
-            count - found.ready.min(count)
-        );
+        let missing = count.saturating_sub(found.ready);
+        let mut text = match (missing, found.is_current) {
+            (_, false) => "the cluster to take note of it".to_owned(),
+            (0, _) => format!("{} old replicas to end", found.all.saturating_sub(count)),
+            (missing, _) => format!("{missing} of {count} replicas to be ready"),
+        };
         if let Some((pod, words)) = words {
             text = format!("{text} ({pod}: {words})");
         }
