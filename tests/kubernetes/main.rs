@@ -16,6 +16,7 @@ use shopctl::backend::kubernetes::Apis;
 use shopctl::backend::kubernetes::Finding;
 use shopctl::backend::kubernetes::Rendered;
 use shopctl::backend::kubernetes::Rendering;
+use shopctl::backend::kubernetes::rbac;
 use shopctl::backend::kubernetes::render;
 use shopctl::report::output;
 use shopctl::stack;
@@ -109,6 +110,14 @@ fn own() -> BTreeMap<String, PathBuf> {
         .collect()
 }
 
+/// Snapshots that are called as what is in them.
+fn plain_snapshots() -> insta::internals::SettingsBindDropGuard {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_omit_expression(true);
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind_to_scope()
+}
+
 #[test]
 fn every_stack_gives_its_objects() {
     let own = own();
@@ -116,10 +125,7 @@ fn every_stack_gives_its_objects() {
         own.contains_key("shop") && own.contains_key("everything"),
         "{own:?}"
     );
-    let mut settings = insta::Settings::clone_current();
-    settings.set_omit_expression(true);
-    settings.set_prepend_module_to_snapshot(false);
-    let _scope = settings.bind_to_scope();
+    let _scope = plain_snapshots();
     for (name, path) in own {
         let rendered = rendered(&request(&path), &shop()).expect("it loads");
         let text_of = |it: &Rendered| text(it).replace(&*root().to_string_lossy(), "@ROOT@");
@@ -214,6 +220,74 @@ fn nobody_is_named_on_openshift_but_by_the_cluster() {
             );
         }
     }
+}
+
+/// Group and plural of an object's kind, as rules name them.
+fn resource(object: &Value) -> (String, String) {
+    let text = |key: &str| object[key].as_str().expect(key).to_owned();
+    let version = text("apiVersion");
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    let kind = text("kind").to_lowercase();
+    let plural = match kind.as_str() {
+        "servicedefaults" => kind,
+        _ if kind.ends_with('y') => format!("{}ies", kind.trim_end_matches('y')),
+        _ if kind.ends_with('s') => format!("{kind}es"),
+        _ => format!("{kind}s"),
+    };
+    (group.to_owned(), plural)
+}
+
+#[test]
+fn who_deploys_may_do_what_a_stack_needs_and_no_more() {
+    let texts = |list: &Value| -> Vec<String> {
+        let list = list.as_array().into_iter().flatten();
+        list.map(|one| one.as_str().expect("text").to_owned())
+            .collect()
+    };
+    let may = rbac("Big_Shop", &Apis::default().with_keda().with_openshift());
+    let rules = |kind: &str| -> Vec<Value> {
+        let role = may.iter().find(|object| object["kind"] == kind);
+        role.expect(kind)["rules"]
+            .as_array()
+            .expect("rules")
+            .clone()
+    };
+    for (name, path) in own() {
+        let more = rendered_with_all(&path);
+        let plain = rendered(&request(&path), &shop()).expect("it loads");
+        for object in plain.objects.iter().chain(&more.objects) {
+            let (group, plural) = resource(object);
+            let of = if plural == "namespaces" {
+                "ClusterRole"
+            } else {
+                "Role"
+            };
+            let allowed: std::collections::BTreeSet<String> = rules(of)
+                .iter()
+                .filter(|rule| texts(&rule["apiGroups"]).contains(&group))
+                .filter(|rule| texts(&rule["resources"]).contains(&plural))
+                .flat_map(|rule| texts(&rule["verbs"]))
+                .collect();
+            for verb in ["create", "get", "patch", "delete"] {
+                assert!(allowed.contains(verb), "{name}: {verb} {plural}.{group}");
+            }
+        }
+    }
+    for rule in rules("Role").iter().chain(&rules("ClusterRole")) {
+        let rule = rule.to_string();
+        for word in ["*", "escalate", "bind", "impersonate", "rbac."] {
+            assert!(!rule.contains(word), "{word} in {rule}");
+        }
+    }
+    let mut text = String::new();
+    for object in &may {
+        write!(text, "---\n{}", output::yaml(object)).expect("text");
+    }
+    let _scope = plain_snapshots();
+    insta::assert_snapshot!("rbac", text);
+    // What a cluster has not is not asked for.
+    let plain = output::yaml(&rbac("shop", &["apps/v1"].into_iter().collect()));
+    assert!(!plain.contains("istio") && !plain.contains("keda") && !plain.contains("route"));
 }
 
 #[test]
@@ -332,6 +406,12 @@ fn the_schemas_of_the_server_take_every_object() {
         .filter(|(name, _)| OTHERWISE.contains(&name.as_str()))
         .map(|(name, path)| write(&format!("{name}-with-all"), &rendered_with_all(path)));
     files.extend(more);
+    let may = rbac("shop", &Apis::default().with_keda().with_openshift());
+    let may = Rendered {
+        objects: may,
+        ..Rendered::default()
+    };
+    files.push(write("rbac", &may));
     for version in VERSIONS {
         validate(version, &files).unwrap_or_else(|said| panic!("{version}: {said}"));
     }

@@ -14,6 +14,7 @@ mod names;
 mod openshift;
 mod pod;
 mod probe;
+mod rbac;
 mod scaling;
 mod storage;
 mod support;
@@ -28,6 +29,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use apis::Apis;
+pub use rbac::rbac;
 pub use support::Finding;
 
 use crate::state::desired::DesiredState;

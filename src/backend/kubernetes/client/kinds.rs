@@ -20,15 +20,15 @@ const WATCHES_STATEFUL: u32 = 22;
 
 /// A kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(in super::super) struct Kind {
     /// `apps/v1`.
-    pub(super) api_version: &'static str,
+    pub(in super::super) api_version: &'static str,
     /// `Deployment`.
-    pub(super) kind: &'static str,
+    pub(in super::super) kind: &'static str,
     /// `deployments`.
-    pub(super) plural: &'static str,
+    pub(in super::super) plural: &'static str,
     /// Its objects are in namespaces.
-    pub(super) namespaced: bool,
+    pub(in super::super) namespaced: bool,
 }
 
 const fn kind(api_version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
@@ -41,7 +41,7 @@ const fn kind(api_version: &'static str, kind: &'static str, plural: &'static st
 }
 
 /// All kinds that a stack may become, in the order in which they are removed.
-pub(super) const KINDS: [Kind; 17] = [
+pub(in super::super) const KINDS: [Kind; 19] = [
     kind("networking.k8s.io/v1", "Ingress", "ingresses"),
     kind("route.openshift.io/v1", "Route", "routes"),
     kind(
@@ -59,6 +59,16 @@ pub(super) const KINDS: [Kind; 17] = [
         "networking.istio.io/v1",
         "VirtualService",
         "virtualservices",
+    ),
+    kind(
+        "consul.hashicorp.com/v1alpha1",
+        "ServiceRouter",
+        "servicerouters",
+    ),
+    kind(
+        "consul.hashicorp.com/v1alpha1",
+        "ServiceDefaults",
+        "servicedefaults",
     ),
     kind("apps/v1", "Deployment", "deployments"),
     kind("apps/v1", "StatefulSet", "statefulsets"),
@@ -158,7 +168,9 @@ impl Server {
         }
         if self.minor < WATCHES_STATEFUL && reference.kind == "StatefulSet" {
             // Its replicas count as soon as they are ready.
-            object["spec"].as_object_mut().map(|spec| spec.remove("minReadySeconds"));
+            object["spec"]
+                .as_object_mut()
+                .map(|spec| spec.remove("minReadySeconds"));
         }
         if self.minor >= SLEEPS {
             return Ok((object, None));
