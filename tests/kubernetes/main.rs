@@ -3,6 +3,7 @@
 
 #[path = "../support/cases.rs"]
 mod cases;
+mod packages;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -58,6 +58,11 @@ pub struct Rendered {
     pub findings: Vec<Finding>,
 }
 
+/// What a stack is called on a cluster: its namespace.
+pub fn name_of(stack: &str) -> String {
+    names::dns(stack)
+}
+
 /// Renders a stack. What would not work on a cluster is among the findings as refused; the
 /// objects are then worth a look and not more.
 pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
