@@ -1,6 +1,7 @@
 //! Charts and bases: what comes out of them are the objects that went in.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use serde_json::Value;
 use shopctl::report::helm;
@@ -36,7 +37,7 @@ fn executed(template: &str, values: &Value) -> String {
         };
         let value = &values["services"][service.trim_matches('"')][name.trim_matches('"')];
         match (value, pipe) {
-            (Value::String(value), ["|", "quote"]) => text.push_str(&format!("{value:?}")),
+            (Value::String(value), ["|", "quote"]) => write!(text, "{value:?}").expect("text"),
             (Value::Number(value), []) => text.push_str(&value.to_string()),
             _ => panic!("{expression} is {value}"),
         }

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::apis;
 use super::apis::Apis;
-use super::client::kinds::KINDS;
+use super::client::kinds::resources;
 use super::names::dns;
 
 /// Name of the account and of what it may do.
@@ -95,15 +95,12 @@ pub fn rbac(stack: &str, apis: &Apis) -> Vec<Value> {
 /// In the namespace of the stack.
 fn of_stack(apis: &Apis) -> Vec<PolicyRule> {
     let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for kind in KINDS {
-        if !kind.namespaced || (is_extra(kind.api_version) && !apis.has(kind.api_version)) {
+    for (api, plural) in resources() {
+        if is_extra(api) && !apis.has(api) {
             continue;
         }
-        let group = kind
-            .api_version
-            .split_once('/')
-            .map_or("", |(group, _)| group);
-        groups.entry(group).or_default().insert(kind.plural);
+        let group = api.split_once('/').map_or("", |(group, _)| group);
+        groups.entry(group).or_default().insert(plural);
     }
     let mut rules: Vec<PolicyRule> = groups
         .into_iter()

@@ -61,9 +61,9 @@ pub(super) fn ports(desired: &DesiredState, service: &ServiceSpec) -> BTreeSet<(
 
 /// Those of them that are known to speak HTTP.
 pub(super) fn http_ports(desired: &DesiredState, service: &ServiceSpec) -> BTreeSet<u16> {
-    let published = desired.ports.iter().filter(|port| port.http);
-    let routes = published.flat_map(|port| &port.routes);
-    let routed = routes
+    let spoken = desired.ports.iter().filter(|port| port.http);
+    let routes = spoken.flat_map(|port| &port.routes);
+    let published = routes
         .filter(|route| route.service == service.name)
         .map(|route| route.port);
     let probed = match &service.ready {
@@ -75,7 +75,7 @@ pub(super) fn http_ports(desired: &DesiredState, service: &ServiceSpec) -> BTree
         _ => None,
     };
     let open = ports(desired, service);
-    let all = routed.chain(service.inner.iter().copied()).chain(probed);
+    let all = published.chain(service.inner.iter().copied()).chain(probed);
     all.filter(|port| open.contains(&(*port, "TCP".to_owned())))
         .collect()
 }

@@ -20,15 +20,15 @@ const WATCHES_STATEFUL: u32 = 22;
 
 /// A kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) struct Kind {
+pub(super) struct Kind {
     /// `apps/v1`.
-    pub(in super::super) api_version: &'static str,
+    pub(super) api_version: &'static str,
     /// `Deployment`.
-    pub(in super::super) kind: &'static str,
+    pub(super) kind: &'static str,
     /// `deployments`.
-    pub(in super::super) plural: &'static str,
+    pub(super) plural: &'static str,
     /// Its objects are in namespaces.
-    pub(in super::super) namespaced: bool,
+    pub(super) namespaced: bool,
 }
 
 const fn kind(api_version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
@@ -41,7 +41,7 @@ const fn kind(api_version: &'static str, kind: &'static str, plural: &'static st
 }
 
 /// All kinds that a stack may become, in the order in which they are removed.
-pub(in super::super) const KINDS: [Kind; 19] = [
+pub(super) const KINDS: [Kind; 19] = [
     kind("networking.k8s.io/v1", "Ingress", "ingresses"),
     kind("route.openshift.io/v1", "Route", "routes"),
     kind(
@@ -87,6 +87,12 @@ pub(in super::super) const KINDS: [Kind; 19] = [
         namespaced: false,
     },
 ];
+
+/// Versions and plurals of the kinds in namespaces: what a rule of rights names.
+pub(in super::super) fn resources() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let within = KINDS.into_iter().filter(|kind| kind.namespaced);
+    within.map(|kind| (kind.api_version, kind.plural))
+}
 
 impl Kind {
     /// The kind of an object.
