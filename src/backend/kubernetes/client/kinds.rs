@@ -41,7 +41,7 @@ const fn kind(api_version: &'static str, kind: &'static str, plural: &'static st
 }
 
 /// All kinds that a stack may become, in the order in which they are removed.
-pub(super) const KINDS: [Kind; 17] = [
+pub(super) const KINDS: [Kind; 19] = [
     kind("networking.k8s.io/v1", "Ingress", "ingresses"),
     kind("route.openshift.io/v1", "Route", "routes"),
     kind(
@@ -60,6 +60,16 @@ pub(super) const KINDS: [Kind; 17] = [
         "VirtualService",
         "virtualservices",
     ),
+    kind(
+        "consul.hashicorp.com/v1alpha1",
+        "ServiceRouter",
+        "servicerouters",
+    ),
+    kind(
+        "consul.hashicorp.com/v1alpha1",
+        "ServiceDefaults",
+        "servicedefaults",
+    ),
     kind("apps/v1", "Deployment", "deployments"),
     kind("apps/v1", "StatefulSet", "statefulsets"),
     kind("batch/v1", "Job", "jobs"),
@@ -77,6 +87,12 @@ pub(super) const KINDS: [Kind; 17] = [
         namespaced: false,
     },
 ];
+
+/// Versions and plurals of the kinds in namespaces: what a rule of rights names.
+pub(in super::super) fn resources() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let within = KINDS.into_iter().filter(|kind| kind.namespaced);
+    within.map(|kind| (kind.api_version, kind.plural))
+}
 
 impl Kind {
     /// The kind of an object.

@@ -19,7 +19,7 @@ mod connect;
 mod holding;
 mod images;
 mod inside;
-mod kinds;
+pub(super) mod kinds;
 mod lease;
 mod logs;
 mod nodes;
