@@ -353,6 +353,25 @@ pub struct BuildRequest {
     pub shm_size: Option<i64>,
     /// Extra lines of /etc/hosts as `name:address`.
     pub extra_hosts: Vec<String>,
+    /// What its commands may use.
+    pub lent: Lent,
+}
+
+/// What the commands of a build may use while they run. Nothing of it gets into the
+/// image, unless a command writes it there.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Lent {
+    /// Secrets by the id in the Dockerfile; never printed.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Sockets of ssh agents on this machine, by the id in the Dockerfile.
+    pub agents: BTreeMap<String, PathBuf>,
+}
+
+impl Lent {
+    /// Nothing is lent.
+    pub fn is_empty(&self) -> bool {
+        self.secrets.is_empty() && self.agents.is_empty()
+    }
 }
 
 /// Makes and fetches images. Progress goes line by line into the channel.

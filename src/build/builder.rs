@@ -6,11 +6,13 @@ use tokio::sync::mpsc;
 
 use super::context::Files;
 use super::identity;
+use super::lend;
 use super::recipe::Recipe;
 use crate::backend::BackendError;
 use crate::backend::BuildImages;
 use crate::backend::BuildRequest;
 use crate::backend::Images;
+use crate::backend::Lent;
 use crate::backend::Pending;
 use crate::state::names;
 use crate::state::observed::ImageInfo;
@@ -36,13 +38,18 @@ impl<'a, I: Images> Builder<'a, I> {
         }
     }
 
+    fn find(&self, service: &str) -> Result<(&'a Recipe, &'a String), BackendError> {
+        let recipe = self.recipes.get(service);
+        recipe
+            .zip(self.tags.get(service))
+            .ok_or_else(|| BackendError::NotFound {
+                what: format!("the build of {service}"),
+            })
+    }
+
     /// The build of one service, ready to be handed to an engine.
-    fn request(&self, service: &str) -> Result<BuildRequest, BackendError> {
-        let missing = || BackendError::NotFound {
-            what: format!("the build of {service}"),
-        };
-        let recipe = self.recipes.get(service).ok_or_else(missing)?;
-        let tag = self.tags.get(service).ok_or_else(missing)?;
+    fn request(&self, service: &str, lent: Lent) -> Result<BuildRequest, BackendError> {
+        let (recipe, tag) = self.find(service)?;
         let unreadable = |error: super::BuildError| BackendError::Other {
             doing: format!("read the build context of {service}"),
             source: error.into(),
@@ -74,6 +81,7 @@ impl<'a, I: Images> Builder<'a, I> {
             platform: recipe.platform.clone(),
             shm_size: recipe.shm_size,
             extra_hosts: recipe.extra_hosts.clone(),
+            lent,
         })
     }
 }
@@ -84,6 +92,16 @@ impl<I: Images> BuildImages for Builder<'_, I> {
         service: &'a str,
         progress: mpsc::Sender<String>,
     ) -> Pending<'a, ImageInfo> {
-        Box::pin(async move { self.images.build(self.request(service)?, progress).await })
+        Box::pin(async move {
+            let (recipe, tag) = self.find(service)?;
+            let unfit = |error: super::BuildError| BackendError::Build {
+                tag: tag.clone(),
+                reason: error.to_string(),
+                output: Vec::new(),
+            };
+            let (lent, _agents) = lend::lend(recipe).await.map_err(unfit)?;
+            let request = self.request(service, lent)?;
+            self.images.build(request, progress).await
+        })
     }
 }

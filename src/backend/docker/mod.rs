@@ -24,6 +24,7 @@ mod observe;
 mod ports;
 mod raw;
 mod run;
+mod session;
 mod store;
 mod usage;
 mod watch;
