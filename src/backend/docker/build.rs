@@ -36,7 +36,7 @@ impl Docker {
         // An engine that knows no sessions says so before the first line.
         if matches!(outcome, Err(None)) || (has_no_buildkit(&outcome) && output.lines.is_empty()) {
             if !request.lent.is_empty() {
-                return Err(self.build_fault(&request.tag, no_sessions(), Vec::new()));
+                return Err(self.build_fault(&request.tag, Some(no_sessions()), Vec::new()));
             }
             outcome = self.build_classic(&request, &mut output).await;
         }
@@ -145,12 +145,12 @@ async fn listen(
 }
 
 /// The classic builder asks nobody for anything.
-fn no_sessions() -> Option<Error> {
+fn no_sessions() -> Error {
     let error = "it is lent secrets or an ssh agent, which takes BuildKit; \
                  is DOCKER_BUILDKIT=0 set?";
-    Some(Error::DockerStreamError {
+    Error::DockerStreamError {
         error: error.to_owned(),
-    })
+    }
 }
 
 fn has_no_buildkit(outcome: &Result<(), Option<Error>>) -> bool {
