@@ -331,6 +331,8 @@ pub struct BuildRequest {
     pub context: bytes::Bytes,
     /// Path of the Dockerfile inside the context.
     pub dockerfile: String,
+    /// Further contexts by the name in the Dockerfile.
+    pub contexts: BTreeMap<String, BuildContext>,
     /// Build arguments.
     pub args: BTreeMap<String, Option<String>>,
     /// Stage to build.
@@ -355,6 +357,14 @@ pub struct BuildRequest {
     pub extra_hosts: Vec<String>,
     /// What its commands may use.
     pub lent: Lent,
+}
+
+/// A context of a build beside its own.
+pub enum BuildContext {
+    /// Files of this machine as a tar archive.
+    Files(bytes::Bytes),
+    /// What the engine gets itself: `docker-image://…`, a repository, an address.
+    Remote(String),
 }
 
 /// What the commands of a build may use while they run. Nothing of it gets into the

@@ -8,7 +8,9 @@ use super::context::Files;
 use super::identity;
 use super::lend;
 use super::recipe::Recipe;
+use super::recipe::Source;
 use crate::backend::BackendError;
+use crate::backend::BuildContext;
 use crate::backend::BuildImages;
 use crate::backend::BuildRequest;
 use crate::backend::Images;
@@ -55,7 +57,9 @@ impl<'a, I: Images> Builder<'a, I> {
             source: error.into(),
         };
         let files = Files::find(recipe).map_err(unreadable)?;
-        let (archive, content) = files.archive(service).map_err(unreadable)?;
+        let (archive, main) = files.archive(service).map_err(unreadable)?;
+        let (contexts, digests) = beside(recipe).map_err(unreadable)?;
+        let content = identity::together(main, &digests);
         // The tag promises a content: one that changed since must not get it.
         if identity::name(recipe, &files.dockerfile, &content) != *tag {
             return Err(BackendError::Build {
@@ -70,6 +74,7 @@ impl<'a, I: Images> Builder<'a, I> {
             tag: tag.clone(),
             context: archive,
             dockerfile: files.dockerfile,
+            contexts,
             args: recipe.args.clone(),
             target: recipe.target.clone(),
             labels,
@@ -84,6 +89,27 @@ impl<'a, I: Images> Builder<'a, I> {
             lent,
         })
     }
+}
+
+/// Contexts by name, and what of each counts for the image's name.
+type Beside<'a> = (BTreeMap<String, BuildContext>, BTreeMap<&'a str, String>);
+
+/// The contexts beside the main one.
+fn beside(recipe: &Recipe) -> Result<Beside<'_>, super::BuildError> {
+    let (mut contexts, mut digests) = (BTreeMap::new(), BTreeMap::new());
+    for (name, source) in &recipe.contexts {
+        let (context, digest) = match source {
+            Source::Remote(place) => (BuildContext::Remote(place.clone()), place.clone()),
+            Source::Folder(root) => {
+                let files = Files::beside(&recipe.service, root)?;
+                let (archive, digest) = files.archive(&recipe.service)?;
+                (BuildContext::Files(archive), digest)
+            }
+        };
+        contexts.insert(name.clone(), context);
+        digests.insert(name.as_str(), digest);
+    }
+    Ok((contexts, digests))
 }
 
 impl<I: Images> BuildImages for Builder<'_, I> {

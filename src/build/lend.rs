@@ -17,6 +17,7 @@ use serde::Serializer;
 use super::BuildError;
 use super::agent::KeyAgent;
 use super::recipe::Recipe;
+use super::recipe::Source;
 use crate::backend::Lent;
 
 /// The builder takes no larger secret.
@@ -48,7 +49,7 @@ pub(super) fn names<T, S: Serializer>(
 /// Whether everything that a build is lent is there.
 ///
 /// # Errors
-/// The first secret or ssh agent that is missing, and why.
+/// The first secret, ssh agent or context that is missing, and why.
 pub fn check(recipe: &Recipe) -> Result<(), BuildError> {
     for (id, secret) in &recipe.secrets {
         value(recipe, id, secret)?;
@@ -56,7 +57,35 @@ pub fn check(recipe: &Recipe) -> Result<(), BuildError> {
     for (id, place) in &recipe.ssh {
         holder(recipe, id, place.as_deref())?;
     }
+    for (name, source) in &recipe.contexts {
+        if let Source::Remote(place) = source
+            && let Some(why) = out_of_reach(place)
+        {
+            return Err(BuildError::Lent {
+                service: recipe.service.clone(),
+                what: format!("context {name}"),
+                why: format!("{place}: {why}"),
+            });
+        }
+    }
     Ok(())
+}
+
+/// Why a context cannot be had, where that is known before the engine is asked.
+fn out_of_reach(place: &str) -> Option<&'static str> {
+    let kinds = [
+        (
+            "service:",
+            "no image is built from that of another service in this version; \
+             name one that is there: docker-image://NAME:TAG",
+        ),
+        (
+            "oci-layout:",
+            "layouts of images on this machine are not handed out in this version",
+        ),
+    ];
+    let found = kinds.iter().find(|(kind, _)| place.starts_with(kind));
+    found.map(|(_, why)| *why)
 }
 
 /// Makes ready what a build is lent. Agents for key files live as long as what comes

@@ -48,12 +48,12 @@ pub enum BuildError {
         /// The pattern.
         pattern: String,
     },
-    /// A secret or an ssh agent that the build is lent is not there.
+    /// A secret, an ssh agent or a context that the build is lent is not there.
     #[error("{what} for the build of {service}: {why}")]
     Lent {
         /// Service.
         service: String,
-        /// `secret npm`, `ssh agent default`.
+        /// `secret npm`, `ssh agent default`, `context lib`.
         what: String,
         /// Why not; never a value.
         why: String,

@@ -49,6 +49,9 @@ pub struct Recipe {
     #[serde(serialize_with = "lend::names")]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub ssh: BTreeMap<String, Option<PathBuf>>,
+    /// Contexts beside the main one, by the name in the Dockerfile.
+    #[serde(skip)]
+    pub contexts: BTreeMap<String, Source>,
     /// Further names the image gets.
     #[serde(skip)]
     pub tags: Vec<String>,
@@ -64,6 +67,15 @@ pub struct Recipe {
     /// Commands that run first.
     #[serde(skip)]
     pub prepare: Option<Prepare>,
+}
+
+/// Where a context beside the main one comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// An absolute folder of this machine.
+    Folder(PathBuf),
+    /// What the engine gets itself: `docker-image://…`, a repository, an address.
+    Remote(String),
 }
 
 /// Commands that run on this host before the context is read.

@@ -21,6 +21,7 @@ use crate::build::Prepare;
 use crate::build::Recipe;
 use crate::build::lend;
 use crate::build::lend::Secret;
+use crate::build::recipe::Source;
 use crate::event::EventKind;
 use crate::exec::Emitter;
 use crate::release;
@@ -315,6 +316,7 @@ fn recipe(
         platform: build.platforms.first().cloned(),
         extra_hosts: hosts.collect(),
         shm_size: build.shm_size.and_then(|size| i64::try_from(size).ok()),
+        contexts: contexts(build),
         secrets: BTreeMap::new(),
         ssh: BTreeMap::new(),
         tags: build.tags.clone(),
@@ -323,6 +325,22 @@ fn recipe(
         pull: build.pull,
         prepare: None,
     }
+}
+
+/// The contexts beside the main one.
+fn contexts(build: &Build) -> BTreeMap<String, Source> {
+    let contexts = build.additional_contexts.iter();
+    contexts
+        .map(|(name, place)| {
+            // The loader made every path of this machine absolute.
+            let source = if place.starts_with('/') {
+                Source::Folder(PathBuf::from(place))
+            } else {
+                Source::Remote(place.clone())
+            };
+            (name.clone(), source)
+        })
+        .collect()
 }
 
 /// What the build may read of the stack's secrets, by the id in the Dockerfile.

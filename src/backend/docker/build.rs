@@ -29,6 +29,12 @@ impl Docker {
         progress: mpsc::Sender<String>,
     ) -> Result<ImageInfo, BackendError> {
         let mut output = Output::new(progress);
+        if !request.contexts.is_empty() {
+            if self.inner.classic_builder {
+                return Err(self.build_fault(&request.tag, Some(no_sessions()), Vec::new()));
+            }
+            return Box::pin(self.build_named(&request, output)).await;
+        }
         let mut outcome = Err(None);
         if !self.inner.classic_builder {
             outcome = self.build_in_session(&request, &mut output).await;
@@ -43,6 +49,31 @@ impl Docker {
         if let Err(error) = outcome {
             return Err(self.build_fault(&request.tag, error, output.lines));
         }
+        self.built(&request, output).await
+    }
+
+    /// From several contexts.
+    async fn build_named(
+        &self,
+        request: &BuildRequest,
+        mut output: Output,
+    ) -> Result<ImageInfo, BackendError> {
+        match self.build_from_contexts(request, &mut output).await {
+            Ok(()) => self.built(request, output).await,
+            Err(BackendError::Build { reason, .. }) => {
+                let error = Error::DockerStreamError { error: reason };
+                Err(self.build_fault(&request.tag, Some(error), output.lines))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The image of a build that has ended, with all its names.
+    async fn built(
+        &self,
+        request: &BuildRequest,
+        output: Output,
+    ) -> Result<ImageInfo, BackendError> {
         for name in &request.extra_tags {
             self.tag_image(&request.tag, name).await?;
         }
@@ -62,9 +93,8 @@ impl Docker {
         request: &BuildRequest,
         output: &mut Output,
     ) -> Result<(), Option<Error>> {
-        let logins = credentials::all(self.inner.config_dir.clone()).await;
         let session = self
-            .open_session(&request.lent, logins)
+            .open_session(request, BTreeMap::new())
             .await
             .map_err(Some)?;
         let options = options(request)
@@ -146,7 +176,7 @@ async fn listen(
 
 /// The classic builder asks nobody for anything.
 fn no_sessions() -> Error {
-    let error = "it is lent secrets or an ssh agent, which takes BuildKit; \
+    let error = "secrets, ssh agents and additional contexts take BuildKit; \
                  is DOCKER_BUILDKIT=0 set?";
     Error::DockerStreamError {
         error: error.to_owned(),
@@ -202,7 +232,7 @@ fn options(request: &BuildRequest) -> BuildImageOptionsBuilder {
 }
 
 /// The builder's words, line by line: passed on as they come, kept for a failure.
-struct Output {
+pub(super) struct Output {
     progress: mpsc::Sender<String>,
     lines: Vec<String>,
     vertexes: BTreeMap<String, Vertex>,
@@ -239,6 +269,17 @@ impl Output {
         if let Some(BuildInfoAux::BuildKit(status)) = step.aux {
             self.status(status, &mut lines);
         }
+        self.pass_on(lines).await;
+    }
+
+    /// What `BuildKit` says itself.
+    pub(super) async fn take_status(&mut self, status: StatusResponse) {
+        let mut lines = Vec::new();
+        self.status(status, &mut lines);
+        self.pass_on(lines).await;
+    }
+
+    async fn pass_on(&mut self, lines: Vec<String>) {
         for line in lines {
             // Nobody may be listening.
             let _ = self.progress.send(line.clone()).await;

@@ -25,6 +25,7 @@ mod ports;
 mod raw;
 mod run;
 mod session;
+mod solve;
 mod store;
 mod usage;
 mod watch;

@@ -105,20 +105,35 @@ impl Docker {
     }
 
     /// Turns the connection into one over which the engine calls us, by these methods.
+    /// What it fetches it keeps by the key.
     pub(super) async fn hijack_session(
         &self,
         id: &str,
+        key: &str,
         methods: &[String],
     ) -> Result<Upgraded, Error> {
         let mut request = self
             .request(Method::POST, "/session")
             .header(CONNECTION, "Upgrade")
             .header(UPGRADE, "h2c")
-            .header("X-Docker-Expose-Session-Uuid", id);
+            .header("X-Docker-Expose-Session-Uuid", id)
+            .header("X-Docker-Expose-Session-Sharedkey", key);
         for method in methods {
             request = request.header("X-Docker-Expose-Session-Grpc-Method", method);
         }
         let request = request.body(bollard::body_full(Bytes::new()))?;
+        let answer = self.send(request).await?;
+        Ok(hyper::upgrade::on(answer).await?)
+    }
+
+    /// Turns the connection into one to the engine's builder.
+    pub(super) async fn hijack_builder(&self, session: &str) -> Result<Upgraded, Error> {
+        let request = self
+            .request(Method::POST, "/grpc")
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "h2c")
+            .header("X-Docker-Expose-Session-Uuid", session)
+            .body(bollard::body_full(Bytes::new()))?;
         let answer = self.send(request).await?;
         Ok(hyper::upgrade::on(answer).await?)
     }

@@ -41,9 +41,7 @@ pub(super) static BUILD: Object = Object {
         Key::new("no_cache_filter", TEXT_OR_TEXTS)
             .never("the builder of a Docker Engine takes its cache for all stages or for none")
             .instead("write `no_cache: true`"),
-        Key::new("additional_contexts", LABELS)
-            .not_yet("an image is built from one context in this version")
-            .instead("copy what it needs into the context with x-shop.build.prepare"),
+        Key::new("additional_contexts", LABELS),
         Key::new("pull", Shape::Flag),
         Key::new("extra_hosts", Shape::Hosts),
         Key::new("isolation", Shape::Text).never(super::WINDOWS),
