@@ -36,6 +36,8 @@ secrets: {{ key: {{ file: key }} }}
     stack.write("lib/some/file", "first");
     stack.write("lib/out/kept", "kept although");
     stack.write("lib/out/left", "left out");
+    // The builder wants what is in `some` before it.
+    stack.write("lib/some-more", "");
     // More than one piece, and it must be all there.
     stack.write("lib/large", &format!("{}the end", "x".repeat(100_000)));
     symlink("some/file", stack.path().join("lib/link")).expect("a link");
