@@ -156,6 +156,8 @@ const ROWS: &[Row] = &[
             "hyper",
             "hyper_util",
             "http_body_util",
+            "serde_urlencoded",
+            "tonic",
             "tower_service",
             "tokio_rustls",
             "time",

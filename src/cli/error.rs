@@ -376,7 +376,7 @@ impl From<BuildError> for CliError {
             BuildError::Unreadable { path, .. } => {
                 failure.hint(format!("ls -la {}", path.display()))
             }
-            BuildError::Pattern { .. } => failure,
+            BuildError::Pattern { .. } | BuildError::Lent { .. } => failure,
             BuildError::Prepare {
                 command, output, ..
             } => failure
