@@ -60,8 +60,8 @@ impl Holding {
             let left = due.saturating_sub(now());
             if left.is_zero() {
                 let asked = now();
-                // A connection on which nothing comes back must not use up all the time.
-                due = match timeout(third, self.renew()).await {
+                // Where nothing comes back there must be time for another try.
+                due = match timeout(third / 2, self.renew()).await {
                     Ok(Ok(true)) => {
                         self.state.send_replace(State::Held(asked));
                         asked + third

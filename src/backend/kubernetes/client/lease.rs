@@ -299,7 +299,7 @@ impl Lock for Held {
                     changed = known.changed() => if changed.is_err() {
                         return Err(BackendError::LockLost);
                     },
-                    () = tokio::time::sleep((duration - age).min(BEAT)) => {}
+                    () = tokio::time::sleep(duration.saturating_sub(age).min(BEAT)) => {}
                 }
             }
         })
