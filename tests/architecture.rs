@@ -135,6 +135,7 @@ const ROWS: &[Row] = &[
             "serde",
             "serde_json",
             "thiserror",
+            "rustix",
         ],
         pure: false,
         broken: &[

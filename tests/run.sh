@@ -1,13 +1,55 @@
 #!/usr/bin/env bash
 # All checks and tests, the same here and in CI: format, lints, shell scripts,
-# unit, property, snapshot and architecture tests, then the real Docker Engine.
+# unit, property, snapshot and architecture tests, then the real Docker Engine and a
+# real control plane of Kubernetes.
 #
 #   tests/run.sh            everything
-#   tests/run.sh --quick    without the engine
+#   tests/run.sh --quick    without the engine and the cluster
+#
+# SHOPCTL_TEST_KUBECONFIG=FILE  a cluster for tests, instead of the control plane that is
+#                               built from ../shared (once, kept outside the clone)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 step() { printf '\n==> %s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+control_plane=../shared/kubernetes/control-plane
+plane_home=${CONTROL_PLANE_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/control-plane}
+plane_log=
+building=
+is_ours=no
+
+# Its processes are in a group of their own, so that a build that is given up ends whole.
+build_control_plane() {
+    plane_log=$(mktemp)
+    setsid "$control_plane" build >"$plane_log" 2>&1 &
+    building=$!
+}
+
+# One that is up already is somebody's: it is used, and left as it is.
+start_control_plane() {
+    if ! wait "$building"; then
+        building=
+        tail -n 30 "$plane_log" >&2
+        die "the control plane for the tests of a cluster was not built"
+    fi
+    building=
+    SHOPCTL_TEST_KUBECONFIG=$plane_home/pki/admin.kubeconfig
+    if ! [ -f "$SHOPCTL_TEST_KUBECONFIG" ] || ! curl -fsk --max-time 5 -o "$plane_log" https://127.0.0.1:36443/readyz; then
+        is_ours=yes
+        SHOPCTL_TEST_KUBECONFIG=$("$control_plane" up) || die "the control plane did not start"
+    fi
+    export SHOPCTL_TEST_KUBECONFIG
+}
+
+# shellcheck disable=SC2317,SC2329 # called by the trap
+clean_up() {
+    [ -z "$building" ] || kill -TERM -- "-$building" 2>/dev/null || true
+    [ "$is_ours" = no ] || "$control_plane" down
+    [ -z "$plane_log" ] || rm -f "$plane_log"
+}
+trap clean_up EXIT
 
 # Some tests make folders to change root into, networks and an engine of their own.
 if [ "${1:-}" != --quick ] && [ "$(id -u)" -ne 0 ]; then
@@ -18,6 +60,21 @@ fi
 
 step "tools"
 ./install.sh test-tools
+
+without=()
+if [ "${1:-}" = --quick ]; then
+    :
+elif [ -n "${SHOPCTL_TEST_KUBECONFIG:-}" ]; then
+    step "cluster: $SHOPCTL_TEST_KUBECONFIG"
+elif [ -x "$control_plane" ]; then
+    step "control plane: built beside the lints, in 8 minutes the first time"
+    build_control_plane
+elif [ -n "${CI:-}" ]; then
+    die "no cluster for the tests: set SHOPCTL_TEST_KUBECONFIG, or put $control_plane beside this checkout"
+else
+    step "no cluster: its tests are left out (set SHOPCTL_TEST_KUBECONFIG to run them)"
+    without=(-E 'not binary(kubernetes_cluster)')
+fi
 
 step "format"
 cargo fmt --all --check
@@ -36,6 +93,10 @@ if [ "${1:-}" = --quick ]; then
     step "tests without the engine"
     cargo nextest run --workspace --locked --profile "$profile"
 else
+    if [ -n "$building" ]; then
+        step "control plane"
+        start_control_plane
+    fi
     step "tests"
-    cargo nextest run --workspace --locked --profile "$profile" --run-ignored all
+    cargo nextest run --workspace --locked --profile "$profile" --run-ignored all "${without[@]}"
 fi

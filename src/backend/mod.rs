@@ -3,6 +3,7 @@
 //! A backend decides nothing: it looks, and it does one action. Only
 //! `backend/docker` may name bollard. [`memory`] is a world in memory for tests.
 
+mod clock;
 pub mod docker;
 pub mod error;
 #[cfg(feature = "kubernetes")]

@@ -19,8 +19,6 @@ use bollard::models::ContainerCreateBody;
 use bollard::models::ContainerInspectResponse;
 use bollard::models::HostConfig;
 use bollard::query_parameters::CreateContainerOptionsBuilder;
-use rustix::time::ClockId;
-use rustix::time::clock_gettime;
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
@@ -40,6 +38,7 @@ use crate::backend::Holder;
 use crate::backend::Lease;
 use crate::backend::Lock;
 use crate::backend::Pending;
+use crate::backend::clock::now;
 use crate::state::names;
 use crate::state::observed::InstanceState;
 
@@ -244,17 +243,6 @@ fn holder_of(found: &ContainerInspectResponse) -> Holder {
         run: label(names::RUN),
         since: created_ms(found),
     }
-}
-
-/// Time that passes while the machine sleeps too: a laptop that wakes has lost its lock.
-fn now() -> Duration {
-    #[cfg(target_os = "linux")]
-    let clock = ClockId::Boottime;
-    #[cfg(not(target_os = "linux"))]
-    let clock = ClockId::Monotonic;
-    let time = clock_gettime(clock);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Until when the lock is known to be ours; `None` when it is lost.

@@ -59,6 +59,7 @@ impl Cluster {
                 pushed: Mutex::default(),
                 lease: settings.lease,
                 docker: OnceCell::new(),
+                lock_seen: Mutex::default(),
                 namespace: Mutex::default(),
             }),
         })

@@ -2,35 +2,39 @@
 //!
 //! Times in it are the server's, as its answers are dated: the clocks of two laptops may
 //! differ, and a lock must neither be taken from one that is alive nor outlive one that is
-//! not. Whether it is still ours is judged by this host's monotonic clock alone.
+//! not. Whether it is still ours is judged by a clock of this host that is never set.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease as Object;
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use k8s_openapi::jiff::SignedDuration;
 use k8s_openapi::jiff::Timestamp;
 use kube::Api;
 use kube::api::ObjectMeta;
 use kube::api::PostParams;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 use super::Cluster;
-use super::connect::is_missing;
+use super::holding::BEAT;
 use super::holding::Holding;
 use super::holding::State;
+use super::retry::patiently;
+use super::space::by_hand;
 use crate::backend::BackendError;
 use crate::backend::Context;
 use crate::backend::Holder;
 use crate::backend::Lease;
 use crate::backend::Lock;
 use crate::backend::Pending;
+use crate::backend::clock::now;
 use crate::backend::kubernetes::names;
-use crate::backend::kubernetes::names::dns;
 
 /// Its name.
 pub(super) const NAME: &str = "shopctl";
@@ -38,8 +42,9 @@ pub(super) const NAME: &str = "shopctl";
 const DURATION: Duration = Duration::from_secs(30);
 /// How much the server's time, which comes in whole seconds, may be off.
 const SLACK: Duration = Duration::from_secs(2);
+/// How long taking or freeing it may take.
+const LIMIT: Duration = Duration::from_secs(30);
 const HOST: &str = "shopctl.dev/host";
-const SINCE: &str = "shopctl.dev/since";
 const WHO: &str = "shopctl.dev/who";
 
 impl Lease for Cluster {
@@ -50,16 +55,37 @@ impl Lease for Cluster {
     ) -> Pending<'a, Box<dyn Lock>> {
         Box::pin(async move {
             let namespace = self.enter(&context.stack);
-            self.make_namespace(&namespace).await?;
+            let known = self.make_namespace(&namespace).await?;
             let api: Api<Object> = Api::namespaced(self.client(), &namespace);
-            let asked = Instant::now();
-            let taken = self.take(&api, &dns(&context.stack), holder).await?;
+            let asked = now();
+            let taken = timeout(LIMIT, self.take(&api, &namespace, holder)).await;
+            let taken = match taken {
+                Ok(Ok(taken)) => taken,
+                // A user of a project is told of a missing one that it is forbidden.
+                Ok(Err(BackendError::Cluster {
+                    doing,
+                    status: status @ (403 | 404),
+                    message,
+                })) if !known => {
+                    return Err(BackendError::Cluster {
+                        doing: format!(
+                            "{doing} (if there is no namespace {namespace}, {})",
+                            by_hand(&namespace)
+                        ),
+                        status,
+                        message,
+                    });
+                }
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(self.late("taking the lock")),
+            };
             let spec = taken.spec.unwrap_or_default();
             let id = spec.lease_transitions.unwrap_or(0);
             let (state, known) = watch::channel(State::Held(asked));
             let holding = Arc::new(Holding {
                 cluster: self.clone(),
                 api,
+                namespace,
                 run: holder.run.clone(),
                 duration: self.lease_duration(),
                 state,
@@ -82,8 +108,8 @@ impl Lease for Cluster {
             let Some(found) = api.get_opt(NAME).await.map_err(failed)? else {
                 return Ok(());
             };
-            let now = self.server_time().await?;
-            let left = left(&found, now);
+            let time = self.server_time().await?;
+            let left = left(&found, time, self.stood_still(&found));
             let changed = super::holding::changed(&api, &found);
             tokio::select! {
                 () = changed => {}
@@ -100,6 +126,15 @@ impl Cluster {
         self.inner.lease.unwrap_or(DURATION)
     }
 
+    /// A server from which nothing comes back is not there.
+    fn late(&self, doing: &str) -> BackendError {
+        let source = format!("{doing} took more than {} s", LIMIT.as_secs());
+        BackendError::Unreachable {
+            target: self.inner.target.clone(),
+            source: source.into(),
+        }
+    }
+
     /// Takes the lock, or says who holds it.
     async fn take(
         &self,
@@ -110,27 +145,41 @@ impl Cluster {
         let failed = |error| self.failed("take the lock", error);
         // Somebody else may be faster, each time.
         loop {
-            let now = self.server_time().await?;
-            let found = api.get_opt(NAME).await.map_err(failed)?;
+            let found = patiently(|| api.get_opt(NAME)).await.map_err(failed)?;
+            let time = self.server_time().await?;
             if let Some(found) = &found
                 && let Some(by) = held_by(found)
-                && !left(found, now).is_zero()
+                && !left(found, time, self.stood_still(found)).is_zero()
                 && by.run != holder.run
             {
                 return Err(BackendError::Locked(by));
             }
-            let object = self.object(stack, holder, found.as_ref(), now);
+            let time = time.unwrap_or_else(Timestamp::now);
+            let object = self.object(stack, holder, found.as_ref(), time);
             let params = PostParams::default();
             let taken = match found {
-                Some(_) => api.replace(NAME, &params, &object).await,
-                None => api.create(&params, &object).await,
+                Some(_) => patiently(|| api.replace(NAME, &params, &object)).await,
+                None => patiently(|| api.create(&params, &object)).await,
             };
             match taken {
                 Ok(taken) => return Ok(taken),
+                // Written, made or deleted meanwhile. One of ours may have been
+                // whose answer was lost.
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => return Err(failed(error)),
             }
         }
+    }
+
+    /// For how long we have seen a lock as it is.
+    fn stood_still(&self, lease: &Object) -> Duration {
+        let version = lease.metadata.resource_version.clone().unwrap_or_default();
+        let seen = self.inner.lock_seen.lock();
+        let mut seen = seen.unwrap_or_else(PoisonError::into_inner);
+        if seen.0 != version {
+            *seen = (version, now());
+        }
+        now().saturating_sub(seen.1)
     }
 
     fn object(
@@ -143,11 +192,7 @@ impl Cluster {
         let spec = found.and_then(|it| it.spec.as_ref());
         let transitions = spec.and_then(|it| it.lease_transitions).unwrap_or(0);
         let seconds = i32::try_from(self.lease_duration().as_secs()).unwrap_or(i32::MAX);
-        let annotations = [
-            (WHO, holder.who.clone()),
-            (HOST, holder.host.clone()),
-            (SINCE, holder.since.to_string()),
-        ];
+        let annotations = [(WHO, holder.who.clone()), (HOST, holder.host.clone())];
         let labels = [
             (names::PART_OF, stack),
             (names::MANAGED_BY, "shopctl"),
@@ -182,33 +227,36 @@ fn owned<const N: usize>(pairs: [(&str, impl Into<String>); N]) -> BTreeMap<Stri
 
 /// Who holds it, if anybody does.
 pub(super) fn held_by(lease: &Object) -> Option<Holder> {
-    let run = lease.spec.as_ref()?.holder_identity.clone()?;
+    let spec = lease.spec.as_ref()?;
+    let run = spec.holder_identity.clone()?;
+    let since = spec.acquire_time.as_ref();
+    let since = since.map_or(0, |time| time.0.as_millisecond());
     let annotations = lease.metadata.annotations.clone().unwrap_or_default();
     let text = |name: &str| annotations.get(name).cloned().unwrap_or_default();
     (!run.is_empty()).then(|| Holder {
         who: text(WHO),
         host: text(HOST),
-        since: text(SINCE).parse().unwrap_or(0),
+        since: u64::try_from(since).unwrap_or(0),
         run,
     })
 }
 
-/// How long it is still held if its holder is gone.
-fn left(lease: &Object, now: Timestamp) -> Duration {
-    let Some(spec) = &lease.spec else {
-        return Duration::ZERO;
-    };
+/// How long it is still held if its holder is gone: by the server's time, where it tells
+/// one, or by how long it stood still for us. A server's clock may have been set back.
+fn left(lease: &Object, time: Option<Timestamp>, stood_still: Duration) -> Duration {
     if held_by(lease).is_none() {
         return Duration::ZERO;
     }
-    let Some(renewed) = &spec.renew_time else {
-        return Duration::ZERO;
-    };
-    let seconds = spec.lease_duration_seconds.unwrap_or(0);
+    let spec = lease.spec.as_ref();
+    let seconds = spec.and_then(|it| it.lease_duration_seconds).unwrap_or(0);
     let held = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)) + SLACK;
-    let age = now.duration_since(renewed.0);
+    let renewed = spec.and_then(|it| it.renew_time.as_ref());
+    let age = match (time, renewed) {
+        (Some(time), Some(renewed)) => time.duration_since(renewed.0),
+        _ => SignedDuration::ZERO,
+    };
     let age = Duration::try_from(age).unwrap_or_default();
-    held.saturating_sub(age)
+    held.saturating_sub(age.max(stood_still))
 }
 
 /// A lock that is ours.
@@ -233,21 +281,25 @@ impl Lock for Held {
     fn confirm(&self) -> Pending<'_, ()> {
         Box::pin(async move {
             let mut known = self.known.clone();
+            let duration = self.holding.duration;
             // Others may take it a moment after it has run out; we act no longer by then.
-            let trusted = self.holding.duration * 2 / 3;
+            let trusted = duration * 2 / 3;
             loop {
                 let State::Held(renewed) = *known.borrow_and_update() else {
                     return Err(BackendError::LockLost);
                 };
-                if renewed.elapsed() < trusted {
+                let age = now().saturating_sub(renewed);
+                if age < trusted {
                     return Ok(());
                 }
-                let end = renewed + self.holding.duration;
+                if age >= duration {
+                    return Err(BackendError::LockLost);
+                }
                 tokio::select! {
                     changed = known.changed() => if changed.is_err() {
                         return Err(BackendError::LockLost);
                     },
-                    () = tokio::time::sleep_until(end) => return Err(BackendError::LockLost),
+                    () = tokio::time::sleep(duration.saturating_sub(age).min(BEAT)) => {}
                 }
             }
         })
@@ -257,30 +309,32 @@ impl Lock for Held {
         Box::pin(async move {
             self.keeping.abort();
             let holding = &self.holding;
-            let failed = |error| holding.cluster.failed("free the lock", error);
-            loop {
-                let Some(mut found) = holding.api.get_opt(NAME).await.map_err(failed)? else {
-                    return Ok(());
-                };
-                let ours = held_by(&found).is_some_and(|by| by.run == holding.run);
-                if !ours {
-                    return Ok(());
-                }
-                if let Some(spec) = &mut found.spec {
-                    spec.holder_identity = None;
-                }
-                let freed = holding
-                    .api
-                    .replace(NAME, &PostParams::default(), &found)
-                    .await;
-                match freed {
-                    Ok(_) => return Ok(()),
-                    Err(kube::Error::Api(status)) if status.code == 409 => {}
-                    // Its namespace went with the stack.
-                    Err(error) if is_missing(&error) => return Ok(()),
-                    Err(error) => return Err(failed(error)),
-                }
-            }
+            let freed = timeout(LIMIT, holding.free()).await;
+            freed.map_err(|_| holding.cluster.late("freeing the lock"))?
         })
+    }
+}
+
+impl Holding {
+    /// Leaves it behind without a holder, so that nobody waits for it to run out.
+    async fn free(&self) -> Result<(), BackendError> {
+        let failed = |error| self.cluster.failed("free the lock", error);
+        let params = PostParams::default();
+        loop {
+            let found = patiently(|| self.api.get_opt(NAME)).await;
+            // It went with its namespace, or with the stack, or is another's.
+            let Some(mut found) = found.map_err(failed)?.filter(|it| self.is_ours(it)) else {
+                return Ok(());
+            };
+            if let Some(spec) = &mut found.spec {
+                spec.holder_identity = None;
+            }
+            match patiently(|| self.api.replace(NAME, &params, &found)).await {
+                Ok(_) => return Ok(()),
+                // Written or deleted meanwhile: look again.
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
     }
 }

@@ -75,6 +75,8 @@ struct Inner {
     pushed: Mutex<BTreeMap<String, String>>,
     /// How long a lock outlives its holder, where it is not the default.
     lease: Option<Duration>,
+    /// Version of another's lock, and since when we have seen that.
+    lock_seen: Mutex<(String, Duration)>,
     /// Namespace of the stack that was looked at last: pods are named without theirs.
     namespace: Mutex<String>,
 }

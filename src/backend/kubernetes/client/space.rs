@@ -21,7 +21,8 @@ const GOING: Duration = Duration::from_mins(2);
 
 impl Cluster {
     /// Makes the namespace where it is missing. One that is on its way out is waited for.
-    pub(super) async fn make_namespace(&self, namespace: &str) -> Result<(), BackendError> {
+    /// False where we may not ask whether it is there.
+    pub(super) async fn make_namespace(&self, namespace: &str) -> Result<bool, BackendError> {
         let api: Api<Namespace> = Api::all(self.client());
         let failed = |error| self.failed(format!("look at namespace {namespace}"), error);
         match api.get_opt(namespace).await {
@@ -35,10 +36,10 @@ impl Cluster {
                 // What is still there then is told by what comes next.
                 let _ = tokio::time::timeout(GOING, gone).await;
             }
-            Ok(Some(_)) => return Ok(()),
+            Ok(Some(_)) => return Ok(true),
             Ok(None) => {}
             // Who may not ask was given one.
-            Err(kube::Error::Api(status)) if status.code == 403 => return Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 403 => return Ok(false),
             Err(error) => return Err(failed(error)),
         }
         let object = Patch::Apply(json!({
@@ -53,11 +54,9 @@ impl Cluster {
             .patch(namespace, &PatchParams::apply(MANAGER), &object)
             .await
         {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 403 => Err(BackendError::Cluster {
-                doing: format!(
-                    "create namespace {namespace} (who may can: kubectl create namespace {namespace}, or oc new-project {namespace})"
-                ),
+                doing: format!("create namespace {namespace} ({})", by_hand(namespace)),
                 status: 403,
                 message: status.message,
             }),
@@ -65,8 +64,17 @@ impl Cluster {
         }
     }
 
-    /// The server's time, to the second.
-    pub(super) async fn server_time(&self) -> Result<Timestamp, BackendError> {
+    /// Whether a namespace is there and is not on its way out.
+    pub(super) async fn namespace_stays(&self, namespace: &str) -> Result<bool, BackendError> {
+        let api: Api<Namespace> = Api::all(self.client());
+        let found = api.get_opt(namespace).await;
+        let found =
+            found.map_err(|error| self.failed(format!("look at namespace {namespace}"), error))?;
+        Ok(found.is_some_and(|it| it.metadata.deletion_timestamp.is_none()))
+    }
+
+    /// The server's time, to the second; `None` where its answers are not dated.
+    pub(super) async fn server_time(&self) -> Result<Option<Timestamp>, BackendError> {
         let request = http::Request::get("/version").body(kube::client::Body::empty());
         let request = request.map_err(|error| BackendError::Other {
             doing: "ask for the time".to_owned(),
@@ -76,8 +84,11 @@ impl Cluster {
         let answer = answer.map_err(|error| self.failed("ask for the time", error))?;
         let date = answer.headers().get(http::header::DATE);
         let date = date.and_then(|value| value.to_str().ok());
-        let time = date.and_then(|text| rfc2822::DateTimeParser::new().parse_timestamp(text).ok());
-        // A server that dates nothing leaves us our own clock.
-        Ok(time.unwrap_or_else(Timestamp::now))
+        Ok(date.and_then(|text| rfc2822::DateTimeParser::new().parse_timestamp(text).ok()))
     }
+}
+
+/// How a namespace is made by somebody who may.
+pub(super) fn by_hand(namespace: &str) -> String {
+    format!("who may can: kubectl create namespace {namespace}, or oc new-project {namespace}")
 }

@@ -15,9 +15,11 @@ use kube::api::ListParams;
 use kube::api::ObjectMeta;
 use kube::api::Patch;
 use kube::api::PatchParams;
+use kube::api::PostParams;
 
 use super::Cluster;
 use super::MANAGER;
+use super::connect::is_missing;
 use super::retry::patiently;
 use crate::backend::BackendError;
 use crate::backend::Context;
@@ -37,6 +39,9 @@ const NUMBER: &str = "shopctl.dev/release";
 /// Key of its document, compressed: an object may have a mebibyte.
 const DOCUMENT: &str = "release.json.gz";
 
+/// What an object holds at most.
+const LARGEST: usize = 1 << 20;
+
 type Records = BTreeMap<String, Vec<u8>>;
 
 impl Store for Cluster {
@@ -50,14 +55,12 @@ impl Store for Cluster {
     fn edit<'a>(&'a self, stack: &'a str, edit: Edit<'a>) -> Pending<'a, ()> {
         Box::pin(async move {
             let namespace = self.enter(stack);
-            let mut records = self.records(&namespace).await?.unwrap_or_default();
+            let found = self.records_object(&namespace).await?;
+            let mut records = found.as_ref().map(records_in).unwrap_or_default();
             if let Some((number, document)) = edit(&mut records)? {
                 self.write_release(&namespace, number, &document).await?;
             }
-            let data = records.into_iter();
-            let data = data.map(|(name, bytes)| (name, ByteString(bytes)));
-            let secret = kept(&namespace, RECORDS, "records", data.collect());
-            self.write(&namespace, &secret).await
+            self.write_records(&namespace, found, records).await
         })
     }
 
@@ -74,7 +77,8 @@ impl Store for Cluster {
         Box::pin(async move {
             let namespace = self.enter(stack);
             let only = ListParams::default().labels(&format!("{}={RELEASE}", names::KEEPS));
-            let found = self.secrets(&namespace).list(&only).await;
+            let api = self.secrets(&namespace);
+            let found = patiently(|| api.list(&only)).await;
             let found = found.map_err(|error| self.failed("list the releases", error))?;
             Ok(found.items.iter().filter_map(document).collect())
         })
@@ -96,13 +100,61 @@ impl Cluster {
     }
 
     async fn records(&self, namespace: &str) -> Result<Option<Records>, BackendError> {
-        let found = self.secrets(namespace).get_opt(RECORDS).await;
-        let found = found.map_err(|error| self.failed("read the records", error))?;
-        let Some(secret) = found else {
-            return Ok(None);
+        let found = self.records_object(namespace).await?;
+        Ok(found.as_ref().map(records_in))
+    }
+
+    async fn records_object(&self, namespace: &str) -> Result<Option<Secret>, BackendError> {
+        let api = self.secrets(namespace);
+        let found = patiently(|| api.get_opt(RECORDS)).await;
+        found.map_err(|error| self.failed("read the records", error))
+    }
+
+    /// Writes the records over those that were found. Where others are there by now, who
+    /// wrote them has the lock that was ours.
+    async fn write_records(
+        &self,
+        namespace: &str,
+        mut found: Option<Secret>,
+        records: Records,
+    ) -> Result<(), BackendError> {
+        let before = found.as_ref().map(records_in);
+        let mut secret = kept(namespace, RECORDS, "records", bytes(&records));
+        fits("the records", &secret)?;
+        let api = self.secrets(namespace);
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
         };
-        let data = secret.data.unwrap_or_default().into_iter();
-        Ok(Some(data.map(|(name, bytes)| (name, bytes.0)).collect()))
+        loop {
+            let version = found.and_then(|it| it.metadata.resource_version);
+            secret.metadata.resource_version = version;
+            let written = match &secret.metadata.resource_version {
+                Some(_) => patiently(|| api.replace(RECORDS, &params, &secret)).await,
+                None => patiently(|| api.create(&params, &secret)).await,
+            };
+            match written {
+                Ok(_) => return Ok(()),
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                // A record without its namespace.
+                Err(error) if is_missing(&error) => {
+                    return Err(BackendError::NotFound {
+                        what: format!("the store of stack {namespace}"),
+                    });
+                }
+                Err(error) => return Err(self.failed("write the records", error)),
+            }
+            found = self.records_object(namespace).await?;
+            let now = found.as_ref().map(records_in);
+            // Ours, whose answer was lost.
+            if now.as_ref() == Some(&records) {
+                return Ok(());
+            }
+            // What else is at an object may change at any time: its labels, its owners.
+            if now != before {
+                return Err(BackendError::LockLost);
+            }
+        }
     }
 
     /// A release takes the place of the one that is oldest when there are enough.
@@ -117,19 +169,45 @@ impl Cluster {
         let mut secret = kept(namespace, &name, RELEASE, data.into());
         let labels = secret.metadata.labels.get_or_insert_default();
         labels.insert(NUMBER.to_owned(), number.to_string());
-        self.write(namespace, &secret).await
-    }
-
-    async fn write(&self, namespace: &str, secret: &Secret) -> Result<(), BackendError> {
-        let name = secret.metadata.name.as_deref().unwrap_or_default();
+        fits(&format!("release {number}"), &secret)?;
         let api = self.secrets(namespace);
         let params = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(secret);
-        patiently(|| api.patch(name, &params, &patch))
-            .await
-            .map(drop)
-            .map_err(|error| self.failed(format!("write secret {name}"), error))
+        let patch = Patch::Apply(&secret);
+        match patiently(|| api.patch(&name, &params, &patch)).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_missing(&error) => Err(BackendError::NotFound {
+                what: format!("the store of stack {namespace}"),
+            }),
+            Err(error) => Err(self.failed(format!("write release {number}"), error)),
+        }
     }
+}
+
+fn records_in(secret: &Secret) -> Records {
+    let data = secret.data.iter().flatten();
+    data.map(|(name, bytes)| (name.clone(), bytes.0.clone()))
+        .collect()
+}
+
+fn bytes(records: &Records) -> BTreeMap<String, ByteString> {
+    let bytes = |bytes: &Vec<u8>| ByteString(bytes.clone());
+    let records = records.iter();
+    records
+        .map(|(name, record)| (name.clone(), bytes(record)))
+        .collect()
+}
+
+/// Servers say so too, of the whole request and in other words.
+fn fits(what: &str, secret: &Secret) -> Result<(), BackendError> {
+    let size: usize = secret.data.iter().flatten().map(|(_, it)| it.0.len()).sum();
+    if size <= LARGEST {
+        return Ok(());
+    }
+    let source = format!("{size} bytes are more than an object of a cluster holds, {LARGEST}");
+    Err(BackendError::Other {
+        doing: format!("write {what}"),
+        source: source.into(),
+    })
 }
 
 /// An object that keeps something of a stack and is no part of it.
@@ -148,7 +226,7 @@ fn kept(namespace: &str, name: &str, what: &str, data: BTreeMap<String, ByteStri
             ..ObjectMeta::default()
         },
         data: Some(data),
-        type_: Some("shopctl.dev/records".to_owned()),
+        type_: Some(format!("shopctl.dev/{what}")),
         ..Secret::default()
     }
 }
