@@ -38,7 +38,9 @@ pub(super) fn settings(settings: &Settings, stack: Option<&Stack>) -> client::Se
         kubeconfig: cluster.kubeconfig.clone(),
         context: cluster.context.clone(),
         registry: if cluster.registry.is_empty() {
-            stack.and_then(|it| it.shop.registry.clone()).unwrap_or_default()
+            stack
+                .and_then(|it| it.shop.registry.clone())
+                .unwrap_or_default()
         } else {
             cluster.registry.clone()
         },

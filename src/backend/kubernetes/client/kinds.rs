@@ -158,7 +158,9 @@ impl Server {
         }
         if self.minor < WATCHES_STATEFUL && reference.kind == "StatefulSet" {
             // Its replicas count as soon as they are ready.
-            object["spec"].as_object_mut().map(|spec| spec.remove("minReadySeconds"));
+            object["spec"]
+                .as_object_mut()
+                .map(|spec| spec.remove("minReadySeconds"));
         }
         if self.minor >= SLEEPS {
             return Ok((object, None));

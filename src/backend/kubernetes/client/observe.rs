@@ -86,7 +86,9 @@ impl Cluster {
             ..ClusterState::default()
         };
         if let Some(desired) = desired {
-            let named = images.iter().filter(|(_, image)| !image.repo_digests.is_empty());
+            let named = images
+                .iter()
+                .filter(|(_, image)| !image.repo_digests.is_empty());
             let digests = named.map(|(tag, image)| (tag.clone(), image.id.clone()));
             let rendered = kubernetes::render(desired, &self.rendering(digests.collect()));
             self.compare(desired, rendered, &inventory, &mut cluster)
