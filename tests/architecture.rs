@@ -201,6 +201,8 @@ const ROWS: &[Row] = &[
         modules: &["state", "plan", "event", "capacity"],
         crates: &[
             "kube",
+            "http",
+            "flate2",
             "k8s_openapi",
             "tokio",
             "bytes",

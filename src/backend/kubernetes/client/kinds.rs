@@ -24,17 +24,17 @@ pub(super) struct Kind {
     /// `apps/v1`.
     pub(super) api_version: &'static str,
     /// `Deployment`.
-    pub(super) kind: &'static str,
+    pub(super) name: &'static str,
     /// `deployments`.
     pub(super) plural: &'static str,
     /// Its objects are in namespaces.
     pub(super) namespaced: bool,
 }
 
-const fn kind(api_version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+const fn kind(api_version: &'static str, name: &'static str, plural: &'static str) -> Kind {
     Kind {
         api_version,
-        kind,
+        name,
         plural,
         namespaced: true,
     }
@@ -82,7 +82,7 @@ pub(super) const KINDS: [Kind; 19] = [
     kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
     Kind {
         api_version: "v1",
-        kind: "Namespace",
+        name: "Namespace",
         plural: "namespaces",
         namespaced: false,
     },
@@ -98,7 +98,7 @@ impl Kind {
     /// The kind of an object.
     pub(super) fn of(object: &ObjectRef) -> Option<Self> {
         let mut kinds = KINDS.into_iter();
-        kinds.find(|kind| kind.kind == object.kind && kind.api_version == object.api_version)
+        kinds.find(|kind| kind.name == object.kind && kind.api_version == object.api_version)
     }
 
     /// Objects of it in a namespace.
@@ -120,7 +120,7 @@ impl Kind {
             group: group.to_owned(),
             version: version.to_owned(),
             api_version: self.api_version.to_owned(),
-            kind: self.kind.to_owned(),
+            kind: self.name.to_owned(),
             plural: self.plural.to_owned(),
         }
     }

@@ -1,12 +1,13 @@
 //! A stack of a test's own on the cluster.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::kubeconfig;
 
 /// A stack in a namespace of its own, which goes with it.
 pub(crate) struct Stack {
@@ -32,16 +33,6 @@ impl Said {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
     }
-}
-
-pub(crate) fn kubeconfig() -> PathBuf {
-    from_env("SHOPCTL_TEST_KUBECONFIG")
-}
-
-pub(crate) fn from_env(name: &str) -> PathBuf {
-    std::env::var_os(name)
-        .unwrap_or_else(|| panic!("{name} is not set: tests/run.sh starts a cluster and sets it"))
-        .into()
 }
 
 impl Stack {
@@ -156,8 +147,8 @@ impl Server {
     }
 
     /// A change by somebody else.
-    pub(crate) fn patch(&self, path: &str, patch: &Value) {
-        let body = serde_json::to_vec(patch).unwrap();
+    pub(crate) fn patch(&self, path: &str, change: &Value) {
+        let body = serde_json::to_vec(change).unwrap();
         let kind = "application/strategic-merge-patch+json";
         self.call("PATCH", path, kind, body).unwrap();
     }

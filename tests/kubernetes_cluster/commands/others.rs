@@ -5,7 +5,6 @@ use serde_json::json;
 use super::support::DEPLOYMENT;
 use super::support::PODS;
 use super::support::Stack;
-use super::support::from_env;
 use super::support::order;
 use super::support::said;
 
@@ -80,8 +79,15 @@ fn what_belongs_to_somebody_else_is_neither_changed_nor_removed() {
 #[ignore = "needs a cluster"]
 fn who_may_not_is_told_what_is_missing() {
     let stack = Stack::new("viewer", &order("shop/order:1", ""));
+    let text = std::fs::read_to_string(crate::kubeconfig()).unwrap();
+    let mut config: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+    for one in config["users"].as_array_mut().unwrap() {
+        one["user"]["as"] = "viewer".into();
+    }
+    let path = stack.dir.path().join("kubeconfig");
+    std::fs::write(&path, config.to_string()).unwrap();
     let mut command = stack.command(&["deploy"]);
-    command.env("KUBECONFIG", from_env("SHOPCTL_TEST_VIEWER"));
+    command.env("KUBECONFIG", path);
     let refused = said(command.output().unwrap()).ends(41);
     for words in ["cannot", "viewer", stack.name.as_str()] {
         assert!(refused.err.contains(words), "{words}: {}", refused.err);
