@@ -197,6 +197,25 @@ pub(super) fn main_container(pod: &Pod) -> Option<&Container> {
     own.or(all.first())
 }
 
+/// Whether its container ever began: there is no log before.
+pub(super) fn has_begun(pod: &Pod) -> bool {
+    main_status(pod).is_some_and(|it| {
+        let any = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
+        it.restart_count > 0
+            || it.state.as_ref().is_some_and(any)
+            || it.last_state.as_ref().is_some_and(any)
+    })
+}
+
+/// Whether its container has ended and is not started again.
+pub(super) fn has_ended(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|it| it.phase.as_deref());
+    let state = main_status(pod).and_then(|it| it.state.as_ref());
+    let over = state.is_some_and(|it| it.terminated.is_some());
+    matches!(phase, Some("Succeeded" | "Failed")) || (is_leaving(pod) && over)
+}
+
 /// What is known of it.
 fn main_status(pod: &Pod) -> Option<&ContainerStatus> {
     let name = &main_container(pod)?.name;
