@@ -60,6 +60,10 @@ impl Observe for Cluster {
         })
     }
 
+    fn forbidden<'a>(&'a self, stack: &'a str) -> Pending<'a, Vec<String>> {
+        Box::pin(self.missing_rights(stack))
+    }
+
     fn capabilities(&self) -> Capabilities {
         Capabilities { is_cluster: true }
     }
