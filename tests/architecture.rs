@@ -157,6 +157,8 @@ const ROWS: &[Row] = &[
             "hyper",
             "hyper_util",
             "http_body_util",
+            "serde_urlencoded",
+            "tonic",
             "tower_service",
             "tokio_rustls",
             "time",
@@ -199,6 +201,8 @@ const ROWS: &[Row] = &[
         modules: &["state", "plan", "event", "capacity"],
         crates: &[
             "kube",
+            "http",
+            "flate2",
             "k8s_openapi",
             "tokio",
             "bytes",

@@ -213,4 +213,15 @@ fn credentials_of_the_docker_configuration_open_a_private_registry() {
     assert_eq!(fresh.code, 0, "{fresh}");
     user.ok(&["down", "--volumes", "--yes"]);
     forget(&image);
+
+    // A build that starts from it asks with the same credentials.
+    let child = TestStack::new("services:\n  app: { build: { context: app, pull: true } }\n");
+    child.write("app/Dockerfile", &format!("FROM {image}\nLABEL a=b\n"));
+    for config in [&none, &wrong] {
+        let refused = with(&child, config, &["build"]);
+        assert_eq!(refused.code, 21, "{refused}");
+        assert!(refused.stderr.contains(&image), "{refused}");
+    }
+    let built = with(&child, &known, &["build"]);
+    assert_eq!(built.code, 0, "{built}");
 }

@@ -133,7 +133,7 @@ fn keys_that_do_not_act_are_named_once_with_the_reason() {
     let resolved = resolve::resolve(&loaded.stack, &resolve::Inputs::default()).unwrap();
     let mut named: Vec<String> = Vec::new();
     for warning in loaded.warnings.iter().chain(&resolved.warnings) {
-        if !["not-yet", "not-supported", "no-effect"].contains(&warning.name) {
+        if !["not-yet", "on-clusters", "not-supported", "no-effect"].contains(&warning.name) {
             continue;
         }
         assert!(warning.place().line > 0, "{warning}");

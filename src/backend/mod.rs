@@ -379,6 +379,8 @@ pub struct BuildRequest {
     pub context: bytes::Bytes,
     /// Path of the Dockerfile inside the context.
     pub dockerfile: String,
+    /// Further contexts by the name in the Dockerfile.
+    pub contexts: BTreeMap<String, BuildContext>,
     /// Build arguments.
     pub args: BTreeMap<String, Option<String>>,
     /// Stage to build.
@@ -401,6 +403,33 @@ pub struct BuildRequest {
     pub shm_size: Option<i64>,
     /// Extra lines of /etc/hosts as `name:address`.
     pub extra_hosts: Vec<String>,
+    /// What its commands may use.
+    pub lent: Lent,
+}
+
+/// A context of a build beside its own.
+pub enum BuildContext {
+    /// Files of this machine as a tar archive.
+    Files(bytes::Bytes),
+    /// What the engine gets itself: `docker-image://…`, a repository, an address.
+    Remote(String),
+}
+
+/// What the commands of a build may use while they run. Nothing of it gets into the
+/// image, unless a command writes it there.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Lent {
+    /// Secrets by the id in the Dockerfile; never printed.
+    pub secrets: BTreeMap<String, Vec<u8>>,
+    /// Sockets of ssh agents on this machine, by the id in the Dockerfile.
+    pub agents: BTreeMap<String, PathBuf>,
+}
+
+impl Lent {
+    /// Nothing is lent.
+    pub fn is_empty(&self) -> bool {
+        self.secrets.is_empty() && self.agents.is_empty()
+    }
 }
 
 /// Makes and fetches images. Progress goes line by line into the channel.

@@ -6,11 +6,15 @@ use tokio::sync::mpsc;
 
 use super::context::Files;
 use super::identity;
+use super::lend;
 use super::recipe::Recipe;
+use super::recipe::Source;
 use crate::backend::BackendError;
+use crate::backend::BuildContext;
 use crate::backend::BuildImages;
 use crate::backend::BuildRequest;
 use crate::backend::Images;
+use crate::backend::Lent;
 use crate::backend::Pending;
 use crate::state::names;
 use crate::state::observed::ImageInfo;
@@ -36,19 +40,26 @@ impl<'a, I: Images> Builder<'a, I> {
         }
     }
 
+    fn find(&self, service: &str) -> Result<(&'a Recipe, &'a String), BackendError> {
+        let recipe = self.recipes.get(service);
+        recipe
+            .zip(self.tags.get(service))
+            .ok_or_else(|| BackendError::NotFound {
+                what: format!("the build of {service}"),
+            })
+    }
+
     /// The build of one service, ready to be handed to an engine.
-    fn request(&self, service: &str) -> Result<BuildRequest, BackendError> {
-        let missing = || BackendError::NotFound {
-            what: format!("the build of {service}"),
-        };
-        let recipe = self.recipes.get(service).ok_or_else(missing)?;
-        let tag = self.tags.get(service).ok_or_else(missing)?;
+    fn request(&self, service: &str, lent: Lent) -> Result<BuildRequest, BackendError> {
+        let (recipe, tag) = self.find(service)?;
         let unreadable = |error: super::BuildError| BackendError::Other {
             doing: format!("read the build context of {service}"),
             source: error.into(),
         };
         let files = Files::find(recipe).map_err(unreadable)?;
-        let (archive, content) = files.archive(service).map_err(unreadable)?;
+        let (archive, main) = files.archive(service).map_err(unreadable)?;
+        let (contexts, digests) = beside(recipe).map_err(unreadable)?;
+        let content = identity::together(main, &digests);
         // The tag promises a content: one that changed since must not get it.
         if identity::name(recipe, &files.dockerfile, &content) != *tag {
             return Err(BackendError::Build {
@@ -63,6 +74,7 @@ impl<'a, I: Images> Builder<'a, I> {
             tag: tag.clone(),
             context: archive,
             dockerfile: files.dockerfile,
+            contexts,
             args: recipe.args.clone(),
             target: recipe.target.clone(),
             labels,
@@ -74,8 +86,30 @@ impl<'a, I: Images> Builder<'a, I> {
             platform: recipe.platform.clone(),
             shm_size: recipe.shm_size,
             extra_hosts: recipe.extra_hosts.clone(),
+            lent,
         })
     }
+}
+
+/// Contexts by name, and what of each counts for the image's name.
+type Beside<'a> = (BTreeMap<String, BuildContext>, BTreeMap<&'a str, String>);
+
+/// The contexts beside the main one.
+fn beside(recipe: &Recipe) -> Result<Beside<'_>, super::BuildError> {
+    let (mut contexts, mut digests) = (BTreeMap::new(), BTreeMap::new());
+    for (name, source) in &recipe.contexts {
+        let (context, digest) = match source {
+            Source::Remote(place) => (BuildContext::Remote(place.clone()), place.clone()),
+            Source::Folder(root) => {
+                let files = Files::beside(&recipe.service, root)?;
+                let (archive, digest) = files.archive(&recipe.service)?;
+                (BuildContext::Files(archive), digest)
+            }
+        };
+        contexts.insert(name.clone(), context);
+        digests.insert(name.as_str(), digest);
+    }
+    Ok((contexts, digests))
 }
 
 impl<I: Images> BuildImages for Builder<'_, I> {
@@ -84,6 +118,16 @@ impl<I: Images> BuildImages for Builder<'_, I> {
         service: &'a str,
         progress: mpsc::Sender<String>,
     ) -> Pending<'a, ImageInfo> {
-        Box::pin(async move { self.images.build(self.request(service)?, progress).await })
+        Box::pin(async move {
+            let (recipe, tag) = self.find(service)?;
+            let unfit = |error: super::BuildError| BackendError::Build {
+                tag: tag.clone(),
+                reason: error.to_string(),
+                output: Vec::new(),
+            };
+            let (lent, _agents) = lend::lend(recipe).await.map_err(unfit)?;
+            let request = self.request(service, lent)?;
+            self.images.build(request, progress).await
+        })
     }
 }

@@ -18,6 +18,9 @@ use super::recipe::Recipe;
 /// or has no file.
 const OUTSIDE: &str = ".shopctl.Dockerfile";
 
+/// Name of the file with the ignore rules of a context.
+const RULES: &str = ".dockerignore";
+
 /// The files of one context, in the order of their paths.
 pub(super) struct Files {
     entries: Vec<Entry>,
@@ -50,33 +53,40 @@ enum Kind {
 impl Files {
     /// Finds the files of a recipe's context.
     pub(super) fn find(recipe: &Recipe) -> Result<Self, BuildError> {
-        let unreadable = |path: &Path, source| BuildError::Unreadable {
+        let unreadable = |(path, source)| BuildError::Unreadable {
             service: recipe.service.clone(),
-            path: path.to_owned(),
+            path,
             source,
         };
         let root = &recipe.context;
-        let metadata = fs::metadata(root).map_err(|error| unreadable(root, error))?;
-        if !metadata.is_dir() {
-            return Err(unreadable(root, io::ErrorKind::NotADirectory.into()));
-        }
-        let (dockerfile, extra) =
-            dockerfile(recipe).map_err(|(path, error)| unreadable(&path, error))?;
-        let (rules, rules_file) =
-            ignore_rules(recipe).map_err(|(path, error)| unreadable(&path, error))?;
-        let always = vec![dockerfile.clone(), rules_file];
-        let ignore = IgnoreFile::parse(&rules, always).map_err(|pattern| BuildError::Pattern {
-            service: recipe.service.clone(),
-            pattern,
-        })?;
-        let mut entries = Vec::new();
-        walk(root, Path::new(""), &ignore, &mut entries)
-            .map_err(|(path, error)| unreadable(&path, error))?;
+        is_folder(root).map_err(unreadable)?;
+        let (dockerfile, extra) = dockerfile(recipe).map_err(unreadable)?;
+        let own = format!("{}{RULES}", recipe.dockerfile.display());
+        let rules = ignore_rules(root, &[&own, RULES]).map_err(unreadable)?;
+        let always = vec![dockerfile.clone(), rules.1];
+        let mut entries = entries(&recipe.service, root, &rules.0, always)?;
         entries.extend(extra);
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Self {
             entries,
             dockerfile,
+        })
+    }
+
+    /// Finds the files of another context of a service, which has no Dockerfile.
+    pub(super) fn beside(service: &str, root: &Path) -> Result<Self, BuildError> {
+        let unreadable = |(path, source)| BuildError::Unreadable {
+            service: service.to_owned(),
+            path,
+            source,
+        };
+        is_folder(root).map_err(unreadable)?;
+        let (rules, rules_file) = ignore_rules(root, &[RULES]).map_err(unreadable)?;
+        let mut entries = entries(service, root, &rules, vec![rules_file])?;
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Self {
+            entries,
+            dockerfile: String::new(),
         })
     }
 
@@ -209,20 +219,49 @@ impl Entry {
     }
 }
 
-/// The ignore rules and the file's name: `<Dockerfile>.dockerignore` goes before
-/// `.dockerignore`.
-fn ignore_rules(recipe: &Recipe) -> Result<(String, String), (PathBuf, io::Error)> {
-    let general = ".dockerignore".to_owned();
-    let own = format!("{}{general}", recipe.dockerfile.display());
-    for name in [own, general.clone()] {
-        let path = recipe.context.join(&name);
+fn is_folder(root: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let failed = |error| (root.to_owned(), error);
+    if fs::metadata(root).map_err(failed)?.is_dir() {
+        Ok(())
+    } else {
+        Err(failed(io::ErrorKind::NotADirectory.into()))
+    }
+}
+
+/// What of a folder is not ignored.
+fn entries(
+    service: &str,
+    root: &Path,
+    rules: &str,
+    always: Vec<String>,
+) -> Result<Vec<Entry>, BuildError> {
+    let ignore = IgnoreFile::parse(rules, always).map_err(|pattern| BuildError::Pattern {
+        service: service.to_owned(),
+        pattern,
+    })?;
+    let mut entries = Vec::new();
+    walk(root, Path::new(""), &ignore, &mut entries).map_err(|(path, source)| {
+        BuildError::Unreadable {
+            service: service.to_owned(),
+            path,
+            source,
+        }
+    })?;
+    Ok(entries)
+}
+
+/// The ignore rules and the name of their file, the first of these that there is:
+/// `<Dockerfile>.dockerignore` goes before `.dockerignore`.
+fn ignore_rules(root: &Path, names: &[&str]) -> Result<(String, String), (PathBuf, io::Error)> {
+    for name in names {
+        let path = root.join(name);
         match fs::read_to_string(&path) {
-            Ok(text) => return Ok((text, name)),
+            Ok(text) => return Ok((text, (*name).to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err((path, error)),
         }
     }
-    Ok((String::new(), general))
+    Ok((String::new(), RULES.to_owned()))
 }
 
 /// Name of the Dockerfile in the archive, and its entry where the walk of the

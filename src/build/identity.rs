@@ -1,5 +1,6 @@
 //! What an image is called before it is built: a digest of all that goes in.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::BuildError;
@@ -7,6 +8,7 @@ use super::context::Files;
 use super::memo;
 use super::prepare;
 use super::recipe::Recipe;
+use super::recipe::Source;
 use crate::state::names::hex;
 
 /// Part of every digest; a new way to build images needs a new one.
@@ -24,20 +26,47 @@ pub fn tag(recipe: &Recipe, cache: &Path) -> Result<Option<String>, BuildError> 
         return Ok(None);
     }
     let files = Files::find(recipe)?;
-    let fingerprint = files.fingerprint();
     let key = format!(
         "context {} {}",
         recipe.context.display(),
         recipe.dockerfile.display()
     );
-    let content = if let Some(digest) = memo::recall(cache, &key, &fingerprint) {
-        digest
-    } else {
-        let digest = files.digest(&recipe.service)?;
-        memo::remember(cache, &key, &fingerprint, &digest, files.youngest());
-        digest
-    };
+    let main = digest(recipe, &files, cache, &key)?;
+    let mut others = BTreeMap::new();
+    for (name, source) in &recipe.contexts {
+        let content = match source {
+            Source::Remote(place) => place.clone(),
+            Source::Folder(root) => {
+                let files = Files::beside(&recipe.service, root)?;
+                let key = format!("beside {}", root.display());
+                digest(recipe, &files, cache, &key)?
+            }
+        };
+        others.insert(name.as_str(), content);
+    }
+    let content = together(main, &others);
     Ok(Some(name(recipe, &files.dockerfile, &content)))
+}
+
+/// The digest of a context, read only where it may have changed.
+fn digest(recipe: &Recipe, files: &Files, cache: &Path, key: &str) -> Result<String, BuildError> {
+    let fingerprint = files.fingerprint();
+    if let Some(digest) = memo::recall(cache, key, &fingerprint) {
+        return Ok(digest);
+    }
+    let digest = files.digest(&recipe.service)?;
+    memo::remember(cache, key, &fingerprint, &digest, files.youngest());
+    Ok(digest)
+}
+
+/// The content of all contexts: the digest of the main one where there are no others.
+pub(super) fn together(main: String, others: &BTreeMap<&str, String>) -> String {
+    if others.is_empty() {
+        return main;
+    }
+    // A map of strings cannot fail to serialise.
+    let others = serde_json::to_string(others).unwrap_or_default();
+    hex(format!("{main}\n{others}").as_bytes())
 }
 
 /// The tag for a context with this digest.
@@ -119,6 +148,34 @@ mod tests {
         seen.push(fixture.tag(&recipe));
         fixture.write("Dockerfile", "FROM scratch\nCOPY b /b\n");
         seen.push(fixture.tag(&recipe));
+        let all = seen.len();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), all, "{seen:?}");
+    }
+
+    #[test]
+    fn contexts_beside_the_main_one_count_by_name_and_content() {
+        let (fixture, beside) = (Fixture::new(), Fixture::new());
+        let mut recipe = fixture.recipe();
+        let mut seen = vec![fixture.tag(&recipe)];
+        let folder = Source::Folder(beside.folder.path().into());
+        recipe.contexts.insert("lib".into(), folder.clone());
+        seen.push(fixture.tag(&recipe));
+        beside.write("a", "two");
+        seen.push(fixture.tag(&recipe));
+        beside.write(".dockerignore", "noise");
+        seen.push(fixture.tag(&recipe));
+        let quiet = fixture.tag(&recipe);
+        beside.write("noise", "x");
+        assert_eq!(quiet, fixture.tag(&recipe), "what is ignored does not");
+        recipe.contexts = BTreeMap::from([("libs".to_owned(), folder)]);
+        seen.push(fixture.tag(&recipe));
+        for image in ["docker-image://a:1", "docker-image://a:2"] {
+            let image = Source::Remote(image.to_owned());
+            recipe.contexts = BTreeMap::from([("lib".to_owned(), image)]);
+            seen.push(fixture.tag(&recipe));
+        }
         let all = seen.len();
         seen.sort();
         seen.dedup();

@@ -6,12 +6,15 @@
 //!
 //! In reading order: [`recipe`] what a build is, `pattern` and `ignorefile` which files a
 //! context has, `context` the files themselves, [`identity`] the digest, [`prepare`] the
-//! commands before it, [`builder`] the build, `memo` what the last look found.
+//! commands before it, [`lend`] what its commands may use and `agent` who holds an ssh key,
+//! [`builder`] the build, `memo` what the last look found.
 
+mod agent;
 pub mod builder;
 mod context;
 pub mod identity;
 mod ignorefile;
+pub mod lend;
 mod memo;
 mod pattern;
 pub mod prepare;
@@ -44,6 +47,16 @@ pub enum BuildError {
         service: String,
         /// The pattern.
         pattern: String,
+    },
+    /// A secret, an ssh agent or a context that the build is lent is not there.
+    #[error("{what} for the build of {service}: {why}")]
+    Lent {
+        /// Service.
+        service: String,
+        /// `secret npm`, `ssh agent default`, `context lib`.
+        what: String,
+        /// Why not; never a value.
+        why: String,
     },
     /// A prepare command failed.
     #[error("the prepare command of {service} failed: {command} ({ended})")]

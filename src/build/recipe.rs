@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::lend;
+use super::lend::Secret;
+
 /// How the image of one service is built.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Recipe {
@@ -37,6 +40,18 @@ pub struct Recipe {
     pub extra_hosts: Vec<String>,
     /// Size of /dev/shm in bytes.
     pub shm_size: Option<i64>,
+    /// Secrets for its commands, by the id in the Dockerfile.
+    #[serde(serialize_with = "lend::names")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, Secret>,
+    /// Ssh agents for its commands, by the id in the Dockerfile: a socket or a key file,
+    /// `None` where no agent runs.
+    #[serde(serialize_with = "lend::names")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub ssh: BTreeMap<String, Option<PathBuf>>,
+    /// Contexts beside the main one, by the name in the Dockerfile.
+    #[serde(skip)]
+    pub contexts: BTreeMap<String, Source>,
     /// Further names the image gets.
     #[serde(skip)]
     pub tags: Vec<String>,
@@ -52,6 +67,15 @@ pub struct Recipe {
     /// Commands that run first.
     #[serde(skip)]
     pub prepare: Option<Prepare>,
+}
+
+/// Where a context beside the main one comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// An absolute folder of this machine.
+    Folder(PathBuf),
+    /// What the engine gets itself: `docker-image://…`, a repository, an address.
+    Remote(String),
 }
 
 /// Commands that run on this host before the context is read.

@@ -13,10 +13,12 @@ use super::project::Naming;
 use super::project::Project;
 use super::signals::Signals;
 use crate::backend::Backend;
+use crate::backend::BackendError;
 use crate::backend::BuildImages as _;
 use crate::build::Builder;
 use crate::event::EventKind;
 use crate::exec::Emitter;
+use crate::exec::Secrets;
 use crate::plan::action::Cause;
 use crate::plan::action::StepId;
 use crate::report::documents::BuildDocument;
@@ -81,6 +83,13 @@ async fn images<B: Backend>(
     args: &BuildArgs,
     emitter: &Emitter,
 ) -> Result<Vec<BuiltImage>, CliError> {
+    let mut missing = Vec::new();
+    for (service, tag) in wanted(project, args) {
+        if backend.image(tag).await?.is_none() {
+            missing.push(service);
+        }
+    }
+    project.can_build(missing.into_iter())?;
     let mut images: Vec<BuiltImage> = stream::iter(wanted(project, args).zip(1..))
         .map(|((service, tag), step)| image(backend, project, service, tag, step, emitter))
         .buffer_unordered(PARALLEL)
@@ -193,19 +202,21 @@ async fn image<B: Backend>(
         cause: Cause::Missing,
     });
     let started = tokio::time::Instant::now();
-    let (sender, mut lines) = mpsc::channel(256);
+    let (sender, mut lines) = mpsc::channel::<String>(256);
+    // A command of the build may say what it was lent.
+    let secrets = Secrets::new(project.secrets.clone());
     let forward = async {
-        while let Some(text) = lines.recv().await {
+        while let Some(line) = lines.recv().await {
             emitter.emit(EventKind::StepProgress {
                 step,
                 service: service.to_owned(),
-                text,
+                text: secrets.redact(&line),
             });
         }
     };
     let builder = Builder::new(backend, &project.recipes, &project.tags);
     let (built, ()) = tokio::join!(builder.build(service, sender), forward);
-    let built = built?;
+    let built = built.map_err(|error| silenced(error, &secrets))?;
     emitter.emit(EventKind::StepFinished {
         step,
         service: service.to_owned(),
@@ -213,4 +224,20 @@ async fn image<B: Backend>(
         elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
     });
     Ok(result(built.id, true))
+}
+
+/// The failure of a build without the values of secrets.
+fn silenced(error: BackendError, secrets: &Secrets) -> BackendError {
+    match error {
+        BackendError::Build {
+            tag,
+            reason,
+            output,
+        } => BackendError::Build {
+            tag,
+            reason: secrets.redact(&reason),
+            output: output.iter().map(|line| secrets.redact(line)).collect(),
+        },
+        other => other,
+    }
 }

@@ -5,11 +5,10 @@ use super::args::Command;
 use super::settings::Settings;
 use crate::backend::kubernetes::client;
 use crate::stack;
-use crate::stack::Stack;
 
-/// The stack of a command that is about a cluster, as far as it can be loaded; `None` where
+/// The registry that the stack of a command names, empty where it names none; `None` where
 /// the command is about an engine. Images are built by an engine in any case.
-pub(super) fn meant(command: &Command, settings: &Settings) -> Option<Option<Stack>> {
+pub(super) fn registry(command: &Command, settings: &Settings) -> Option<String> {
     if matches!(command, Command::Build(_) | Command::Config(_)) {
         return None;
     }
@@ -25,11 +24,12 @@ pub(super) fn meant(command: &Command, settings: &Settings) -> Option<Option<Sta
         Some(stack) => settings.backend_of(stack),
         None => settings.backend.unwrap_or(BackendArg::Docker),
     };
-    (backend == BackendArg::Kubernetes).then_some(stack)
+    let registry = stack.and_then(|it| it.shop.registry).unwrap_or_default();
+    (backend == BackendArg::Kubernetes).then_some(registry)
 }
 
 /// How the cluster is reached, and what its images are called.
-pub(super) fn settings(settings: &Settings, stack: Option<&Stack>) -> client::Settings {
+pub(super) fn settings(settings: &Settings, registry: &str) -> client::Settings {
     let cluster = &settings.cluster;
     let mut engine = super::engine(settings);
     // A context of the kubeconfig is none of the engine's.
@@ -37,12 +37,9 @@ pub(super) fn settings(settings: &Settings, stack: Option<&Stack>) -> client::Se
     client::Settings {
         kubeconfig: cluster.kubeconfig.clone(),
         context: cluster.context.clone(),
-        registry: if cluster.registry.is_empty() {
-            stack
-                .and_then(|it| it.shop.registry.clone())
-                .unwrap_or_default()
-        } else {
-            cluster.registry.clone()
+        registry: match cluster.registry.as_str() {
+            "" => registry.to_owned(),
+            asked => asked.to_owned(),
         },
         engine,
         lease: None,

@@ -6,6 +6,7 @@ use futures_util::stream;
 
 use super::args::ConfigArgs;
 use super::desk::Desk;
+use super::desk::for_backend;
 use super::desk::known;
 use super::error::CliError;
 use super::error::print_findings;
@@ -76,7 +77,7 @@ fn told(
     args: &ConfigArgs,
     loaded: Result<Loaded, Problems>,
 ) -> Result<Loaded, CliError> {
-    let loaded = loaded?;
+    let loaded = for_backend(desk.settings, loaded?);
     print_findings(desk.console, &found(&loaded, args.no_interpolate), true);
     Ok(loaded)
 }

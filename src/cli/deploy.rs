@@ -53,6 +53,7 @@ pub(super) async fn run<B: Backend>(
                 return Ok(Ending::nothing_to_do());
             }
             forbid_builds(&plan, args)?;
+            project.can_build(builds(&plan))?;
             let terms = Terms {
                 lock_wait: args.lock_wait,
                 timeout: Some(args.timeout),
@@ -147,6 +148,14 @@ fn yes<B>(world: &World<'_, B>) -> bool {
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// The services whose images a plan builds.
+fn builds(plan: &Plan) -> impl Iterator<Item = &String> {
+    plan.steps.iter().filter_map(|step| match &step.action {
+        Action::BuildImage { service, .. } => Some(service),
+        _ => None,
+    })
 }
 
 fn forbid_builds(plan: &Plan, args: &DeployArgs) -> Result<(), CliError> {

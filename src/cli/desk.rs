@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use super::args::BackendArg;
 use super::error;
 use super::error::CliError;
 use super::settings::Settings;
@@ -13,6 +14,7 @@ use crate::report::output;
 use crate::report::tables::View;
 use crate::stack;
 use crate::stack::Loaded;
+use crate::stack::problem::ON_CLUSTERS;
 
 /// What a command works with.
 pub(super) struct Desk<'a> {
@@ -62,11 +64,19 @@ pub(super) fn load(
 }
 
 fn load_anywhere(settings: &Settings, console: &Console) -> Result<Loaded, CliError> {
-    let loaded = stack::load(&settings.load)?;
+    let loaded = for_backend(settings, stack::load(&settings.load)?);
     if !settings.quiet {
         error::print_findings(console, &loaded.warnings, settings.verbose);
     }
     Ok(loaded)
+}
+
+/// Without the warnings about keys that act where the stack goes.
+pub(super) fn for_backend(settings: &Settings, mut loaded: Loaded) -> Loaded {
+    if settings.backend_of(&loaded.stack) == BackendArg::Kubernetes {
+        loaded.warnings.retain(|one| one.name != ON_CLUSTERS);
+    }
+    loaded
 }
 
 /// Refuses names of services that the stack does not have.

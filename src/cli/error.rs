@@ -328,7 +328,9 @@ impl From<BackendError> for CliError {
 /// The exit code of a backend's failure before anything was changed.
 fn exit_of(error: &BackendError) -> Exit {
     match error {
-        BackendError::Unreachable { .. } | BackendError::TooOld { .. } => Exit::Unreachable,
+        BackendError::Unreachable { .. }
+        | BackendError::TooOld { .. }
+        | BackendError::Cluster { status: 401, .. } => Exit::Unreachable,
         BackendError::ImageMissing { .. } | BackendError::NotPushed { .. } => {
             Exit::ImageUnavailable
         }
@@ -337,7 +339,6 @@ fn exit_of(error: &BackendError) -> Exit {
         | BackendError::PortTaken { .. }
         | BackendError::DiskFull { .. }
         | BackendError::Cluster { status: 403, .. } => Exit::Refused,
-        BackendError::Cluster { status: 401, .. } => Exit::Unreachable,
         BackendError::Locked(_) | BackendError::LockLost => Exit::Locked,
         BackendError::Unsupported(_) => Exit::Internal,
         BackendError::NotFound { .. }
@@ -376,7 +377,7 @@ impl From<BuildError> for CliError {
             BuildError::Unreadable { path, .. } => {
                 failure.hint(format!("ls -la {}", path.display()))
             }
-            BuildError::Pattern { .. } => failure,
+            BuildError::Pattern { .. } | BuildError::Lent { .. } => failure,
             BuildError::Prepare {
                 command, output, ..
             } => failure

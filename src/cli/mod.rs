@@ -167,9 +167,9 @@ async fn on_backend(
     settings: Settings,
 ) -> u8 {
     #[cfg(feature = "kubernetes")]
-    if let Some(stack) = cluster::meant(&cli.command, &settings) {
+    if let Some(registry) = cluster::registry(&cli.command, &settings) {
         let connect = async |settings: &Settings| {
-            let settings = cluster::settings(settings, stack.as_ref());
+            let settings = cluster::settings(settings, &registry);
             crate::backend::kubernetes::client::Cluster::connect(&settings).await
         };
         return run_parsed(invocation, cli, console, settings, connect).await;

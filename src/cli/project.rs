@@ -19,6 +19,9 @@ use crate::build;
 use crate::build::BuildError;
 use crate::build::Prepare;
 use crate::build::Recipe;
+use crate::build::lend;
+use crate::build::lend::Secret;
+use crate::build::recipe::Source;
 use crate::event::EventKind;
 use crate::exec::Emitter;
 use crate::release;
@@ -95,6 +98,16 @@ impl Project {
         only: &[String],
         naming: Naming,
     ) -> Result<Self, ProjectError> {
+        let mut inputs = resolve::Inputs {
+            only: only.iter().cloned().collect(),
+            ..resolve::Inputs::default()
+        };
+        for path in resolve::files(&stack) {
+            // What cannot be read is left out; who needs it names it.
+            if let Ok(content) = fs::read(&path) {
+                inputs.contents.insert(path, content);
+            }
+        }
         let recipes: BTreeMap<String, Recipe> = stack
             .services
             .values()
@@ -110,20 +123,12 @@ impl Project {
                         commands: prepare.commands.clone(),
                         inputs: prepare.inputs.clone(),
                     });
+                recipe.secrets = lent_secrets(&stack, build, &inputs.contents);
+                recipe.ssh = lend::places(&build.ssh, environment.get("SSH_AUTH_SOCK"));
                 recipe.platform = service.platform.clone().or(recipe.platform);
                 Some((service.name.clone(), recipe))
             })
             .collect();
-        let mut inputs = resolve::Inputs {
-            only: only.iter().cloned().collect(),
-            ..resolve::Inputs::default()
-        };
-        for path in resolve::files(&stack) {
-            // What cannot be read is left out; resolving names it with its place.
-            if let Ok(content) = fs::read(&path) {
-                inputs.contents.insert(path, content);
-            }
-        }
         let secrets = secrets(&stack, &inputs.contents);
         let tags = match (tags(&recipes, cache), naming) {
             (Ok(tags), _) => tags,
@@ -145,17 +150,43 @@ impl Project {
         })
     }
 
+    /// Whether the builds of these services can start: what they are lent is there.
+    pub(super) fn can_build<'a>(
+        &self,
+        mut services: impl Iterator<Item = &'a String>,
+    ) -> Result<(), ProjectError> {
+        services.try_for_each(|service| {
+            let recipe = self.recipes.get(service);
+            recipe.map_or(Ok(()), |recipe| Ok(lend::check(recipe)?))
+        })
+    }
+
+    /// The services in scope whose prepare commands are due.
+    fn unprepared(&self) -> Result<BTreeSet<String>, ProjectError> {
+        let mut due = BTreeSet::new();
+        for (service, recipe) in &self.recipes {
+            if recipe.prepare.is_some()
+                && self.in_scope(service)
+                && build::prepare::is_due(recipe, &self.cache)?
+            {
+                due.insert(service.clone());
+            }
+        }
+        Ok(due)
+    }
+
     /// Runs the prepare commands that are due, and names the images they make.
     pub(super) async fn prepare(&mut self, emitter: &Emitter) -> Result<(), ProjectError> {
-        let mut ran = BTreeSet::new();
+        let ran = self.unprepared()?;
+        // They are for a build that is to follow.
+        self.can_build(ran.iter())?;
         for (service, recipe) in &self.recipes {
             let Some(prepare) = &recipe.prepare else {
                 continue;
             };
-            if !self.in_scope(service) || !build::prepare::is_due(recipe, &self.cache)? {
+            if !ran.contains(service) {
                 continue;
             }
-            ran.insert(service.clone());
             let started = Instant::now();
             let commands: Vec<String> = prepare
                 .commands
@@ -292,12 +323,47 @@ fn recipe(
         platform: build.platforms.first().cloned(),
         extra_hosts: hosts.collect(),
         shm_size: build.shm_size.and_then(|size| i64::try_from(size).ok()),
+        contexts: contexts(build),
+        secrets: BTreeMap::new(),
+        ssh: BTreeMap::new(),
         tags: build.tags.clone(),
         cache_from: build.cache_from.clone(),
         no_cache: build.no_cache,
         pull: build.pull,
         prepare: None,
     }
+}
+
+/// The contexts beside the main one.
+fn contexts(build: &Build) -> BTreeMap<String, Source> {
+    let contexts = build.additional_contexts.iter();
+    contexts
+        .map(|(name, place)| {
+            // The loader made every path of this machine absolute.
+            let source = if place.starts_with('/') {
+                Source::Folder(PathBuf::from(place))
+            } else {
+                Source::Remote(place.clone())
+            };
+            (name.clone(), source)
+        })
+        .collect()
+}
+
+/// What the build may read of the stack's secrets, by the id in the Dockerfile.
+fn lent_secrets(
+    stack: &Stack,
+    build: &Build,
+    contents: &BTreeMap<PathBuf, Vec<u8>>,
+) -> BTreeMap<String, Secret> {
+    let grants = build.secrets.iter();
+    grants
+        .filter_map(|grant| {
+            let object = stack.secrets.get(&grant.source)?;
+            let secret = Secret(resolve::content(object, contents));
+            Some((grant.target.clone(), secret))
+        })
+        .collect()
 }
 
 /// Values of the stack's secrets, so that reports can leave them out.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -24,7 +25,10 @@ use crate::backend::kubernetes::Apis;
 use crate::backend::kubernetes::Finding;
 use crate::backend::kubernetes::Rendering;
 use crate::report::Format;
+use crate::report::helm;
 use crate::report::output;
+use crate::report::package;
+use crate::report::package::File;
 
 /// `render`.
 #[derive(Debug, Clone, Default, Args)]
@@ -32,6 +36,9 @@ use crate::report::output;
     after_help = "Example:\n  shopctl render --backend kubernetes --registry registry.example.com/shop"
 )]
 pub struct RenderArgs {
+    /// As what: the objects, a chart for Helm, or a base for Kustomize
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub format: Form,
     /// Write one file per object into this folder, instead of all to stdout
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -49,25 +56,43 @@ pub struct RenderArgs {
     pub files: Files,
 }
 
+/// What objects are written as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// Objects
+    #[default]
+    Yaml,
+    /// A chart, its images and counts among the values
+    Helm,
+    /// Objects and a kustomization.yaml that lists them
+    Kustomize,
+}
+
 /// What some clusters have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Has {
     /// KEDA, which lets counts follow the clock
     Keda,
-    /// Routes of `OpenShift`, in place of each Ingress
-    Routes,
+    /// What `OpenShift` has: a Route in place of each Ingress, and users that it chooses
+    Openshift,
 }
 
 fn served(has: &[Has]) -> Apis {
     has.iter().fold(Apis::default(), |apis, one| match one {
         Has::Keda => apis.with_keda(),
-        Has::Routes => apis.with_routes(),
+        Has::Openshift => apis.with_openshift(),
     })
 }
 
 /// Prints the objects.
 pub(super) fn run(desk: &Desk<'_>, args: &RenderArgs) -> Result<Exit, CliError> {
     let settings = desk.settings;
+    if args.format != Form::Yaml && args.out.is_none() {
+        return Err(
+            CliError::usage("a chart or a base is a folder, and none is named")
+                .hint("shopctl render --format helm --out chart"),
+        );
+    }
     let loaded = desk.load_anywhere()?;
     if settings.backend_of(&loaded.stack) != BackendArg::Kubernetes {
         return Err(CliError::usage("only a cluster has objects to render")
@@ -107,10 +132,17 @@ pub(super) fn run(desk: &Desk<'_>, args: &RenderArgs) -> Result<Exit, CliError> 
         return Err(CliError::new(Exit::StackInvalid, message)
             .detail(refused.into_iter().map(words).collect()));
     }
-    match &args.out {
-        Some(folder) => write(folder, &rendered.objects)?,
-        None => desk.console.out(&all(settings.format, &rendered.objects))?,
-    }
+    let objects = &rendered.objects;
+    let Some(folder) = &args.out else {
+        desk.console.out(&all(settings.format, objects))?;
+        return Ok(Exit::Done);
+    };
+    let files = match args.format {
+        Form::Yaml => package::plain(objects),
+        Form::Kustomize => package::kustomize(objects),
+        Form::Helm => helm::chart(&kubernetes::name_of(&project.desired.stack), objects),
+    };
+    write(folder, &files)?;
     Ok(Exit::Done)
 }
 
@@ -130,8 +162,8 @@ fn all(format: Format, objects: &[Value]) -> String {
     texts.join("---\n")
 }
 
-/// A file per object; their names are in the order in which they are applied.
-fn write(folder: &PathBuf, objects: &[Value]) -> Result<(), CliError> {
+/// Writes files into a folder that has none yet.
+fn write(folder: &Path, files: &[File]) -> Result<(), CliError> {
     let failed = |error: std::io::Error| {
         CliError::caused(
             Exit::Internal,
@@ -147,18 +179,18 @@ fn write(folder: &PathBuf, objects: &[Value]) -> Result<(), CliError> {
         );
         return Err(CliError::usage(message).hint(format!("rm -r {}", folder.display())));
     }
-    for (number, object) in (1..).zip(objects) {
-        let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let file = folder.join(format!("{number:03}-{kind}-{name}.yaml"));
+    for one in files {
+        let path = folder.join(&one.path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true);
         // Values of secrets may be in it.
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(file).map_err(failed)?;
-        file.write_all(output::yaml(object).as_bytes())
-            .map_err(failed)?;
+        let mut file = options.open(path).map_err(failed)?;
+        file.write_all(one.text.as_bytes()).map_err(failed)?;
     }
     Ok(())
 }

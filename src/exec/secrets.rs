@@ -67,8 +67,8 @@ impl Secrets {
         }
     }
 
-    /// The longest first: one may be part of another.
-    fn new(mut values: Vec<String>) -> Self {
+    /// These values, the longest first: one may be part of another.
+    pub fn new(mut values: Vec<String>) -> Self {
         values.retain(|value| value.len() >= SHORTEST);
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         values.dedup();
@@ -79,7 +79,7 @@ impl Secrets {
     }
 
     /// Our own words with asterisks in place of values.
-    pub(super) fn redact(&self, line: &str) -> String {
+    pub fn redact(&self, line: &str) -> String {
         self.values.iter().fold(line.to_owned(), |line, secret| {
             line.replace(secret.as_str(), "****")
         })

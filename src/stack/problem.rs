@@ -8,6 +8,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+/// Name of the warning about a key that acts on a cluster and not on an engine: who loads a
+/// stack for a cluster does not show it.
+pub const ON_CLUSTERS: &str = "on-clusters";
+
 /// A place in a file the user wrote. Lines and columns count characters from
 /// one; a line of 0 means the file as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -124,6 +124,9 @@ pub struct ServiceSpec {
     /// How its count may follow the load.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscale: Option<Autoscale>,
+    /// The mesh of the cluster that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<Mesh>,
 }
 
 /// Where an image comes from.
@@ -413,6 +416,18 @@ pub enum Class {
     Batch,
     /// Holds data: one writer, protected most.
     Stateful,
+}
+
+/// What encrypts calls between services of a cluster, and steers them around failing ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mesh {
+    /// Istio.
+    Istio,
+    /// Linkerd.
+    Linkerd,
+    /// Consul.
+    Consul,
 }
 
 /// A port of the host that belongs to the gateway.

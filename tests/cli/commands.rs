@@ -435,3 +435,36 @@ fn the_backend_of_the_file_holds_where_no_flag_says_otherwise() {
     let planned = bench.run(&[&engine[..], &["plan"]].concat());
     assert_eq!(planned.code, 0, "{planned}");
 }
+
+#[cfg(feature = "kubernetes")]
+#[test]
+fn objects_of_a_cluster_are_written_as_a_chart_or_a_base() {
+    let bench = Bench::new(
+        "x-shop: { backend: kubernetes, mesh: istio }\nservices: { a: { image: \"a:1\", x-shop: { autoscale: { max: 3 } } } }\n",
+    );
+    let nowhere = bench.run(&["render", "--format", "helm"]);
+    assert_eq!(nowhere.code, 2, "{nowhere}");
+    assert!(nowhere.stderr.contains("--out"), "{nowhere}");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out").display().to_string();
+    for (form, file) in [("helm", "templates"), ("kustomize", "kustomization.yaml")] {
+        let out = format!("{out}-{form}");
+        let made = bench.run(&["render", "--format", form, "--out", &out]);
+        assert_eq!((made.code, made.stdout.as_str()), (0, ""), "{made}");
+        assert!(std::path::Path::new(&out).join(file).exists(), "{out}");
+        // They act there, so nobody is warned that they do not.
+        assert!(!made.stderr.contains("has no effect"), "{made}");
+    }
+    let plain = bench.run(&["render"]);
+    assert!(
+        plain.stdout.contains("kind: HorizontalPodAutoscaler"),
+        "{plain}"
+    );
+    let keda = bench.run(&["render", "--has", "keda,openshift"]);
+    assert!(keda.stdout.contains("kind: ScaledObject"), "{keda}");
+    let engine = bench.run(&["--backend", "docker", "plan"]);
+    for key in ["x-shop.mesh", "services.a.x-shop.autoscale"] {
+        let named = format!("warning: {key} has no effect");
+        assert!(engine.stderr.contains(&named), "{key}: {engine}");
+    }
+}

@@ -3,6 +3,7 @@
 
 #[path = "../support/cases.rs"]
 mod cases;
+mod packages;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ use shopctl::backend::kubernetes::Apis;
 use shopctl::backend::kubernetes::Finding;
 use shopctl::backend::kubernetes::Rendered;
 use shopctl::backend::kubernetes::Rendering;
+use shopctl::backend::kubernetes::rbac;
 use shopctl::backend::kubernetes::render;
 use shopctl::report::output;
 use shopctl::stack;
@@ -59,11 +61,11 @@ fn request(file: &Path) -> LoadRequest {
 }
 
 /// Stacks that become something else where the cluster has more.
-const OTHERWISE: [&str; 1] = ["scaled"];
+const OTHERWISE: [&str; 2] = ["routes", "scaled"];
 
 fn rendered_with_all(path: &Path) -> Rendered {
     let how = Rendering {
-        apis: Apis::default().with_keda().with_routes(),
+        apis: Apis::default().with_keda().with_openshift(),
         ..shop()
     };
     rendered(&request(path), &how).expect("it loads")
@@ -109,6 +111,14 @@ fn own() -> BTreeMap<String, PathBuf> {
         .collect()
 }
 
+/// Snapshots that are called as what is in them.
+fn plain_snapshots() -> insta::internals::SettingsBindDropGuard {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_omit_expression(true);
+    settings.set_prepend_module_to_snapshot(false);
+    settings.bind_to_scope()
+}
+
 #[test]
 fn every_stack_gives_its_objects() {
     let own = own();
@@ -116,10 +126,7 @@ fn every_stack_gives_its_objects() {
         own.contains_key("shop") && own.contains_key("everything"),
         "{own:?}"
     );
-    let mut settings = insta::Settings::clone_current();
-    settings.set_omit_expression(true);
-    settings.set_prepend_module_to_snapshot(false);
-    let _scope = settings.bind_to_scope();
+    let _scope = plain_snapshots();
     for (name, path) in own {
         let rendered = rendered(&request(&path), &shop()).expect("it loads");
         let text_of = |it: &Rendered| text(it).replace(&*root().to_string_lossy(), "@ROOT@");
@@ -202,6 +209,89 @@ fn same_lines(one: &str, other: &str) {
 }
 
 #[test]
+fn nobody_is_named_on_openshift_but_by_the_cluster() {
+    for (name, path) in own() {
+        for (service, object) in of_kind(&rendered_with_all(&path), "Deployment") {
+            let text = output::yaml(object);
+            let standard = text.contains("runAsNonRoot: true");
+            let named = ["runAsUser", "runAsGroup", "fsGroup"].map(|key| text.contains(key));
+            assert!(
+                !standard || !named.contains(&true),
+                "{name}: {service}: {text}"
+            );
+        }
+    }
+}
+
+/// Group and plural of an object's kind, as rules name them.
+fn resource(object: &Value) -> (String, String) {
+    let text = |key: &str| object[key].as_str().expect(key).to_owned();
+    let version = text("apiVersion");
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    let kind = text("kind").to_lowercase();
+    let plural = match kind.as_str() {
+        "servicedefaults" => kind,
+        _ if kind.ends_with('y') => format!("{}ies", kind.trim_end_matches('y')),
+        _ if kind.ends_with('s') => format!("{kind}es"),
+        _ => format!("{kind}s"),
+    };
+    (group.to_owned(), plural)
+}
+
+#[test]
+fn who_deploys_may_do_what_a_stack_needs_and_no_more() {
+    let texts = |list: &Value| -> Vec<String> {
+        let list = list.as_array().into_iter().flatten();
+        list.map(|one| one.as_str().expect("text").to_owned())
+            .collect()
+    };
+    let may = rbac("Big_Shop", &Apis::default().with_keda().with_openshift());
+    let rules = |kind: &str| -> Vec<Value> {
+        let role = may.iter().find(|object| object["kind"] == kind);
+        role.expect(kind)["rules"]
+            .as_array()
+            .expect("rules")
+            .clone()
+    };
+    for (name, path) in own() {
+        let more = rendered_with_all(&path);
+        let plain = rendered(&request(&path), &shop()).expect("it loads");
+        for object in plain.objects.iter().chain(&more.objects) {
+            let (group, plural) = resource(object);
+            let of = if plural == "namespaces" {
+                "ClusterRole"
+            } else {
+                "Role"
+            };
+            let allowed: std::collections::BTreeSet<String> = rules(of)
+                .iter()
+                .filter(|rule| texts(&rule["apiGroups"]).contains(&group))
+                .filter(|rule| texts(&rule["resources"]).contains(&plural))
+                .flat_map(|rule| texts(&rule["verbs"]))
+                .collect();
+            for verb in ["create", "get", "patch", "delete"] {
+                assert!(allowed.contains(verb), "{name}: {verb} {plural}.{group}");
+            }
+        }
+    }
+    for rule in rules("Role").iter().chain(&rules("ClusterRole")) {
+        let rule = rule.to_string();
+        for word in ["*", "escalate", "bind", "impersonate", "rbac."] {
+            assert!(!rule.contains(word), "{word} in {rule}");
+        }
+    }
+    let mut text = String::new();
+    for object in &may {
+        write!(text, "---\n{}", output::yaml(object)).expect("text");
+    }
+    let _scope = plain_snapshots();
+    insta::assert_snapshot!("rbac", text);
+    // What a cluster has not is not asked for.
+    let plain = output::yaml(&rbac("shop", &["apps/v1"].into_iter().collect()));
+    assert!(!plain.contains("istio") && !plain.contains("keda") && !plain.contains("route"));
+}
+
+#[test]
 fn values_of_secrets_are_written_on_request_alone() {
     let file = root().join("tests/kubernetes/stacks/everything.yaml");
     let encoded = "czNjcmV0";
@@ -215,11 +305,78 @@ fn values_of_secrets_are_written_on_request_alone() {
     assert!(text(&with).contains(encoded));
 }
 
+/// Holds the Routes of a file against the definition that `OpenShift` has of them.
+const ROUTES: &str = r#"
+import sys, yaml, jsonschema
+definition, *files = sys.argv[1:]
+schema = yaml.safe_load(open(definition))["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+def strict(node):
+    if isinstance(node, dict):
+        if isinstance(node.get("properties"), dict) and node.get("type") == "object":
+            node.setdefault("additionalProperties", False)
+        for key in [key for key, inner in node.items() if inner is None]: del node[key]
+        for inner in list(node.values()): strict(inner)
+    if isinstance(node, list):
+        for inner in node: strict(inner)
+strict(schema)
+schema["properties"]["metadata"] = {"type": "object"}
+routes = [it for file in files for it in yaml.safe_load_all(open(file)) if it and it["kind"] == "Route"]
+for route in routes: jsonschema.validate(route, schema)
+print(len(routes))
+"#;
+
+#[test]
+#[ignore = "kubernetes-validate"]
+fn the_definition_of_routes_takes_every_route() {
+    let definition = root().join("../shared/kubernetes/crds/route.crd.yaml");
+    if !definition.exists() {
+        return;
+    }
+    let tool = tool();
+    let python = tool.with_file_name("python");
+    let python = if python.exists() {
+        python
+    } else {
+        PathBuf::from("python3")
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let check = |text: &str| {
+        let file = folder.path().join("routes.yaml");
+        fs::write(&file, text).expect("written");
+        let output = Command::new(&python)
+            .args(["-c", ROUTES])
+            .arg(&definition)
+            .arg(&file)
+            .output()
+            .expect("python");
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        )
+    };
+    let text = text(&rendered_with_all(
+        &root().join("tests/kubernetes/stacks/routes.yaml"),
+    ));
+    assert_eq!(check(&text), (true, "4".to_owned()));
+    // It would say so.
+    for (good, bad) in [
+        ("subdomain:", "subdomian:"),
+        ("edge", "egde"),
+        ("path: /api", "path: api"),
+    ] {
+        assert!(text.contains(good), "{good}");
+        assert!(!check(&text.replace(good, bad)).0, "{bad}");
+    }
+}
+
+fn tool() -> PathBuf {
+    let own = root().join("target/test-tools/bin/kubernetes-validate");
+    std::env::var_os("KUBERNETES_VALIDATE").map_or(own, PathBuf::from)
+}
+
 /// Holds texts against the schemas of a version; what it said when they do not fit.
 fn validate(version: &str, files: &[PathBuf]) -> Result<(), String> {
-    let own = root().join("target/test-tools/bin/kubernetes-validate");
-    let tool = std::env::var_os("KUBERNETES_VALIDATE").map(PathBuf::from);
-    let output = Command::new(tool.unwrap_or(own))
+    let output = Command::new(tool())
         .args(["--strict", "--quiet", "-k", version])
         .args(files)
         .output()
@@ -240,10 +397,22 @@ fn the_schemas_of_the_server_take_every_object() {
         fs::write(&path, text(rendered)).expect("written");
         path
     };
-    let files: Vec<PathBuf> = own()
+    let mut files: Vec<PathBuf> = own()
         .iter()
         .map(|(name, path)| write(name, &rendered(&request(path), &shop()).expect("it loads")))
         .collect();
+    let all = own();
+    let more = all
+        .iter()
+        .filter(|(name, _)| OTHERWISE.contains(&name.as_str()))
+        .map(|(name, path)| write(&format!("{name}-with-all"), &rendered_with_all(path)));
+    files.extend(more);
+    let may = rbac("shop", &Apis::default().with_keda().with_openshift());
+    let may = Rendered {
+        objects: may,
+        ..Rendered::default()
+    };
+    files.push(write("rbac", &may));
     for version in VERSIONS {
         validate(version, &files).unwrap_or_else(|said| panic!("{version}: {said}"));
     }

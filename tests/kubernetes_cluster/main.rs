@@ -20,6 +20,7 @@ macro_rules! cases {
     };
 }
 
+mod commands;
 mod lease;
 mod rights;
 mod store;

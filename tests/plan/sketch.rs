@@ -334,6 +334,8 @@ impl Service {
             inner: self.inner.iter().copied().collect(),
             hooks: commands(&self.hooks),
             lifecycle: Lifecycle::default(),
+            autoscale: None,
+            mesh: None,
         }
     }
 

@@ -42,6 +42,7 @@ pub(crate) fn look(world: &World, sketch: &Sketch) -> ObservedState {
             .collect(),
         ports: desired.host_ports(),
         foreign: true,
+        desired: None,
     })
 }
 

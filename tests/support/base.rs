@@ -14,7 +14,8 @@ pub(crate) fn debian_image(name: &str, packages: &str) -> String {
     }
     let archive = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.tar"));
     if !archive.exists() {
-        let made = archive.with_extension("part");
+        // Another test may be making the same.
+        let made = archive.with_extension(format!("{}.part", std::process::id()));
         let status = Command::new("mmdebstrap")
             .args(["--quiet", "--variant=minbase", "--format=tar"])
             .arg(format!("--include={packages}"))

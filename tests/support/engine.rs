@@ -5,6 +5,7 @@
 //! proof that was skipped is none.
 
 use std::fs;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -27,6 +28,35 @@ pub struct Engine {
     live_restore: bool,
     /// The data lie on a file system of their own.
     mounted: bool,
+    /// The engine's program, after what starts it.
+    dockerd: Vec<String>,
+}
+
+/// The engine of the next Debian, unpacked beside the tests and kept for the next run,
+/// with its own libraries: a newer one than that of this machine.
+fn newer() -> Vec<String> {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("engine-of-trixie");
+    if !root.exists() {
+        let part = root.with_extension(format!("{}.part", std::process::id()));
+        let status = Command::new("mmdebstrap")
+            .args(["--quiet", "--variant=extract", "--include=docker.io"])
+            .arg("trixie")
+            .arg(&part)
+            .status();
+        assert!(status.expect("mmdebstrap is installed").success());
+        fs::rename(part, &root).expect("renamed");
+    }
+    let libraries = root.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
+    let loaders = fs::read_dir(&libraries).expect("libraries").flatten();
+    let mut loaders = loaders.map(|entry| entry.path().display().to_string());
+    let loader = loaders.find(|path| path.contains("/ld-linux-"));
+    let text = |path: PathBuf| path.display().to_string();
+    vec![
+        loader.expect("a loader"),
+        "--library-path".to_owned(),
+        text(libraries),
+        text(root.join("usr/sbin/dockerd")),
+    ]
 }
 
 impl Engine {
@@ -72,7 +102,15 @@ impl Engine {
             daemon: None,
             live_restore,
             mounted: false,
+            dockerd: vec!["dockerd".to_owned()],
         }
+    }
+
+    /// A newer engine than that of this machine.
+    pub fn newer() -> Self {
+        let mut engine = Self::new(false);
+        engine.dockerd = newer();
+        engine
     }
 
     /// With its data on a file system of this many megabytes.
@@ -138,8 +176,9 @@ impl Engine {
             .append(true)
             .open(self.path("log"))
             .expect("a log");
-        let mut command = self.inside("dockerd");
+        let mut command = self.inside(&self.dockerd[0]);
         command
+            .args(&self.dockerd[1..])
             .arg("--config-file")
             .arg(self.path("daemon.json"))
             .arg("--data-root")

@@ -8,13 +8,12 @@ use bollard::errors::Error;
 use bollard::moby::buildkit::v1::StatusResponse;
 use bollard::models::BuildInfo;
 use bollard::models::BuildInfoAux;
-use bollard::query_parameters::BuildImageOptions;
 use bollard::query_parameters::BuildImageOptionsBuilder;
 use bollard::query_parameters::BuilderVersion;
 use bollard::query_parameters::TagImageOptionsBuilder;
+use futures_util::Stream;
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use super::Docker;
 use super::credentials;
@@ -30,18 +29,51 @@ impl Docker {
         progress: mpsc::Sender<String>,
     ) -> Result<ImageInfo, BackendError> {
         let mut output = Output::new(progress);
+        if !request.contexts.is_empty() {
+            if self.inner.classic_builder {
+                return Err(self.build_fault(&request.tag, Some(no_sessions()), Vec::new()));
+            }
+            return Box::pin(self.build_named(&request, output)).await;
+        }
         let mut outcome = Err(None);
         if !self.inner.classic_builder {
-            let session = Uuid::now_v7().to_string();
-            outcome = self.run_build(&request, Some(session), &mut output).await;
+            outcome = self.build_in_session(&request, &mut output).await;
         }
         // An engine that knows no sessions says so before the first line.
         if matches!(outcome, Err(None)) || (has_no_buildkit(&outcome) && output.lines.is_empty()) {
-            outcome = self.run_build(&request, None, &mut output).await;
+            if !request.lent.is_empty() {
+                return Err(self.build_fault(&request.tag, Some(no_sessions()), Vec::new()));
+            }
+            outcome = self.build_classic(&request, &mut output).await;
         }
         if let Err(error) = outcome {
             return Err(self.build_fault(&request.tag, error, output.lines));
         }
+        self.built(&request, output).await
+    }
+
+    /// From several contexts.
+    async fn build_named(
+        &self,
+        request: &BuildRequest,
+        mut output: Output,
+    ) -> Result<ImageInfo, BackendError> {
+        match self.build_from_contexts(request, &mut output).await {
+            Ok(()) => self.built(request, output).await,
+            Err(BackendError::Build { reason, .. }) => {
+                let error = Error::DockerStreamError { error: reason };
+                Err(self.build_fault(&request.tag, Some(error), output.lines))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The image of a build that has ended, with all its names.
+    async fn built(
+        &self,
+        request: &BuildRequest,
+        output: Output,
+    ) -> Result<ImageInfo, BackendError> {
         for name in &request.extra_tags {
             self.tag_image(&request.tag, name).await?;
         }
@@ -54,22 +86,41 @@ impl Docker {
             })
     }
 
-    /// `None` as an error means that this builder was not tried.
-    async fn run_build(
+    /// With `BuildKit`, which asks for what it needs over a session. The call is not
+    /// bollard's, since that comes with a session of its own.
+    async fn build_in_session(
         &self,
         request: &BuildRequest,
-        session: Option<String>,
+        output: &mut Output,
+    ) -> Result<(), Option<Error>> {
+        let session = self
+            .open_session(request, BTreeMap::new())
+            .await
+            .map_err(Some)?;
+        let options = options(request)
+            .version(BuilderVersion::BuilderBuildKit)
+            .session(&session.id)
+            .build();
+        let query = serde_urlencoded::to_string(options).map_err(|error| Some(error.into()))?;
+        let build = async {
+            let path = format!("/build?{query}");
+            let steps = self.post_tar(&path, request.context.clone()).await;
+            listen(steps.map_err(Some)?, output).await
+        };
+        session.during(build).await
+    }
+
+    async fn build_classic(
+        &self,
+        request: &BuildRequest,
         output: &mut Output,
     ) -> Result<(), Option<Error>> {
         let logins = credentials::all(self.inner.config_dir.clone()).await;
         let logins = (!logins.is_empty()).then_some(logins);
         let body = bollard::body_full(request.context.clone());
-        let options = options(request, session);
-        let mut stream = self.api().build_image(options, logins, Some(body));
-        while let Some(step) = stream.next().await {
-            output.take(step.map_err(Some)?).await;
-        }
-        Ok(())
+        let options = options(request).build();
+        let steps = self.api().build_image(options, logins, Some(body));
+        listen(steps, output).await
     }
 
     fn build_fault(&self, tag: &str, error: Option<Error>, output: Vec<String>) -> BackendError {
@@ -106,6 +157,32 @@ impl Docker {
     }
 }
 
+/// Passes on what a builder says, until it has ended or failed.
+async fn listen(
+    steps: impl Stream<Item = Result<BuildInfo, Error>>,
+    output: &mut Output,
+) -> Result<(), Option<Error>> {
+    let mut steps = std::pin::pin!(steps);
+    while let Some(step) = steps.next().await {
+        let step = step.map_err(Some)?;
+        let failed = step.error_detail.as_ref();
+        if let Some(error) = failed.and_then(|failed| failed.message.clone()) {
+            return Err(Some(Error::DockerStreamError { error }));
+        }
+        output.take(step).await;
+    }
+    Ok(())
+}
+
+/// The classic builder asks nobody for anything.
+fn no_sessions() -> Error {
+    let error = "secrets, ssh agents and additional contexts take BuildKit; \
+                 is DOCKER_BUILDKIT=0 set?";
+    Error::DockerStreamError {
+        error: error.to_owned(),
+    }
+}
+
 fn has_no_buildkit(outcome: &Result<(), Option<Error>>) -> bool {
     match outcome {
         Err(Some(error)) => {
@@ -116,7 +193,7 @@ fn has_no_buildkit(outcome: &Result<(), Option<Error>>) -> bool {
     }
 }
 
-fn options(request: &BuildRequest, session: Option<String>) -> BuildImageOptions {
+fn options(request: &BuildRequest) -> BuildImageOptionsBuilder {
     let args: HashMap<&str, &str> = request
         .args
         .iter()
@@ -151,16 +228,11 @@ fn options(request: &BuildRequest, session: Option<String>) -> BuildImageOptions
     if !request.extra_hosts.is_empty() {
         options = options.extrahosts(&request.extra_hosts.join(","));
     }
-    if let Some(session) = session {
-        options = options
-            .version(BuilderVersion::BuilderBuildKit)
-            .session(&session);
-    }
-    options.build()
+    options
 }
 
 /// The builder's words, line by line: passed on as they come, kept for a failure.
-struct Output {
+pub(super) struct Output {
     progress: mpsc::Sender<String>,
     lines: Vec<String>,
     vertexes: BTreeMap<String, Vertex>,
@@ -197,6 +269,17 @@ impl Output {
         if let Some(BuildInfoAux::BuildKit(status)) = step.aux {
             self.status(status, &mut lines);
         }
+        self.pass_on(lines).await;
+    }
+
+    /// What `BuildKit` says itself.
+    pub(super) async fn take_status(&mut self, status: StatusResponse) {
+        let mut lines = Vec::new();
+        self.status(status, &mut lines);
+        self.pass_on(lines).await;
+    }
+
+    async fn pass_on(&mut self, lines: Vec<String>) {
         for line in lines {
             // Nobody may be listening.
             let _ = self.progress.send(line.clone()).await;
@@ -205,8 +288,9 @@ impl Output {
     }
 
     fn status(&mut self, status: StatusResponse, lines: &mut Vec<String>) {
+        let mut ended = Vec::new();
         for vertex in status.vertexes {
-            let known = self.vertexes.entry(vertex.digest).or_default();
+            let known = self.vertexes.entry(vertex.digest.clone()).or_default();
             if vertex.started.is_some() && !known.started {
                 known.started = true;
                 if !vertex.cached {
@@ -215,6 +299,7 @@ impl Output {
             }
             if vertex.completed.is_some() && !known.ended {
                 known.ended = true;
+                ended.push(vertex.digest);
                 if vertex.cached {
                     lines.push(format!("{} (cached)", vertex.name));
                 } else if !vertex.error.is_empty() {
@@ -224,6 +309,10 @@ impl Output {
         }
         for log in status.logs {
             self.text(&log.vertex, &String::from_utf8_lossy(&log.msg), lines);
+        }
+        // What was said last may lack its end.
+        for vertex in ended {
+            self.text(&vertex, "\n", lines);
         }
     }
 

@@ -24,6 +24,8 @@ mod observe;
 mod ports;
 mod raw;
 mod run;
+mod session;
+mod solve;
 mod store;
 mod usage;
 mod watch;

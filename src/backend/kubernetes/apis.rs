@@ -8,7 +8,7 @@ pub(super) const AUTOSCALING: &str = "autoscaling/v2";
 pub(super) const POLICY: &str = "policy/v1";
 /// Counts follow the clock too.
 pub(super) const KEDA: &str = "keda.sh/v1alpha1";
-/// `OpenShift`'s ways in.
+/// Ways into `OpenShift`, which has its own rules for pods too.
 pub(super) const ROUTE: &str = "route.openshift.io/v1";
 /// What a mesh does with requests.
 pub(super) const ISTIO: &str = "networking.istio.io/v1";
@@ -41,9 +41,9 @@ impl Apis {
         self
     }
 
-    /// These and the Routes of `OpenShift`.
+    /// These and the Routes of `OpenShift`, which say that it is one.
     #[must_use]
-    pub fn with_routes(mut self) -> Self {
+    pub fn with_openshift(mut self) -> Self {
         self.0.insert(ROUTE.to_owned());
         self
     }

@@ -6,6 +6,7 @@ use k8s_openapi::api::batch::v1::JobSpec;
 use super::Making;
 use super::names;
 use super::names::dns;
+use super::support::Finding;
 use crate::state::desired::ServiceSpec;
 use crate::state::digest;
 use crate::state::spec::Restart;
@@ -13,6 +14,11 @@ use crate::state::spec::Restart;
 impl Making<'_> {
     /// A job of this revision: a cluster changes none, so another revision is another job.
     pub(super) fn job(&mut self, service: &ServiceSpec) {
+        if service.autoscale.is_some() {
+            let text = "what ends by itself has no count to keep; it is left out";
+            let note = Finding::note(&service.name, "x-shop.autoscale", text);
+            self.findings.push(note);
+        }
         let mut template = self.pods(service);
         let (policy, retries) = match service.container.live.restart {
             Restart::OnFailure(count) => {

@@ -8,10 +8,13 @@
 mod apis;
 pub mod client;
 mod job;
+mod mesh;
 mod mounts;
 mod names;
+mod openshift;
 mod pod;
 mod probe;
+mod rbac;
 mod scaling;
 mod storage;
 mod support;
@@ -26,6 +29,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use apis::Apis;
+pub use rbac::rbac;
 pub use support::Finding;
 
 use crate::state::desired::DesiredState;
@@ -54,6 +58,11 @@ pub struct Rendered {
     pub findings: Vec<Finding>,
 }
 
+/// What a stack is called on a cluster: its namespace.
+pub fn name_of(stack: &str) -> String {
+    names::dns(stack)
+}
+
 /// Renders a stack. What would not work on a cluster is among the findings as refused; the
 /// objects are then worth a look and not more.
 pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
@@ -63,11 +72,13 @@ pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
         objects: Vec::new(),
         findings: support::of_stack(desired),
     };
+    made.meshes();
     made.namespace();
     made.storage();
     made.policies();
     for service in desired.services.values() {
         made.traffic(service);
+        made.isolation(service);
         if service.one_off {
             made.job(service);
         } else {

@@ -22,6 +22,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Making;
+use super::mesh;
 use super::mounts::Mounted;
 use super::names;
 use super::names::dns;
@@ -84,7 +85,9 @@ impl Making<'_> {
         let revision = digest::of(&(self.unpinned(&container), &mounted.volumes));
         let mut annotations = spec.annotations.clone();
         annotations.insert(names::REVISION.to_owned(), revision[..12].to_owned());
-        let pod = PodSpec {
+        let mut labels = names::of_pod(self.desired, service);
+        mesh::mark(service, &mut labels, &mut annotations);
+        let mut pod = PodSpec {
             init_containers: some(first(service, &container)),
             containers: vec![container],
             volumes: Some(mounted.volumes).filter(|all| !all.is_empty()),
@@ -107,9 +110,10 @@ impl Making<'_> {
                 .then(|| vec![scaling::spread(self.desired, service)]),
             ..PodSpec::default()
         };
+        self.unnamed(service, &mut pod);
         PodTemplateSpec {
             metadata: Some(ObjectMeta {
-                labels: Some(names::of_pod(self.desired, service)),
+                labels: Some(labels),
                 annotations: Some(annotations),
                 ..ObjectMeta::default()
             }),

@@ -87,12 +87,6 @@ fn of_service(service: &ServiceSpec) -> Vec<Finding> {
     if !service.needs.is_empty() {
         waits = true;
     }
-    if service.one_off && service.autoscale.is_some() {
-        note(
-            "x-shop.autoscale",
-            "what ends by itself has no count to keep; it is left out",
-        );
-    }
     let mut first = spec.pre_start.iter();
     if service.replicas > 1 && first.any(|one| !one.per_replica) {
         note("pre_start", "runs before each pod there, not once for all");

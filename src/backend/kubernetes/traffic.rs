@@ -23,12 +23,15 @@ use k8s_openapi::api::networking::v1::ServiceBackendPort;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Making;
+use super::mesh;
 use super::names;
 use super::names::dns;
 use super::support::Finding;
 use crate::state::desired::Class;
 use crate::state::desired::DesiredState;
+use crate::state::desired::Mesh;
 use crate::state::desired::PublishedPort;
+use crate::state::desired::ReadyGate;
 use crate::state::desired::Route;
 use crate::state::desired::ServiceSpec;
 use crate::state::spec::NetworkMode;
@@ -56,6 +59,27 @@ pub(super) fn ports(desired: &DesiredState, service: &ServiceSpec) -> BTreeSet<(
     published.chain(own).chain(exposed).chain(inner).collect()
 }
 
+/// Those of them that are known to speak HTTP.
+pub(super) fn http_ports(desired: &DesiredState, service: &ServiceSpec) -> BTreeSet<u16> {
+    let spoken = desired.ports.iter().filter(|port| port.http);
+    let routes = spoken.flat_map(|port| &port.routes);
+    let published = routes
+        .filter(|route| route.service == service.name)
+        .map(|route| route.port);
+    let probed = match &service.ready {
+        ReadyGate::Probe {
+            port,
+            http: Some(_),
+            ..
+        } => Some(*port),
+        _ => None,
+    };
+    let open = ports(desired, service);
+    let all = published.chain(service.inner.iter().copied()).chain(probed);
+    all.filter(|port| open.contains(&(*port, "TCP".to_owned())))
+        .collect()
+}
+
 fn service_port((port, protocol): (u16, String)) -> ServicePort {
     ServicePort {
         name: Some(format!("{}-{port}", protocol.to_lowercase())),
@@ -76,16 +100,23 @@ impl Making<'_> {
             return;
         }
         let headless = ports.is_empty() || service.class == Class::Stateful;
+        // A mesh takes a port by its protocol: what is called `tcp-…` is no HTTP to it.
+        let http = match mesh::of(service) {
+            Some(_) => http_ports(self.desired, service),
+            None => BTreeSet::new(),
+        };
+        let port = |(port, protocol): (u16, String)| ServicePort {
+            app_protocol: (protocol == "TCP" && http.contains(&port)).then(|| "http".to_owned()),
+            ..service_port((port, protocol))
+        };
+        let mut metadata = self.meta(service);
+        metadata.annotations = mesh::of_name(service);
         self.add(&Service {
-            metadata: names::meta(
-                self.desired,
-                &dns(&service.name),
-                names::of_service(self.desired, service),
-            ),
+            metadata,
             spec: Some(Reach {
                 cluster_ip: headless.then(|| NO_ADDRESS.to_owned()),
                 selector: Some(names::selector(self.desired, service)),
-                ports: super::pod::some(ports.into_iter().map(service_port).collect()),
+                ports: super::pod::some(ports.into_iter().map(port).collect()),
                 ..Reach::default()
             }),
             ..Service::default()
@@ -110,6 +141,10 @@ impl Making<'_> {
                 }
                 continue;
             }
+            if port.http && self.is_openshift() {
+                self.routes(port, &shown);
+                continue;
+            }
             match port.routes.as_slice() {
                 [route] if route.path == "/" && route.host.is_none() => self.balancer(port, route),
                 _ => self.paths(port, &shown),
@@ -124,12 +159,15 @@ impl Making<'_> {
         let outside = port.host_port.unwrap_or(route.port);
         let mut entry = service_port((outside, "TCP".to_owned()));
         entry.target_port = Some(IntOrString::Int(route.port.into()));
+        let mut labels = names::of_service(self.desired, service);
+        if mesh::of(service) == Some(Mesh::Consul) {
+            // It bears one name for a pod.
+            let ignored = "consul.hashicorp.com/service-ignore";
+            labels.insert(ignored.to_owned(), "true".to_owned());
+        }
+        let name = dns(&format!("{}-{outside}", service.name));
         self.add(&Service {
-            metadata: names::meta(
-                self.desired,
-                &dns(&format!("{}-{outside}", service.name)),
-                names::of_service(self.desired, service),
-            ),
+            metadata: names::meta(self.desired, &name, labels),
             spec: Some(Reach {
                 type_: Some("LoadBalancer".to_owned()),
                 selector: Some(names::selector(self.desired, service)),
@@ -203,13 +241,15 @@ impl Making<'_> {
             };
             // What one network lets out is out, whatever another one says: policies add up.
             let egress = if network.internal {
-                vec![
+                let mut rules = vec![
                     NetworkPolicyEgressRule {
                         to: Some(peers()),
                         ..NetworkPolicyEgressRule::default()
                     },
                     names_are_answered(),
-                ]
+                ];
+                rules.extend(meshes_of(desired, key).into_iter().map(to_mesh));
+                rules
             } else {
                 vec![NetworkPolicyEgressRule::default()]
             };
@@ -278,6 +318,29 @@ fn both() -> Vec<String> {
 fn names_are_answered() -> NetworkPolicyEgressRule {
     NetworkPolicyEgressRule {
         ports: Some(vec![policy_port(53, "UDP"), policy_port(53, "TCP")]),
+        ..NetworkPolicyEgressRule::default()
+    }
+}
+
+/// Meshes of the services in a network.
+fn meshes_of(desired: &DesiredState, key: &str) -> BTreeSet<Mesh> {
+    let services = desired.services.values();
+    let within = services.filter(|service| match &service.container.network {
+        NetworkMode::Networks(endpoints) => endpoints.contains_key(key),
+        _ => false,
+    });
+    within.filter_map(mesh::of).collect()
+}
+
+/// A proxy gets its certificate and its table from the mesh.
+fn to_mesh(mesh: Mesh) -> NetworkPolicyEgressRule {
+    let name = "kubernetes.io/metadata.name".to_owned();
+    let namespace = [(name, mesh::namespace(mesh).to_owned())].into();
+    NetworkPolicyEgressRule {
+        to: Some(vec![NetworkPolicyPeer {
+            namespace_selector: Some(names::matching(namespace)),
+            ..NetworkPolicyPeer::default()
+        }]),
         ..NetworkPolicyEgressRule::default()
     }
 }

@@ -13,6 +13,7 @@ use crate::backend::Context;
 use crate::plan::action::Action;
 use crate::plan::action::InstanceSpec;
 use crate::plan::action::Listen;
+use crate::state::cluster::ObjectRef;
 use crate::state::desired::PublishedPort;
 use crate::state::names;
 use crate::state::observed::Environment;
@@ -24,6 +25,7 @@ use crate::state::observed::ObservedVolume;
 use crate::state::observed::Role;
 use crate::state::observed::ScaleOverride;
 use crate::state::records;
+use crate::state::spec::LiveSpec;
 use crate::state::spec::NetworkMode;
 use crate::state::strategy::TrafficSplit;
 
@@ -115,10 +117,7 @@ impl World {
                 self.containers.remove(container);
                 Ok(())
             }
-            Action::UpdateLive { container, live } => {
-                self.get(container)?.instance.live = live.clone();
-                Ok(())
-            }
+            Action::UpdateLive { container, live } => self.update(container, live),
             Action::SetListeners { listeners } => self.set_listeners(stack, listeners),
             Action::AddTarget { service, alias, .. } => self.add_target(stack, service, alias),
             Action::SetSplit { service, split, .. } => {
@@ -131,10 +130,13 @@ impl World {
             Action::RecordScale { overrides } => self.record_scale(stack, overrides),
             Action::ApplyObject { object, .. }
             | Action::DeleteObject { object }
-            | Action::RestartWorkload { object } => {
-                Err(BackendError::Unsupported(object.to_string()))
-            }
+            | Action::RestartWorkload { object } => unsupported(object),
         }
+    }
+
+    fn update(&mut self, container: &str, live: &LiveSpec) -> Done {
+        self.get(container)?.instance.live = live.clone();
+        Ok(())
     }
 
     /// Starts what keeps a volume in memory, where it does not run.
@@ -582,4 +584,8 @@ fn conflict(name: &str) -> BackendError {
     BackendError::Conflict {
         what: format!("container {name}"),
     }
+}
+/// A world of containers has no objects.
+fn unsupported(object: &ObjectRef) -> Done {
+    Err(BackendError::Unsupported(object.to_string()))
 }

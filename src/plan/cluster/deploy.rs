@@ -153,9 +153,15 @@ impl Stage<'_> {
             }
         }
         for wanted in workloads {
-            let Some(cause) = cause(wanted).or_else(|| cause_of_pods(wanted, count.replicas))
-            else {
-                continue;
+            let cause = match (cause(wanted), cause_of_pods(wanted, count.replicas)) {
+                (Some(Cause::Changed(mut what)), Some(Cause::ScaleUp | Cause::ScaleDown)) => {
+                    let there = wanted.pods.as_ref().and_then(|pods| pods.replicas);
+                    let there = there.unwrap_or_default();
+                    what.push(format!("replicas {there} -> {}", count.replicas));
+                    Cause::Changed(what)
+                }
+                (Some(cause), _) | (None, Some(cause)) => cause,
+                (None, None) => continue,
             };
             let action = apply(wanted, Some(count.replicas));
             let id = self.draft.step(name, action, cause, &needs);

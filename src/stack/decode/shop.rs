@@ -16,6 +16,7 @@ use crate::stack::model::Autoscale;
 use crate::stack::model::BackendKind;
 use crate::stack::model::CapacityMode;
 use crate::stack::model::Class;
+use crate::stack::model::Mesh;
 use crate::stack::model::Prepare;
 use crate::stack::model::Ready;
 use crate::stack::model::Route;
@@ -32,7 +33,7 @@ use crate::stack::yaml::Node;
 use crate::stack::yaml::Value;
 
 /// Keys that are kept as they are until they act.
-const LATER: [&str; 2] = ["mesh", "reserve"];
+const LATER: [&str; 1] = ["reserve"];
 
 impl Decoder<'_> {
     pub(super) fn stack_shop(&mut self, tree: &Node) -> StackShop {
@@ -63,6 +64,7 @@ impl Decoder<'_> {
             volumes: accesses(node),
             lint_silence: lint.map(|lint| texts(lint, "silence")).unwrap_or_default(),
             hooks: self.stack_hooks(node, &services, &At::ROOT.key("x-shop")),
+            mesh: mesh(node),
             later: later(node),
             place: self.place(node.span),
         }
@@ -102,7 +104,7 @@ impl Decoder<'_> {
             volumes: accesses(node),
             hooks: self.hooks(node, &at),
             rollout: self.rollout(node, &at),
-            later: later(node),
+            mesh: mesh(node),
             place: self.place(node.span),
             places: places(self, node.as_map()),
         })
@@ -220,6 +222,16 @@ pub(super) fn ratio(node: &Node, key: &str) -> Option<Ratio> {
         _ => return None,
     };
     units::parse_ratio(&text)
+}
+
+fn mesh(node: &Node) -> Option<Mesh> {
+    match node.text_of("mesh")? {
+        "none" => Some(Mesh::None),
+        "istio" => Some(Mesh::Istio),
+        "linkerd" => Some(Mesh::Linkerd),
+        "consul" => Some(Mesh::Consul),
+        _ => None,
+    }
 }
 
 fn accesses(node: &Node) -> BTreeMap<String, VolumeAccess> {

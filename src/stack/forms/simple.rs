@@ -32,17 +32,20 @@ pub(crate) fn build(node: &Node, at: &At<'_>, cx: &mut Context<'_>) -> Option<No
     Some(only("context", text, node))
 }
 
-/// Paths of `additional_contexts`.
+/// Paths of `additional_contexts` and of `ssh`.
 pub(crate) fn finish_build(node: &mut Node, _at: &At<'_>, cx: &mut Context<'_>) {
-    let contexts = node
-        .as_map_mut()
-        .and_then(|map| map.get_mut("additional_contexts"))
-        .and_then(|entry| entry.node.as_map_mut());
-    for entry in contexts.into_iter().flat_map(|map| map.values_mut()) {
-        if let Value::Text(text) = &mut entry.node.value
-            && !path::is_remote(text)
-        {
-            *text = cx.absolute(text);
+    for (key, may_be_remote) in [("additional_contexts", true), ("ssh", false)] {
+        let places = node
+            .as_map_mut()
+            .and_then(|map| map.get_mut(key))
+            .and_then(|entry| entry.node.as_map_mut());
+        for entry in places.into_iter().flat_map(|map| map.values_mut()) {
+            if let Value::Text(text) = &mut entry.node.value
+                && !text.is_empty()
+                && !(may_be_remote && path::is_remote(text))
+            {
+                *text = cx.absolute(text);
+            }
         }
     }
 }

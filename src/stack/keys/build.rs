@@ -10,12 +10,15 @@ use super::Object;
 use super::Shape;
 use super::TEXT_OR_TEXTS;
 use super::TEXTS;
-use super::service::GRANTS;
+use super::Unique;
 use super::service::ULIMITS;
+use super::service::secret_target;
 
 const RIGHTS: &str = "the builder of a Docker Engine gives no command more rights than the others";
 const ATTESTATION: &str = "the images of a Docker Engine carry no attestations";
-const SESSION: &str = "a build is lent no secrets and no keys in this version";
+const OWNER: &str = "a builder lends the value alone";
+const MOUNT: &str =
+    "write it into the Dockerfile: RUN --mount=type=secret,id=ID,uid=UID,gid=GID,mode=MODE";
 
 pub(super) static BUILD: Object = Object {
     name: "build",
@@ -29,9 +32,7 @@ pub(super) static BUILD: Object = Object {
         Key::new("args", ENVIRONMENT),
         Key::new("provenance", Shape::FlagOrText).never(ATTESTATION),
         Key::new("sbom", Shape::FlagOrText).never(ATTESTATION),
-        Key::new("ssh", ENVIRONMENT)
-            .print(super::Print::AsList)
-            .not_yet(SESSION),
+        Key::new("ssh", ENVIRONMENT).print(super::Print::AsList),
         Key::new("labels", LABELS),
         Key::new("cache_from", TEXTS),
         Key::new("cache_to", TEXTS)
@@ -40,20 +41,42 @@ pub(super) static BUILD: Object = Object {
         Key::new("no_cache_filter", TEXT_OR_TEXTS)
             .never("the builder of a Docker Engine takes its cache for all stages or for none")
             .instead("write `no_cache: true`"),
-        Key::new("additional_contexts", LABELS)
-            .not_yet("an image is built from one context in this version")
-            .instead("copy what it needs into the context with x-shop.build.prepare"),
+        Key::new("additional_contexts", LABELS),
         Key::new("pull", Shape::Flag),
         Key::new("extra_hosts", Shape::Hosts),
         Key::new("isolation", Shape::Text).never(super::WINDOWS),
         Key::new("network", Shape::Text),
         Key::new("target", Shape::Text),
-        Key::new("secrets", GRANTS).not_yet(SESSION),
+        Key::new("secrets", SECRETS),
         Key::new("shm_size", BYTES),
         Key::new("tags", NAMED_TEXTS),
         Key::new("ulimits", ULIMITS)
             .not_yet("commands of a build have the limits of the engine in this version"),
         Key::new("platforms", TEXTS),
         Key::new("privileged", Shape::Flag).never(RIGHTS),
+    ],
+};
+
+const SECRETS: Shape = Shape::List {
+    of: &Shape::Short {
+        object: &SECRET,
+        parse: forms::grant,
+    },
+    unique: Unique::By(secret_target),
+};
+
+static SECRET: Object = Object {
+    name: "secret of a build",
+    extensions: true,
+    finish: None,
+    keys: &[
+        Key::new("source", Shape::Text),
+        Key::new("target", Shape::Text),
+        Key::new("uid", Shape::Text).never(OWNER).instead(MOUNT),
+        Key::new("gid", Shape::Text).never(OWNER).instead(MOUNT),
+        Key::new("mode", Shape::Mode)
+            .print(super::Print::WhenSet)
+            .never(OWNER)
+            .instead(MOUNT),
     ],
 };

@@ -12,6 +12,7 @@ mod shop;
 mod top;
 
 use super::canonical::Context;
+use super::problem::ON_CLUSTERS;
 use super::report::At;
 use super::yaml::Node;
 
@@ -327,6 +328,11 @@ impl Key {
     /// It could act, and does not in this version.
     const fn not_yet(self, reason: &'static str) -> Self {
         self.named("not-yet", reason)
+    }
+
+    /// It acts on a cluster, and not on an engine.
+    const fn on_clusters(self, reason: &'static str) -> Self {
+        self.named(ON_CLUSTERS, reason)
     }
 
     /// It has no meaning where shopctl deploys to.

@@ -354,7 +354,7 @@ static LOGGING: Object = Object {
     ],
 };
 
-pub(super) static GRANT: Object = Object {
+static GRANT: Object = Object {
     name: "secret or config of a service",
     extensions: true,
     finish: None,
@@ -367,7 +367,7 @@ pub(super) static GRANT: Object = Object {
     ],
 };
 
-pub(super) const GRANTS: Shape = Shape::List {
+const GRANTS: Shape = Shape::List {
     of: &Shape::Short {
         object: &GRANT,
         parse: forms::grant,
@@ -679,7 +679,7 @@ fn whole(node: &super::Node) -> String {
     node.scalar_text().unwrap_or_default()
 }
 
-fn secret_target(node: &super::Node) -> String {
+pub(super) fn secret_target(node: &super::Node) -> String {
     grant_target("/run/secrets", node)
 }
 

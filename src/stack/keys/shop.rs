@@ -15,7 +15,8 @@ const PORT_NUMBER: Shape = Shape::Int { min: 1, max: 65535 };
 /// A boolean today; its mapping is for the settings of the gateway to come.
 const GATEWAY: Shape = Shape::FlagOrMap;
 
-const MESH: &str = "calls between services are neither encrypted nor authorised in this version";
+const MESH: &str =
+    "an engine has no mesh: calls between services are neither encrypted nor authorised";
 
 const VOLUMES: Shape = Shape::Map {
     of: &Shape::Object(&ACCESS),
@@ -35,7 +36,7 @@ pub(super) static STACK: Object = Object {
         Key::new("volumes", VOLUMES),
         Key::new("lint", Shape::Object(&LINT)),
         Key::new("hooks", Shape::Object(&STACK_HOOKS)),
-        Key::new("mesh", Shape::Any).not_yet(MESH),
+        Key::new("mesh", Shape::Choice(&["istio", "linkerd", "consul"])).on_clusters(MESH),
         Key::new("reserve", Shape::Any)
             .not_yet("no capacity is kept free for what is to come in this version"),
     ],
@@ -60,12 +61,16 @@ pub(super) static SERVICE: Object = Object {
         Key::new("gateway", GATEWAY),
         Key::new("slo", Shape::Object(&SLO)),
         Key::new("autoscale", Shape::Object(&AUTOSCALE))
-            .not_yet("no count follows the load or the clock in this version")
+            .on_clusters("no count follows the load or the clock on an engine in this version")
             .instead("shopctl scale SERVICE=3"),
         Key::new("volumes", VOLUMES),
         Key::new("hooks", Shape::Object(&HOOKS)),
         Key::new("rollout", Shape::Object(&ROLLOUT)),
-        Key::new("mesh", Shape::Any).not_yet(MESH),
+        Key::new(
+            "mesh",
+            Shape::Choice(&["istio", "linkerd", "consul", "none"]),
+        )
+        .on_clusters(MESH),
     ],
 };
 

@@ -75,6 +75,7 @@ pub use self::shop::Autoscale;
 pub use self::shop::BackendKind;
 pub use self::shop::CapacityMode;
 pub use self::shop::Class;
+pub use self::shop::Mesh;
 pub use self::shop::Prepare;
 pub use self::shop::Ready;
 pub use self::shop::Route;

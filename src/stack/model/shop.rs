@@ -30,6 +30,8 @@ pub struct StackShop {
     pub lint_silence: Vec<String>,
     /// What runs once around a change.
     pub hooks: Option<Hooks>,
+    /// The mesh of the cluster that its services are in.
+    pub mesh: Option<Mesh>,
     /// Keys that are known and act in a later version, as JSON.
     pub later: BTreeMap<String, serde_json::Value>,
     /// Where it stands.
@@ -60,8 +62,8 @@ pub struct ServiceShop {
     pub hooks: Option<Hooks>,
     /// How a new revision gets its requests.
     pub rollout: Option<ShopRollout>,
-    /// Keys that are known and act in a later version, as JSON.
-    pub later: BTreeMap<String, serde_json::Value>,
+    /// The mesh of the cluster that it is in, where that differs from the stack's.
+    pub mesh: Option<Mesh>,
     /// Where it stands.
     #[serde(skip)]
     pub place: Place,
@@ -80,6 +82,20 @@ pub enum BackendKind {
     Swarm,
     /// A Kubernetes cluster.
     Kubernetes,
+}
+
+/// A mesh: what encrypts calls between services and steers them around failing replicas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mesh {
+    /// None, in a stack that has one.
+    None,
+    /// Istio.
+    Istio,
+    /// Linkerd.
+    Linkerd,
+    /// Consul.
+    Consul,
 }
 
 /// Which demand may refuse a deploy.

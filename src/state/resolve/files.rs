@@ -1,6 +1,7 @@
 //! Secrets and configs of a service as seeded file sets.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::Inputs;
 use super::problem;
@@ -63,7 +64,7 @@ pub(super) fn of_service(
         let Some(object) = objects.get(&grant.source) else {
             continue;
         };
-        match content(object, inputs) {
+        match content(object, &inputs.contents) {
             Ok(content) => granted.add(memory, &service.name, kind, grant, content),
             Err(why) => problems.push(problem(
                 Severity::Error,
@@ -111,11 +112,17 @@ impl Granted {
     }
 }
 
-fn content(object: &FileObject, inputs: &Inputs) -> Result<Vec<u8>, String> {
+/// The content of a secret or config.
+///
+/// # Errors
+/// Why it has none.
+pub fn content(
+    object: &FileObject,
+    contents: &BTreeMap<PathBuf, Vec<u8>>,
+) -> Result<Vec<u8>, String> {
     match &object.source {
         FileSource::Content(text) => Ok(text.clone().into_bytes()),
-        FileSource::File(path) => inputs
-            .contents
+        FileSource::File(path) => contents
             .get(path)
             .cloned()
             .ok_or_else(|| format!("{} cannot be read", path.display())),

@@ -15,6 +15,7 @@ mod network;
 mod ports;
 mod service;
 
+pub use files::content;
 pub use files::holds_secrets;
 
 use std::collections::BTreeMap;

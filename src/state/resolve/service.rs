@@ -20,6 +20,7 @@ use crate::state::desired::Demand;
 use crate::state::desired::DemandSource;
 use crate::state::desired::Dependency;
 use crate::state::desired::ImageSource;
+use crate::state::desired::Mesh;
 use crate::state::desired::OnFailure;
 use crate::state::desired::PullPolicy;
 use crate::state::desired::ReadyGate;
@@ -93,6 +94,7 @@ pub(super) fn resolve(
         hooks: hooks::of_service(service),
         lifecycle: hooks::inside(service, limit, service.stop_grace_period),
         autoscale: autoscale(service),
+        mesh: mesh(stack, service),
     }
 }
 
@@ -300,6 +302,17 @@ fn staged(shop: &model::ServiceShop) -> Option<Staged> {
             max_slowdown: declared.max_slowdown.unwrap_or(MAX_SLOWDOWN),
         },
     })
+}
+
+/// The stack's mesh, unless the service says otherwise.
+fn mesh(stack: &Stack, service: &model::Service) -> Option<Mesh> {
+    let own = service.shop.as_ref().and_then(|shop| shop.mesh);
+    match own.or(stack.shop.mesh)? {
+        model::Mesh::None => None,
+        model::Mesh::Istio => Some(Mesh::Istio),
+        model::Mesh::Linkerd => Some(Mesh::Linkerd),
+        model::Mesh::Consul => Some(Mesh::Consul),
+    }
 }
 
 /// How the count may follow the load.

@@ -78,7 +78,7 @@ impl Comparison<'_> {
             Ok(live) => {
                 let mut live = observe::plain(live);
                 live["apiVersion"] = kind.api_version.into();
-                live["kind"] = kind.kind.into();
+                live["kind"] = kind.name.into();
                 if !is_covered(&live, wanted) {
                     self.ask(wanted, Some(&live)).await?;
                 }

@@ -103,6 +103,8 @@ async fn config(settings: &Settings) -> Result<(Config, String), BackendError> {
 
 fn bounded(mut config: Config) -> Config {
     config.connect_timeout = Some(CONNECT);
+    // Its own way to call again takes minutes; see [`super::retry`].
+    config.default_retry = false;
     config
 }
 

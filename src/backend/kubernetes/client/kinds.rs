@@ -24,24 +24,24 @@ pub(super) struct Kind {
     /// `apps/v1`.
     pub(super) api_version: &'static str,
     /// `Deployment`.
-    pub(super) kind: &'static str,
+    pub(super) name: &'static str,
     /// `deployments`.
     pub(super) plural: &'static str,
     /// Its objects are in namespaces.
     pub(super) namespaced: bool,
 }
 
-const fn kind(api_version: &'static str, kind: &'static str, plural: &'static str) -> Kind {
+const fn kind(api_version: &'static str, name: &'static str, plural: &'static str) -> Kind {
     Kind {
         api_version,
-        kind,
+        name,
         plural,
         namespaced: true,
     }
 }
 
 /// All kinds that a stack may become, in the order in which they are removed.
-pub(super) const KINDS: [Kind; 17] = [
+pub(super) const KINDS: [Kind; 19] = [
     kind("networking.k8s.io/v1", "Ingress", "ingresses"),
     kind("route.openshift.io/v1", "Route", "routes"),
     kind(
@@ -60,6 +60,16 @@ pub(super) const KINDS: [Kind; 17] = [
         "VirtualService",
         "virtualservices",
     ),
+    kind(
+        "consul.hashicorp.com/v1alpha1",
+        "ServiceRouter",
+        "servicerouters",
+    ),
+    kind(
+        "consul.hashicorp.com/v1alpha1",
+        "ServiceDefaults",
+        "servicedefaults",
+    ),
     kind("apps/v1", "Deployment", "deployments"),
     kind("apps/v1", "StatefulSet", "statefulsets"),
     kind("batch/v1", "Job", "jobs"),
@@ -72,17 +82,23 @@ pub(super) const KINDS: [Kind; 17] = [
     kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
     Kind {
         api_version: "v1",
-        kind: "Namespace",
+        name: "Namespace",
         plural: "namespaces",
         namespaced: false,
     },
 ];
 
+/// Versions and plurals of the kinds in namespaces: what a rule of rights names.
+pub(in super::super) fn resources() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let within = KINDS.into_iter().filter(|kind| kind.namespaced);
+    within.map(|kind| (kind.api_version, kind.plural))
+}
+
 impl Kind {
     /// The kind of an object.
     pub(super) fn of(object: &ObjectRef) -> Option<Self> {
         let mut kinds = KINDS.into_iter();
-        kinds.find(|kind| kind.kind == object.kind && kind.api_version == object.api_version)
+        kinds.find(|kind| kind.name == object.kind && kind.api_version == object.api_version)
     }
 
     /// Objects of it in a namespace.
@@ -104,7 +120,7 @@ impl Kind {
             group: group.to_owned(),
             version: version.to_owned(),
             api_version: self.api_version.to_owned(),
-            kind: self.kind.to_owned(),
+            kind: self.name.to_owned(),
             plural: self.plural.to_owned(),
         }
     }

@@ -4,7 +4,8 @@
 //!
 //! * [`connect`]: which cluster, and the words for what goes wrong there
 //! * [`kinds`]: the kinds of objects that a stack becomes, and which of them are served
-//! * [`observe`], [`compare`], [`pods`], [`nodes`], [`quantity`], [`progress`]: one look
+//! * [`observe`], [`compare`], [`pods`], [`trouble`], [`nodes`], [`quantity`], [`progress`]:
+//!   one look
 //! * [`apply`], [`retry`], [`rollout`]: one action, and what comes of it
 //! * [`space`], [`lease`], [`holding`], [`store`]: the stack's namespace, and the lock and the
 //!   records in it
@@ -19,7 +20,7 @@ mod connect;
 mod holding;
 mod images;
 mod inside;
-mod kinds;
+pub(super) mod kinds;
 mod lease;
 mod logs;
 mod nodes;
@@ -31,6 +32,7 @@ mod retry;
 mod rollout;
 mod space;
 mod store;
+mod trouble;
 mod usage;
 
 use std::collections::BTreeMap;

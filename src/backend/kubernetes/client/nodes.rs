@@ -32,8 +32,8 @@ pub(super) fn nodes(nodes: &[Node], pods: &[Pod]) -> Vec<cluster::Node> {
         let node = spec.node_name.as_ref().and_then(|name| all.get_mut(name));
         if let Some(node) = node.filter(|_| !ended) {
             let (cpu, memory) = request(spec);
-            node.foreign_cpu_milli += cpu;
-            node.foreign_memory += memory;
+            node.foreign_cpu_milli = node.foreign_cpu_milli.saturating_add(cpu);
+            node.foreign_memory = node.foreign_memory.saturating_add(memory);
             node.foreign_pods += 1;
         }
     }

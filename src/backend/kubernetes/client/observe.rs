@@ -142,7 +142,7 @@ impl Cluster {
             let mut value = serde_json::to_value(one).ok()?;
             // A list does not repeat for each what all of it are.
             value["apiVersion"] = kind.api_version.into();
-            value["kind"] = kind.kind.into();
+            value["kind"] = kind.name.into();
             Some((ObjectRef::of(&value), value))
         });
         Ok(objects.collect())

@@ -1,311 +1,506 @@
-//! Pods as instances, and what keeps them from getting ready.
+//! Pods as instances, and their changes.
 
+use std::pin::pin;
+
+use futures_util::TryStreamExt as _;
+use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::ContainerState;
+use k8s_openapi::api::core::v1::ContainerStateTerminated;
 use k8s_openapi::api::core::v1::ContainerStatus;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::PodCondition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::Api;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher;
+use kube::runtime::watcher::Event;
 use tokio::sync::mpsc;
 
 use super::Cluster;
+use super::connect::is_missing;
+use super::quantity::scaled;
+use super::retry::patiently;
+pub(super) use super::trouble::Trouble;
+pub(super) use super::trouble::trouble;
 use crate::backend::BackendError;
 use crate::backend::Change;
 use crate::backend::Pending;
 use crate::backend::Watch;
 use crate::backend::kubernetes::names;
+use crate::backend::kubernetes::names::dns;
 use crate::state::observed::Health;
 use crate::state::observed::Instance;
 use crate::state::observed::InstanceState;
 use crate::state::observed::Role;
 
-/// A container that ends so often does not get better by itself.
-const ENDINGS: i32 = 3;
+/// Changes that may be waiting for a slow reader.
+const CHANGES: usize = 256;
 
 impl Watch for Cluster {
-    fn watch<'a>(&'a self, _stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {
-        // The cluster itself watches over pods; see [`super::rollout`].
-        Box::pin(async { Ok(mpsc::channel(1).1) })
-    }
-
-    fn state<'a>(&'a self, container: &'a str) -> Pending<'a, Change> {
+    /// The cluster itself watches over pods; this tells of those that come and go.
+    fn watch<'a>(&'a self, stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {
         Box::pin(async move {
-            let api: Api<Pod> = Api::namespaced(self.client(), &self.namespace());
-            let found = api.get_opt(container).await;
-            let found =
-                found.map_err(|error| self.failed(format!("look at pod {container}"), error))?;
-            let pod = found.ok_or_else(|| BackendError::NotFound {
-                what: format!("pod {container}"),
-            })?;
-            let found = instance(&pod, String::new());
-            Ok(Change {
-                container: found.name,
-                state: found.state,
-                health: found.health,
-            })
+            let api: Api<Pod> = Api::namespaced(self.client(), &self.enter(stack));
+            let labels = format!(
+                "{}=shopctl,{}={}",
+                names::MANAGED_BY,
+                names::PART_OF,
+                dns(stack)
+            );
+            let events = watcher::watcher(api, watcher::Config::default().labels(&labels));
+            let mut events = Box::pin(events.default_backoff());
+            // What is there already has been looked at.
+            loop {
+                match events.try_next().await {
+                    Ok(Some(Event::InitDone) | None) => break,
+                    Ok(Some(_)) => {}
+                    Err(error) => return Err(self.unwatched(stack, error)),
+                }
+            }
+            let (sender, receiver) = mpsc::channel(CHANGES);
+            tokio::spawn(pass_on(events, sender));
+            Ok(receiver)
         })
     }
 
+    fn state<'a>(&'a self, container: &'a str) -> Pending<'a, Change> {
+        Box::pin(async move { Ok(change(&self.pod(container).await?)) })
+    }
+
     fn check_log<'a>(&'a self, _container: &'a str) -> Pending<'a, Vec<String>> {
-        // A kubelet keeps no log of its probes; what they said is among a pod's events.
+        // What a probe said is in events, and these are not kept with the pod.
         Box::pin(async { Ok(Vec::new()) })
     }
 }
 
-/// Whether a pod is being taken away.
+impl Cluster {
+    /// A pod of the stack that was looked at last.
+    pub(super) async fn pod(&self, name: &str) -> Result<Pod, BackendError> {
+        let api: Api<Pod> = Api::namespaced(self.client(), &self.namespace());
+        let found = patiently(|| api.get(name)).await;
+        found.map_err(|error| self.pod_failed("look at", name, error))
+    }
+
+    /// What went wrong with a pod.
+    pub(super) fn pod_failed(&self, doing: &str, pod: &str, error: kube::Error) -> BackendError {
+        if is_missing(&error) {
+            return BackendError::NotFound {
+                what: format!("pod {pod}"),
+            };
+        }
+        self.failed(format!("{doing} pod {pod}"), error)
+    }
+
+    fn unwatched(&self, stack: &str, error: watcher::Error) -> BackendError {
+        let doing = format!("watch the pods of {stack}");
+        match error {
+            watcher::Error::InitialListFailed(error) | watcher::Error::WatchStartFailed(error) => {
+                self.failed(doing, error)
+            }
+            other => BackendError::Other {
+                doing,
+                source: other.into(),
+            },
+        }
+    }
+}
+
+/// Until nobody listens. A stream that is cut is taken up again by itself, with all that
+/// is there then.
+async fn pass_on(
+    events: impl futures_util::Stream<Item = Result<Event<Pod>, watcher::Error>>,
+    sender: mpsc::Sender<Change>,
+) {
+    let mut events = pin!(events);
+    loop {
+        let event = tokio::select! {
+            event = events.try_next() => event,
+            () = sender.closed() => return,
+        };
+        let change = match event {
+            Ok(Some(Event::Apply(pod) | Event::InitApply(pod))) => change(&pod),
+            Ok(Some(Event::Delete(pod))) => Change {
+                state: InstanceState::Dead,
+                health: None,
+                ..change(&pod)
+            },
+            Ok(Some(Event::Init | Event::InitDone)) | Err(_) => continue,
+            Ok(None) => return,
+        };
+        if sender.send(change).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn change(pod: &Pod) -> Change {
+    let state = if is_leaving(pod) {
+        InstanceState::Dead
+    } else {
+        state(pod)
+    };
+    Change {
+        container: pod.metadata.name.clone().unwrap_or_default(),
+        health: health(pod, &state),
+        state,
+    }
+}
+
+/// Whether it is being deleted: it takes no request any more.
 pub(super) fn is_leaving(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// A pod of a service.
+/// A pod as an instance of its service; its slot is the caller's to give.
 pub(super) fn instance(pod: &Pod, service: String) -> Instance {
     let meta = &pod.metadata;
-    let status = pod.status.clone().unwrap_or_default();
-    let container = own(&status);
+    let state = state(pod);
+    let container = main_container(pod);
+    let status = main_status(pod);
     let annotations = meta.annotations.as_ref();
     let revision = annotations.and_then(|all| all.get(names::REVISION));
-    let spec = pod.spec.as_ref().and_then(|spec| spec.containers.first());
-    let started = status.start_time.as_ref();
-    Instance {
+    let mut found = Instance {
         name: meta.name.clone().unwrap_or_default(),
         id: meta.uid.clone().unwrap_or_default(),
         role: Role::Service,
         service,
         revision: revision.cloned().unwrap_or_default(),
-        image: spec.and_then(|one| one.image.clone()).unwrap_or_default(),
-        image_id: container.map(image_id).unwrap_or_default(),
-        state: state(&status, container),
-        health: Some(health(&status, container)),
-        restarts: container.map_or(0, |one| u32::try_from(one.restart_count).unwrap_or(0)),
-        started_at: started.map_or(0, |at| u64::try_from(at.0.as_millisecond()).unwrap_or(0)),
+        image: container
+            .and_then(|it| it.image.clone())
+            .unwrap_or_default(),
+        image_id: status.map_or_else(String::new, |it| image_id(&it.image_id)),
+        health: health(pod, &state),
+        state,
+        restarts: status.map_or(0, |it| u32::try_from(it.restart_count).unwrap_or(0)),
+        started_at: status.and_then(started_at).map_or(0, millis),
         ours: true,
         ..Instance::default()
-    }
-}
-
-/// The container of a service; those of a mesh stand beside it.
-fn own(status: &PodStatus) -> Option<&ContainerStatus> {
-    status.container_statuses.as_ref()?.first()
-}
-
-/// The digest of what runs, without the words around it.
-fn image_id(container: &ContainerStatus) -> String {
-    let id = container.image_id.as_str();
-    id.rsplit_once('@')
-        .map_or(id, |(_, digest)| digest)
-        .to_owned()
-}
-
-fn state(status: &PodStatus, container: Option<&ContainerStatus>) -> InstanceState {
-    let phase = status.phase.as_deref().unwrap_or_default();
-    let seen = container.and_then(|one| one.state.as_ref());
-    if let Some(ended) = seen.and_then(|state| state.terminated.as_ref()) {
-        return InstanceState::Exited {
-            code: ended.exit_code.into(),
-            oom: ended.reason.as_deref() == Some("OOMKilled"),
+    };
+    let resources = container.and_then(|it| it.resources.as_ref());
+    if let Some(limits) = resources.and_then(|it| it.limits.as_ref()) {
+        let amount = |name: &str, scale: f64| {
+            let amount = scaled(&limits.get(name)?.0, scale);
+            i64::try_from(amount).ok().filter(|amount| *amount > 0)
         };
+        found.live.memory = amount("memory", 1.0);
+        found.live.nano_cpus = amount("cpu", 1e9);
     }
-    if seen.is_some_and(|state| state.running.is_some()) {
+    found
+}
+
+/// The service's own container, among those that others have put beside it.
+pub(super) fn main_container(pod: &Pod) -> Option<&Container> {
+    let all = &pod.spec.as_ref()?.containers;
+    let labels = pod.metadata.labels.as_ref();
+    let name = labels.and_then(|labels| labels.get(names::NAME));
+    let own = all.iter().find(|one| Some(&one.name) == name);
+    own.or(all.first())
+}
+
+/// Whether its container ever began: there is no log before.
+pub(super) fn has_begun(pod: &Pod) -> bool {
+    main_status(pod).is_some_and(|it| {
+        let any = |state: &ContainerState| state.running.is_some() || state.terminated.is_some();
+        it.restart_count > 0
+            || it.state.as_ref().is_some_and(any)
+            || it.last_state.as_ref().is_some_and(any)
+    })
+}
+
+/// Whether its container has ended and is not started again.
+pub(super) fn has_ended(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|it| it.phase.as_deref());
+    let state = main_status(pod).and_then(|it| it.state.as_ref());
+    let over = state.is_some_and(|it| it.terminated.is_some());
+    matches!(phase, Some("Succeeded" | "Failed")) || (is_leaving(pod) && over)
+}
+
+/// What is known of it.
+fn main_status(pod: &Pod) -> Option<&ContainerStatus> {
+    let name = &main_container(pod)?.name;
+    let mut all = pod.status.as_ref()?.container_statuses.iter().flatten();
+    all.find(|one| one.name == *name)
+}
+
+pub(super) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
+    let mut all = pod.status.as_ref()?.conditions.iter().flatten();
+    all.find(|one| one.type_ == kind)
+}
+
+/// Why the kernel ended a container, in the words of a cluster.
+pub(super) fn is_oom(ended: &ContainerStateTerminated) -> bool {
+    ended.reason.as_deref() == Some("OOMKilled")
+}
+
+fn exited(ended: &ContainerStateTerminated) -> InstanceState {
+    InstanceState::Exited {
+        code: ended.exit_code.into(),
+        oom: is_oom(ended),
+    }
+}
+
+fn state(pod: &Pod) -> InstanceState {
+    let nothing = ContainerState::default();
+    let status = main_status(pod);
+    let now = status.and_then(|it| it.state.as_ref()).unwrap_or(&nothing);
+    let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
+    match phase {
+        Some("Succeeded") => {
+            return InstanceState::Exited {
+                code: 0,
+                oom: false,
+            };
+        }
+        // One that was evicted may say nothing of its containers.
+        Some("Failed") => return now.terminated.as_ref().map_or(InstanceState::Dead, exited),
+        _ => {}
+    }
+    if now.running.is_some() {
         return InstanceState::Running;
     }
-    match phase {
-        "Running" if container.is_none() => InstanceState::Running,
-        "Succeeded" => InstanceState::Exited {
-            code: 0,
-            oom: false,
-        },
-        "Failed" => InstanceState::Dead,
-        _ if container.is_some_and(|one| one.restart_count > 0) => InstanceState::Restarting,
-        _ => InstanceState::Created,
+    if let Some(ended) = &now.terminated {
+        return exited(ended);
     }
+    let last = status.and_then(|it| it.last_state.as_ref());
+    let waits = now.waiting.as_ref();
+    let loops = waits.is_some_and(|it| it.reason.as_deref() == Some("CrashLoopBackOff"));
+    if loops || last.is_some_and(|it| it.terminated.is_some()) {
+        return InstanceState::Restarting;
+    }
+    InstanceState::Created
 }
 
-fn health(status: &PodStatus, container: Option<&ContainerStatus>) -> Health {
-    let mut conditions = status.conditions.iter().flatten();
-    let ready = conditions.any(|one| one.type_ == "Ready" && one.status == "True");
-    // A startup probe that has passed says that it should answer by now.
-    let should = container.and_then(|one| one.started) == Some(true);
-    match (ready, should) {
-        (true, _) => Health::Healthy,
-        (false, true) => Health::Unhealthy,
-        (false, false) => Health::Starting,
-    }
-}
-
-/// What keeps a pod from getting ready.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
-    /// In words.
-    pub(super) words: String,
-    /// It does not pass by itself.
-    pub(super) is_final: bool,
-    /// It passes by itself where something outside is mended, and else does not.
-    pub(super) passes_seldom: bool,
-}
-
-/// What keeps a pod from getting ready, where that is more than time.
-pub(super) fn trouble(pod: &Pod) -> Option<Trouble> {
-    let status = pod.status.as_ref()?;
-    let seldom = |words: String| Trouble {
-        words,
-        is_final: false,
-        passes_seldom: true,
-    };
-    let containers = status.init_container_statuses.iter().flatten();
-    let containers = containers.chain(status.container_statuses.iter().flatten());
-    for one in containers {
-        if let Some(trouble) = of_container(one, &seldom) {
-            return Some(trouble);
-        }
-    }
-    if status.phase.as_deref() == Some("Failed") {
-        let reason = status.reason.clone().unwrap_or_else(|| "failed".to_owned());
-        let message = status.message.clone().unwrap_or_default();
-        return Some(seldom(joined(&reason, &message)));
-    }
-    let mut conditions = status.conditions.iter().flatten();
-    let placed = conditions.find(|one| one.type_ == "PodScheduled" && one.status == "False")?;
-    // More nodes may come.
-    Some(Trouble {
-        words: joined(
-            "fits on no node",
-            placed.message.as_deref().unwrap_or_default(),
-        ),
-        is_final: false,
-        passes_seldom: false,
-    })
-}
-
-fn of_container(one: &ContainerStatus, seldom: &impl Fn(String) -> Trouble) -> Option<Trouble> {
-    let state = one.state.as_ref();
-    let last = one
-        .last_state
-        .as_ref()
-        .and_then(|it| it.terminated.as_ref());
-    let now = state.and_then(|it| it.terminated.as_ref());
-    if let Some(ended) = now.or(last).filter(|ended| ended.exit_code != 0) {
-        let times = one.restart_count.max(1);
-        let times = if times == 1 {
-            "once".to_owned()
-        } else {
-            format!("{times} times")
-        };
-        let oom = if ended.reason.as_deref() == Some("OOMKilled") {
-            " (out of memory)"
-        } else {
-            ""
-        };
-        return Some(Trouble {
-            words: format!("ended {times} with exit code {}{oom}", ended.exit_code),
-            is_final: one.restart_count >= ENDINGS && !one.ready,
-            passes_seldom: false,
-        });
-    }
-    let waiting = state.and_then(|it| it.waiting.as_ref())?;
-    let message = waiting.message.as_deref().unwrap_or_default();
-    Some(match waiting.reason.as_deref()? {
-        "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "RegistryUnavailable" => {
-            seldom(joined(
-                &format!("image {} cannot be pulled", one.image),
-                message,
-            ))
-        }
-        "InvalidImageName" => Trouble {
-            words: format!("{} is no name of an image", one.image),
-            is_final: true,
-            passes_seldom: true,
-        },
-        reason @ ("CreateContainerConfigError" | "CreateContainerError" | "RunContainerError") => {
-            seldom(joined(reason, message))
-        }
+/// Health as the cluster sees it: whether the pod is ready, and was so before. A cluster
+/// says nothing of a probe that fails before the first one passes.
+fn health(pod: &Pod, state: &InstanceState) -> Option<Health> {
+    match state {
+        InstanceState::Running => {}
+        InstanceState::Created => return Some(Health::Starting),
+        InstanceState::Restarting => return Some(Health::Unhealthy),
         _ => return None,
+    }
+    let ready = condition(pod, "Ready");
+    if ready.is_some_and(|it| it.status == "True") {
+        return Some(Health::Healthy);
+    }
+    let status = main_status(pod)?;
+    // The condition was turned after the container began, so it was ready meanwhile.
+    let turned = ready.and_then(|it| it.last_transition_time.as_ref());
+    let was_ready = match (turned, started_at(status)) {
+        (Some(turned), Some(started)) => turned.0.as_second() > started.0.as_second() + 1,
+        _ => false,
+    };
+    Some(if status.restart_count > 0 || was_ready {
+        Health::Unhealthy
+    } else {
+        Health::Starting
     })
 }
 
-fn joined(what: &str, message: &str) -> String {
-    if message.is_empty() {
-        return what.to_owned();
-    }
-    format!("{what}: {message}")
+/// When its container last began.
+fn started_at(status: &ContainerStatus) -> Option<&Time> {
+    let state = status.state.as_ref()?;
+    let running = state.running.as_ref().and_then(|it| it.started_at.as_ref());
+    let ended = state.terminated.as_ref();
+    running.or_else(|| ended.and_then(|it| it.started_at.as_ref()))
+}
+
+fn millis(time: &Time) -> u64 {
+    u64::try_from(time.0.as_millisecond()).unwrap_or(0)
+}
+
+/// The digest of what runs, without the words of a runtime and the name before it.
+fn image_id(text: &str) -> String {
+    let id = text.rsplit_once('@').map_or(text, |(_, digest)| digest);
+    id.split_once("://").map_or(id, |(_, id)| id).to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
     use serde_json::json;
 
-    fn pod(status: &serde_json::Value) -> Pod {
+    const BEGAN: &str = "2026-01-02T03:04:05Z";
+
+    /// A pod of order with a proxy before its own container.
+    fn pod(status: impl Into<Value>) -> Pod {
         let pod = json!({
-            "metadata": { "name": "order-1", "uid": "u", "annotations": { names::REVISION: "abc" } },
-            "spec": { "containers": [{ "name": "order", "image": "order:1" }] },
-            "status": status,
+            "metadata": { "name": "order-7c9-x2", "uid": "u1",
+                "labels": { names::NAME: "order" },
+                "annotations": { names::REVISION: "3f9a1c" } },
+            "spec": { "containers": [
+                { "name": "proxy", "image": "proxy:1" },
+                { "name": "order", "image": "shop/order:2",
+                    "resources": { "limits": { "memory": "64Mi", "cpu": "1500m" } } } ] },
+            "status": status.into(),
         });
-        serde_json::from_value(pod).expect("a pod")
+        serde_json::from_value(pod).unwrap()
     }
 
-    fn container(more: &serde_json::Value) -> serde_json::Value {
-        let mut one = json!({
-            "name": "order", "image": "order:1", "imageID": "docker-pullable://order@sha256:12",
-            "ready": false, "restartCount": 0,
-        });
-        for (key, value) in more.as_object().expect("a map") {
-            one[key] = value.clone();
+    fn with(phase: &str, ready: (&str, &str), own: Value) -> Pod {
+        let mut own = own;
+        own["name"] = "order".into();
+        own["image"] = "shop/order:2".into();
+        own["ready"] = (ready.0 == "True").into();
+        if own["imageID"].is_null() {
+            own["imageID"] = "".into();
         }
-        json!({ "containerStatuses": [one] })
+        pod(json!({
+            "phase": phase,
+            "conditions": [
+                { "type": "PodScheduled", "status": "True" },
+                { "type": "Ready", "status": ready.0, "lastTransitionTime": ready.1 } ],
+            "containerStatuses": [
+                { "name": "proxy", "image": "proxy:1", "imageID": "", "ready": true,
+                    "restartCount": 9, "state": { "running": {} } },
+                own ],
+        }))
     }
 
-    fn words(status: &serde_json::Value) -> Option<(String, bool, bool)> {
-        let found = trouble(&pod(status))?;
-        Some((found.words, found.is_final, found.passes_seldom))
+    fn running(ready: (&str, &str), restarts: u32) -> Pod {
+        with(
+            "Running",
+            ready,
+            json!({ "restartCount": restarts, "state": { "running": { "startedAt": BEGAN } },
+                "imageID": "docker-pullable://shop/order@sha256:aa" }),
+        )
+    }
+
+    fn seen(pod: &Pod) -> (InstanceState, Option<Health>) {
+        let found = instance(pod, "order".to_owned());
+        (found.state, found.health)
     }
 
     #[test]
     fn a_ready_pod_is_a_healthy_instance() {
-        let mut status = container(&json!({ "ready": true, "state": { "running": {} } }));
-        status["conditions"] = json!([{ "type": "Ready", "status": "True" }]);
-        let found = instance(&pod(&status), "order".to_owned());
-        assert_eq!(found.state, InstanceState::Running);
-        assert_eq!(found.health, Some(Health::Healthy));
-        assert_eq!(
-            (found.revision.as_str(), found.image_id.as_str()),
-            ("abc", "sha256:12")
+        let found = instance(
+            &running(("True", "2026-01-02T03:04:09Z"), 1),
+            "order".to_owned(),
         );
-        assert_eq!(words(&status), None);
-    }
-
-    #[test]
-    fn an_image_that_cannot_be_pulled_may_come_later() {
-        let waiting = json!({ "waiting": { "reason": "ErrImagePull", "message": "no such tag" } });
-        let status = container(&json!({ "state": waiting }));
-        let text = "image order:1 cannot be pulled: no such tag".to_owned();
-        assert_eq!(words(&status), Some((text, false, true)));
-        assert_eq!(
-            instance(&pod(&status), String::new()).state,
-            InstanceState::Created
-        );
-    }
-
-    #[test]
-    fn what_ends_again_and_again_has_failed() {
-        let ended = |times: i32, reason: &str| {
-            container(&json!({
-                "restartCount": times,
-                "state": { "waiting": { "reason": "CrashLoopBackOff" } },
-                "lastState": { "terminated": { "exitCode": 3, "reason": reason } },
-            }))
+        let mut want = Instance {
+            name: "order-7c9-x2".to_owned(),
+            id: "u1".to_owned(),
+            service: "order".to_owned(),
+            revision: "3f9a1c".to_owned(),
+            image: "shop/order:2".to_owned(),
+            image_id: "sha256:aa".to_owned(),
+            state: InstanceState::Running,
+            health: Some(Health::Healthy),
+            restarts: 1,
+            started_at: 1_767_323_045_000,
+            ours: true,
+            ..Instance::default()
         };
-        let text = "ended once with exit code 3".to_owned();
-        assert_eq!(words(&ended(1, "Error")), Some((text, false, false)));
-        let text = "ended 3 times with exit code 3 (out of memory)".to_owned();
-        assert_eq!(words(&ended(3, "OOMKilled")), Some((text, true, false)));
-        let found = instance(&pod(&ended(3, "Error")), String::new());
-        assert_eq!(found.state, InstanceState::Restarting);
+        want.live.memory = Some(64 << 20);
+        want.live.nano_cpus = Some(1_500_000_000);
+        assert_eq!(found, want);
     }
 
     #[test]
-    fn a_pod_without_a_node_is_told_in_the_words_of_the_scheduler() {
-        let status = json!({ "phase": "Pending", "conditions": [{
-            "type": "PodScheduled", "status": "False", "message": "0/2 nodes: Insufficient cpu",
-        }] });
-        let text = "fits on no node: 0/2 nodes: Insufficient cpu".to_owned();
-        assert_eq!(words(&status), Some((text, false, false)));
+    fn one_that_was_never_ready_starts_and_one_that_was_is_ill() {
+        let of = |pod: &Pod| seen(pod).1;
+        let never = running(("False", "2026-01-02T03:04:01Z"), 0);
+        assert_eq!(of(&never), Some(Health::Starting));
+        let was = running(("False", "2026-01-02T03:05:00Z"), 0);
+        assert_eq!(of(&was), Some(Health::Unhealthy));
+        let restarted = running(("False", "2026-01-02T03:04:01Z"), 1);
+        assert_eq!(of(&restarted), Some(Health::Unhealthy));
+        let mut unsaid = never;
+        unsaid.status.as_mut().unwrap().conditions = None;
+        assert_eq!(of(&unsaid), Some(Health::Starting));
+    }
+
+    #[test]
+    fn states_are_told_apart() {
+        let none = ("False", "2026-01-02T03:04:01Z");
+        let of = |phase: &str, own: Value| seen(&with(phase, none, own));
+        let waits = |reason: &str| json!({ "waiting": { "reason": reason } });
+        let ended = |code: i32, reason: &str| json!({ "terminated": { "exitCode": code, "reason": reason } });
+        let created = (InstanceState::Created, Some(Health::Starting));
+        let exited = |code: i64, oom: bool| (InstanceState::Exited { code, oom }, None);
+        let again = (InstanceState::Restarting, Some(Health::Unhealthy));
+        for (phase, state, last, want) in [
+            ("Pending", waits("ContainerCreating"), Value::Null, &created),
+            ("Pending", waits("ImagePullBackOff"), Value::Null, &created),
+            (
+                "Running",
+                waits("CrashLoopBackOff"),
+                ended(1, "Error"),
+                &again,
+            ),
+            ("Running", waits("CrashLoopBackOff"), Value::Null, &again),
+            (
+                "Running",
+                waits("RunContainerError"),
+                ended(128, "Error"),
+                &again,
+            ),
+            ("Running", ended(1, "Error"), Value::Null, &exited(1, false)),
+            (
+                "Running",
+                ended(137, "OOMKilled"),
+                Value::Null,
+                &exited(137, true),
+            ),
+            (
+                "Running",
+                ended(137, "Error"),
+                Value::Null,
+                &exited(137, false),
+            ),
+            (
+                "Succeeded",
+                ended(0, "Completed"),
+                Value::Null,
+                &exited(0, false),
+            ),
+            ("Failed", ended(3, "Error"), Value::Null, &exited(3, false)),
+        ] {
+            let own = json!({ "restartCount": 0, "state": state, "lastState": last });
+            let text = own.to_string();
+            assert_eq!(&of(phase, own), want, "{phase} {text}");
+        }
+        let dead = (InstanceState::Dead, None);
+        assert_eq!(
+            seen(&pod(json!({ "phase": "Failed", "reason": "Evicted" }))),
+            dead
+        );
+        assert_eq!(seen(&pod(json!({ "phase": "Pending" }))), created);
+        assert_eq!(seen(&pod(Value::Null)), created);
+    }
+
+    #[test]
+    fn one_that_is_deleted_leaves_though_it_still_runs() {
+        let mut pod = running(("True", BEGAN), 0);
+        assert!(!is_leaving(&pod));
+        assert_eq!(change(&pod).state, InstanceState::Running);
+        pod.metadata.deletion_timestamp = serde_json::from_value(json!(BEGAN)).unwrap();
+        assert!(is_leaving(&pod));
+        let found = change(&pod);
+        assert_eq!((found.state, found.health), (InstanceState::Dead, None));
+    }
+
+    #[test]
+    fn the_own_container_is_the_one_named_like_the_service() {
+        let mut pod = running(("True", BEGAN), 0);
+        assert_eq!(main_container(&pod).unwrap().name, "order");
+        pod.metadata.labels = None;
+        assert_eq!(main_container(&pod).unwrap().name, "proxy");
+        pod.spec = None;
+        assert!(main_container(&pod).is_none());
+    }
+
+    #[test]
+    fn an_id_is_the_digest_alone() {
+        for (text, id) in [
+            ("docker-pullable://a/b@sha256:1", "sha256:1"),
+            ("docker://sha256:1", "sha256:1"),
+            ("sha256:1", "sha256:1"),
+            ("", ""),
+        ] {
+            assert_eq!(image_id(text), id);
+        }
     }
 }

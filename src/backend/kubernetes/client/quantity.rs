@@ -21,7 +21,7 @@ const SUFFIXES: [(&str, f64); 15] = [
 
 /// A quantity times `scale`, rounded up; nothing of what cannot be read.
 pub(super) fn scaled(text: &str, scale: f64) -> u64 {
-    let number = value(text).unwrap_or(0.0) * scale;
+    let number = number(text).unwrap_or(0.0) * scale;
     // Of a number with an error in its last digit the ceiling would be one too many.
     let whole = (number - 1e-6).ceil().max(0.0);
     #[expect(
@@ -33,7 +33,8 @@ pub(super) fn scaled(text: &str, scale: f64) -> u64 {
     whole
 }
 
-fn value(text: &str) -> Option<f64> {
+/// A quantity as a number.
+pub(super) fn number(text: &str) -> Option<f64> {
     let suffix = SUFFIXES.iter().find(|(suffix, _)| {
         // `1E` is a quintillion, `1E3` a thousand.
         text.ends_with(suffix)

@@ -116,7 +116,7 @@ impl Following {
         match event {
             Event::Apply(live) | Event::InitApply(live) => {
                 self.live = plain(live);
-                self.live["kind"] = self.kind.kind.into();
+                self.live["kind"] = self.kind.name.into();
             }
             Event::Delete(_) | Event::Init => self.live = Value::Null,
             Event::InitDone => {}

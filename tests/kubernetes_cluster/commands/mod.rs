@@ -1,0 +1,9 @@
+//! Whole commands against the cluster. Where its nodes are pretended, no container runs; its
+//! API server, scheduler and controllers are what they are everywhere.
+
+mod capacity;
+mod deploy;
+mod killed;
+mod others;
+mod release;
+mod support;

@@ -1,0 +1,117 @@
+//! What others do on the same cluster, and what they may.
+
+use serde_json::json;
+
+use super::support::DEPLOYMENT;
+use super::support::PODS;
+use super::support::Stack;
+use super::support::order;
+use super::support::said;
+
+#[test]
+#[ignore = "needs a cluster"]
+fn what_somebody_changed_by_hand_comes_back_and_what_they_added_stays() {
+    let stack = Stack::new(
+        "hand",
+        &order("shop/order:1", "    environment: { A: b }\n"),
+    );
+    stack.run(&["deploy"]).ends(0);
+    let api = stack.api();
+    let change = json!({
+        "metadata": { "annotations": { "team": "blue" } },
+        "spec": { "replicas": 1, "template": { "spec": { "containers": [
+            { "name": "order", "image": "shop/other:9" },
+        ] } } },
+    });
+    api.patch(DEPLOYMENT, &change);
+    let plan = stack.run(&["plan", "--check"]).ends(3);
+    assert!(
+        plan.out.contains("image shop/other:9 -> shop/order:1"),
+        "{}",
+        plan.out
+    );
+    assert!(plan.out.contains("replicas 1 -> 2"), "{}", plan.out);
+    stack.run(&["deploy"]).ends(0);
+    let found = api.get(DEPLOYMENT);
+    assert_eq!(
+        found["spec"]["template"]["spec"]["containers"][0]["image"],
+        "shop/order:1"
+    );
+    assert_eq!(found["spec"]["replicas"], 2);
+    assert_eq!(found["metadata"]["annotations"]["team"], "blue");
+    stack.run(&["plan", "--check"]).ends(0);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn what_belongs_to_somebody_else_is_neither_changed_nor_removed() {
+    let stack = Stack::new("foreign", &order("shop/order:1", ""));
+    let api = stack.api();
+    api.create(
+        "/api/v1/namespaces",
+        &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": stack.name } }),
+    );
+    let container = json!({ "name": "order", "image": "theirs:1" });
+    api.create(
+        "/apis/apps/v1/namespaces/NS/deployments",
+        &json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "order" },
+            "spec": { "selector": { "matchLabels": { "a": "b" } }, "template": {
+                "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [container] } } } }),
+    );
+    let refused = stack.run(&["deploy"]).ends(41);
+    assert!(
+        refused
+            .err
+            .contains("Deployment order is there and belongs to somebody else"),
+        "{}",
+        refused.err
+    );
+    stack.run(&["down"]).ends(0);
+    let found = api.get(DEPLOYMENT);
+    assert_eq!(
+        found["spec"]["template"]["spec"]["containers"][0]["image"],
+        "theirs:1"
+    );
+    assert!(found["metadata"]["deletionTimestamp"].is_null());
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn who_may_not_is_told_what_is_missing() {
+    let stack = Stack::new("viewer", &order("shop/order:1", ""));
+    let text = std::fs::read_to_string(crate::kubeconfig()).unwrap();
+    let mut config: serde_json::Value = serde_yaml::from_str(&text).unwrap();
+    for one in config["users"].as_array_mut().unwrap() {
+        one["user"]["as"] = "viewer".into();
+    }
+    let path = stack.dir.path().join("kubeconfig");
+    std::fs::write(&path, config.to_string()).unwrap();
+    let mut command = stack.command(&["deploy"]);
+    command.env("KUBECONFIG", path);
+    let refused = said(command.output().unwrap()).ends(41);
+    for words in ["cannot", "viewer", stack.name.as_str()] {
+        assert!(refused.err.contains(words), "{words}: {}", refused.err);
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn two_deploys_do_not_meet() {
+    let slow = order(
+        "shop/order:1",
+        "    annotations: { fake/ready-delay: \"3\" }\n",
+    );
+    let stack = Stack::new("two", &slow);
+    let mut first = stack.command(&["deploy"]);
+    let mut first = first.spawn().unwrap();
+    let api = stack.api();
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/NS/leases/shopctl";
+    while !api.has(lease) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    stack.run(&["deploy"]).ends(60);
+    let waits = stack.run(&["deploy", "--lock-wait", "1m"]).ends(0);
+    assert!(waits.err.contains("nothing to do"), "{}", waits.err);
+    assert!(first.wait().unwrap().success());
+    assert_eq!(api.names(PODS).len(), 2);
+}
