@@ -94,6 +94,11 @@ pub trait Observe: Send + Sync {
     /// Fails where the target takes no new connection. One that is told to stop takes
     /// none from then on, while it ends its containers and answers on those it has.
     fn reach(&self) -> Pending<'_, ()>;
+    /// Of what deploying a stack takes, what we may not do there, in words.
+    fn forbidden<'a>(&'a self, stack: &'a str) -> Pending<'a, Vec<String>> {
+        let _ = stack;
+        Box::pin(async { Ok(Vec::new()) })
+    }
     /// What the target does by itself.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()

@@ -6,6 +6,7 @@
 
 pub mod allocate;
 pub mod demand;
+pub mod place;
 pub mod ratio;
 pub mod remedy;
 pub mod report;

@@ -68,6 +68,7 @@ pub fn of_supply(
         services,
         remedies: Vec::new(),
         refused,
+        misfit: None,
     };
     report.remedies = remedy::list(&report, loads);
     report

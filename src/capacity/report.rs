@@ -18,6 +18,9 @@ pub struct CapacityReport {
     pub remedies: Vec<String>,
     /// Declared demand does not fit.
     pub refused: bool,
+    /// Which replica finds no node, where the sum of all nodes would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misfit: Option<String>,
 }
 
 /// One resource over all services.

@@ -497,6 +497,9 @@ pub struct InitArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = "Example:\n  shopctl doctor -o json")]
 pub struct DoctorArgs {
+    /// Print the rights that deploying to a cluster takes, as objects for its administrator
+    #[arg(long)]
+    pub rights: bool,
     /// Stack files.
     #[command(flatten)]
     pub files: Files,

@@ -27,6 +27,15 @@ pub(super) struct Desk<'a> {
 }
 
 impl Desk<'_> {
+    /// Whether the command is about a cluster that may not be there.
+    pub(super) fn is_for_cluster(&self) -> bool {
+        let settings = self.settings;
+        match stack::load(&settings.load) {
+            Ok(loaded) => settings.backend_of(&loaded.stack) == BackendArg::Kubernetes,
+            Err(_) => settings.backend == Some(BackendArg::Kubernetes),
+        }
+    }
+
     /// Loads the stack and prints what is worth a warning; the named services
     /// have to exist.
     pub(super) fn load(&self, services: &[String]) -> Result<Loaded, CliError> {

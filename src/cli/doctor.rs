@@ -34,6 +34,14 @@ pub(super) async fn run<B: Backend>(
 ) -> Result<Exit, CliError> {
     let mut checks = Vec::new();
     let loaded = stack_file(desk, &mut checks);
+    if backend
+        .as_ref()
+        .is_ok_and(|it| it.capabilities().is_cluster)
+        || desk.is_for_cluster()
+    {
+        super::doctor_cluster::look(backend, loaded.as_ref(), &mut checks).await;
+        return answer(desk, checks);
+    }
     let socket = desk.settings.engine.local_socket();
     if let Some(socket) = &socket {
         checks.push(socket_check(socket));
@@ -65,6 +73,11 @@ pub(super) async fn run<B: Backend>(
         "compose",
         "docker compose ps, logs, exec and `down -p STACK` work on our stacks; `docker compose up` on them is not supported",
     ));
+    answer(desk, checks)
+}
+
+/// Prints what was found.
+fn answer(desk: &Desk<'_>, checks: Vec<Check>) -> Result<Exit, CliError> {
     let document = DoctorDocument {
         version: VERSION.to_owned(),
         healthy: checks.iter().all(|check| check.outcome != "failed"),
@@ -78,7 +91,7 @@ pub(super) async fn run<B: Backend>(
     })
 }
 
-fn ok(name: &str, finding: impl Into<String>) -> Check {
+pub(super) fn ok(name: &str, finding: impl Into<String>) -> Check {
     Check {
         name: name.to_owned(),
         outcome: "ok".to_owned(),
@@ -87,7 +100,12 @@ fn ok(name: &str, finding: impl Into<String>) -> Check {
     }
 }
 
-fn bad(name: &str, outcome: &str, finding: impl Into<String>, mend: impl Into<String>) -> Check {
+pub(super) fn bad(
+    name: &str,
+    outcome: &str,
+    finding: impl Into<String>,
+    mend: impl Into<String>,
+) -> Check {
     Check {
         name: name.to_owned(),
         outcome: outcome.to_owned(),

@@ -245,11 +245,12 @@ impl From<Refusal> for CliError {
                     None => (None, &[][..]),
                 };
                 detail.extend(rest.iter().map(|remedy| format!("or: {remedy}")));
-                let failure = Self::new(
-                    Exit::DoesNotFit,
-                    "the declared demand does not fit: R = M / C is above 1; nothing was changed",
-                )
-                .detail(detail);
+                let why = match &figures.misfit {
+                    Some(text) => format!("the declared demand does not fit: {text}"),
+                    None => "the declared demand does not fit: R = M / C is above 1".to_owned(),
+                };
+                let message = format!("{why}; nothing was changed");
+                let failure = Self::new(Exit::DoesNotFit, message).detail(detail);
                 match first {
                     Some(first) => failure.hint(first),
                     None => failure.hint("shopctl capacity"),

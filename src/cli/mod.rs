@@ -15,6 +15,7 @@ mod config;
 mod deploy;
 mod desk;
 mod doctor;
+mod doctor_cluster;
 mod down;
 pub mod error;
 mod exec;
@@ -265,6 +266,8 @@ fn without_engine(desk: &Desk<'_>, command: &Command) -> Option<Result<Exit, Cli
     Some(match command {
         #[cfg(feature = "kubernetes")]
         Command::Render(args) => render::run(desk, args),
+        #[cfg(feature = "kubernetes")]
+        Command::Doctor(args) if args.rights => render::rights(desk),
         Command::Config(args) if !args.resolve_image_digests => config::run(desk, args),
         Command::Init(args) => init::run(desk, args),
         Command::Completion(args) => completion::completion(desk, args.shell),

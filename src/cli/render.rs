@@ -153,6 +153,14 @@ fn words(finding: &Finding) -> String {
     format!("{}: {}: {}", finding.service, finding.key, finding.text)
 }
 
+/// Prints what whoever deploys the stack must be allowed to do.
+pub(super) fn rights(desk: &Desk<'_>) -> Result<Exit, CliError> {
+    let loaded = desk.load_anywhere()?;
+    let objects = kubernetes::rbac(&loaded.stack.name, &Apis::default());
+    desk.console.out(&all(desk.settings.format, &objects))?;
+    Ok(Exit::Done)
+}
+
 /// All objects as one text.
 fn all(format: Format, objects: &[Value]) -> String {
     if format == Format::Json {

@@ -416,17 +416,20 @@ fn a_network_that_the_engine_will_not_let_go_does_not_fail_a_down() {
 /// A stack for a cluster is not brought to an engine because a flag was forgotten.
 #[test]
 fn the_backend_of_the_file_holds_where_no_flag_says_otherwise() {
-    let bench =
-        Bench::new("x-shop: { backend: kubernetes }\nservices: { a: { image: \"a:1\" } }\n");
+    let file = |backend: &str| {
+        format!("x-shop: {{ backend: {backend} }}\nservices: {{ a: {{ image: \"a:1\" }} }}\n")
+    };
+    let bench = Bench::new(&file("swarm"));
     let refused = bench.run(&["deploy", "--progress", "none"]);
     assert_eq!(refused.code, 2, "{refused}");
     for words in [
-        "the kubernetes backend is not part of this version",
+        "the swarm backend is not part of this version",
         "hint: --backend docker",
     ] {
         assert!(refused.stderr.contains(words), "{refused}");
     }
     assert!(bench.memory.world().containers.is_empty());
+    let bench = Bench::new(&file("kubernetes"));
     let rendered = bench.run(&["render"]);
     assert_eq!(rendered.code, 0, "{rendered}");
     assert!(rendered.stdout.contains("kind: Deployment"), "{rendered}");

@@ -36,7 +36,7 @@ fn an_unknown_service_has_a_neighbour() {
 #[test]
 fn a_backend_of_a_later_version() {
     let bench = Bench::new("services:\n  order: { image: x }\n");
-    insta::assert_snapshot!(bench.run(&["--backend", "kubernetes", "status"]));
+    insta::assert_snapshot!(bench.run(&["--backend", "swarm", "status"]));
 }
 
 #[test]

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::POD;
-use super::else_;
+use super::otherwise;
 use super::server::Reply;
 use super::server::Server;
 use super::server::Socket;
@@ -133,7 +133,7 @@ where
             let command = command.clone();
             return Reply::Command(protocol, Box::new(move |socket| Box::pin(command(socket))));
         }
-        else_(target)
+        otherwise(target)
     })
     .await
 }
@@ -277,7 +277,7 @@ async fn what_does_not_run_is_an_error_and_no_exit_code() {
         if target.starts_with(&format!("{POD}/exec")) {
             return super::status(403, "forbidden");
         }
-        else_(target)
+        otherwise(target)
     })
     .await;
     let (code, ..) = run(&forbidden, &request(&["cat"]), "").await;

@@ -10,7 +10,7 @@ use shopctl::backend::LogQuery;
 use shopctl::backend::Logs as _;
 
 use super::POD;
-use super::else_;
+use super::otherwise;
 use super::pod;
 use super::server::Reply;
 use super::server::Server;
@@ -23,7 +23,7 @@ async fn server(log: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Server 
         if target.starts_with(&format!("{POD}/log")) {
             return log(times.fetch_add(1, Ordering::Relaxed));
         }
-        else_(target)
+        otherwise(target)
     })
     .await
 }
@@ -171,7 +171,7 @@ async fn following_ends_with_the_pod() {
             let ended = json!({ "terminated": { "exitCode": 0 } });
             return Reply::Json(200, pod("Succeeded", &ended));
         }
-        else_(target)
+        otherwise(target)
     })
     .await;
     let query = LogQuery {
@@ -199,7 +199,7 @@ async fn a_pod_that_has_not_begun_has_no_log_yet() {
                 _ => status(404, "gone"),
             };
         }
-        else_(target)
+        otherwise(target)
     })
     .await;
     assert!(read(&server, LogQuery::default()).await.is_empty());

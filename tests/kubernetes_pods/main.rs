@@ -57,7 +57,7 @@ fn no_pods(target: &str) -> Reply {
 }
 
 /// What is asked for but the given pod.
-fn else_(target: &str) -> Reply {
+fn otherwise(target: &str) -> Reply {
     match target.split('?').next() {
         Some(PODS) => no_pods(target),
         Some(POD) => Reply::Json(200, running()),
@@ -67,7 +67,7 @@ fn else_(target: &str) -> Reply {
 
 #[tokio::test]
 async fn the_state_of_a_pod_is_one_question() {
-    let server = Server::start(else_).await;
+    let server = Server::start(otherwise).await;
     let cluster = server.cluster().await;
     let found = cluster.state("order-1").await.unwrap();
     assert_eq!(found.container, "order-1");
@@ -85,7 +85,7 @@ async fn the_state_of_a_pod_is_one_question() {
 async fn pods_that_come_and_go_are_told() {
     let server = Server::start(|target| {
         if !target.contains("watch=true") {
-            return else_(target);
+            return otherwise(target);
         }
         let event = |kind: &str, pod: Value| json!({ "type": kind, "object": pod }).to_string();
         let created = pod(
@@ -109,8 +109,12 @@ async fn pods_that_come_and_go_are_told() {
         assert_eq!(change.container, "order-1");
         found.push(change.state);
     }
-    use InstanceState::*;
-    assert_eq!(found, [Created, Running, Dead]);
+    let states = [
+        InstanceState::Created,
+        InstanceState::Running,
+        InstanceState::Dead,
+    ];
+    assert_eq!(found, states);
     let lists = server.queries("/namespaces/shop/pods");
     let label = "app.kubernetes.io%2Fpart-of%3Dshop";
     assert!(lists.iter().all(|it| it.contains(label)), "{lists:?}");
@@ -120,7 +124,7 @@ async fn pods_that_come_and_go_are_told() {
 async fn live_use_comes_from_the_metrics_of_the_cluster() {
     let server = Server::start(|target| {
         if !target.starts_with("/apis/metrics.k8s.io/v1beta1/namespaces/shop/pods?") {
-            return else_(target);
+            return otherwise(target);
         }
         let of = |name: &str, cpu: &str| {
             json!({ "metadata": { "name": name, "labels": { "app.kubernetes.io/name": "order" } },
@@ -152,7 +156,7 @@ async fn a_cluster_that_measures_nothing_is_no_error() {
             if target.contains("metrics") {
                 return status(code, "no");
             }
-            else_(target)
+            otherwise(target)
         })
         .await;
         let cluster = server.cluster().await;
@@ -163,7 +167,7 @@ async fn a_cluster_that_measures_nothing_is_no_error() {
         if target.contains("metrics") {
             return status(500, "broken");
         }
-        else_(target)
+        otherwise(target)
     })
     .await;
     let cluster = server.cluster().await;

@@ -17,10 +17,10 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// The other end of a command.
-pub type Socket = WebSocketStream<TcpStream>;
+pub(crate) type Socket = WebSocketStream<TcpStream>;
 
 /// An answer.
-pub enum Reply {
+pub(crate) enum Reply {
     /// A document.
     Json(u16, Value),
     /// A body that ends as it should.
@@ -37,7 +37,7 @@ pub enum Reply {
 }
 
 /// A status as a server gives it.
-pub fn status(code: u16, message: &str) -> Reply {
+pub(crate) fn status(code: u16, message: &str) -> Reply {
     let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure",
         "code": code, "message": message, "reason": "x" });
     Reply::Json(code, status)
@@ -47,13 +47,13 @@ pub fn status(code: u16, message: &str) -> Reply {
 type Script = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
 
 /// A server, and what it was asked.
-pub struct Server {
-    pub asked: Arc<Mutex<Vec<String>>>,
+pub(crate) struct Server {
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
     address: String,
 }
 
 impl Server {
-    pub async fn start(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         let script: Script = Arc::new(script);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -68,7 +68,7 @@ impl Server {
     }
 
     /// A client of it that has looked at the stack `shop`.
-    pub async fn cluster(&self) -> Cluster {
+    pub(crate) async fn cluster(&self) -> Cluster {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("config");
         let config = json!({
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// What was asked of paths that end so, without the path.
-    pub fn queries(&self, end: &str) -> Vec<String> {
+    pub(crate) fn queries(&self, end: &str) -> Vec<String> {
         let asked = self.asked.lock().expect("no panic");
         let asked = asked.iter().filter_map(|one| {
             let (path, query) = one.split_once('?').unwrap_or((one, ""));

@@ -1,7 +1,10 @@
 //! R = M / C on nodes.
 
+use std::collections::BTreeMap;
+
 use crate::capacity::demand;
 use crate::capacity::demand::Load;
+use crate::capacity::place;
 use crate::capacity::ratio;
 use crate::capacity::ratio::Policy;
 use crate::capacity::report::CapacityReport;
@@ -11,15 +14,15 @@ use crate::plan::scale::Count;
 use crate::state::cluster::ClusterState;
 use crate::state::desired::RolloutOrder;
 use crate::state::desired::ServiceSpec;
-use std::collections::BTreeMap;
 
-/// The figures; refused where declared demand does not fit. Without a view of the nodes
-/// nothing is refused.
+/// The figures, and what is doubtful about them. Refused where declared demand does not fit
+/// the sum of all nodes, or one replica of it no node; without a view of the nodes nothing
+/// is.
 pub(super) fn check(
     input: &PlanInput<'_>,
     cluster: &ClusterState,
     counts: &BTreeMap<String, Count>,
-) -> CapacityReport {
+) -> (CapacityReport, Option<String>) {
     let loads: Vec<Load> = input
         .desired
         .services
@@ -36,8 +39,20 @@ pub(super) fn check(
     if cluster.nodes.is_empty() {
         report.refused = false;
         report.remedies.clear();
+        let text = "capacity: nodes are not to be seen, so whether demand fits is not known";
+        return (report, Some(text.to_owned()));
     }
-    report
+    if report.refused {
+        return (report, None);
+    }
+    match place::obstacle(&cluster.nodes, &loads, policy) {
+        Some(obstacle) if obstacle.is_certain => {
+            report.refused = true;
+            report.misfit = Some(obstacle.text);
+            (report, None)
+        }
+        obstacle => (report, obstacle.map(|it| it.text)),
+    }
 }
 
 fn load(service: &ServiceSpec, counts: &BTreeMap<String, Count>) -> Load {

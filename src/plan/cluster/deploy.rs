@@ -47,7 +47,10 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Result<Plan
     order::chain(input, &mut stage.draft, &stage.changes);
     stage.record_scale();
     stage.prune();
-    let capacity = capacity::check(input, cluster, &stage.counts);
+    let (capacity, doubt) = capacity::check(input, cluster, &stage.counts);
+    if let Some(text) = doubt {
+        stage.draft.note(true, "", text);
+    }
     stage.notes();
     let (steps, mut notes) = stage.draft.finish();
     if !steps.is_empty() {

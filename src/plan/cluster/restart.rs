@@ -45,7 +45,7 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Plan {
         stack: desired.stack.clone(),
         basis: digest::observed(input.observed),
         steps,
-        capacity: capacity::check(input, cluster, &counts),
+        capacity: capacity::check(input, cluster, &counts).0,
         notes,
         ..Plan::default()
     }

@@ -228,21 +228,15 @@ mod tests {
         assert_eq!(
             differences(&before, &after),
             [
+                "data changed (key)",
+                "args changed",
                 "environment changed (TOKEN)",
                 "environment added (MORE)",
                 "environment removed (GONE)",
-                "args changed",
                 "image order:1 -> order:2",
                 "memory limit 64Mi -> 128Mi",
                 "terminationGracePeriodSeconds 15 -> 25",
-                "data changed (key)",
             ]
-            .map(str::to_owned)
-            .into_iter()
-            .collect::<std::collections::BTreeSet<_>>()
-            .into_iter()
-            .collect::<Vec<_>>()
-            .as_slice()
         );
     }
 }

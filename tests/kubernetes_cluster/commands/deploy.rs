@@ -181,3 +181,19 @@ fn what_left_the_file_goes_where_that_is_allowed() {
         ["order"]
     );
 }
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_file_that_names_its_backend_needs_no_flag() {
+    let stack = Stack::new("file", &order("shop/order:1", ""));
+    let path = stack.dir.path().join("stack.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("x-shop: {{ backend: kubernetes }}\n{text}")).unwrap();
+    let mut plain = std::process::Command::new(env!("CARGO_BIN_EXE_shopctl"));
+    plain
+        .args(["deploy", "--progress", "plain"])
+        .current_dir(stack.dir.path())
+        .env("KUBECONFIG", crate::kubeconfig());
+    super::support::said(plain.output().unwrap()).ends(0);
+    assert!(stack.api().has(DEPLOYMENT));
+}

@@ -13,6 +13,7 @@ use super::observe;
 use super::observe::Inventory;
 use super::observe::is_ours;
 use super::progress;
+use super::retry::patiently;
 use crate::backend::BackendError;
 use crate::backend::kubernetes::names;
 use crate::state::cluster::Manifest;
@@ -74,7 +75,7 @@ impl Comparison<'_> {
             return Ok(());
         };
         let api = kind.api(self.cluster.client(), "");
-        match api.get(&wanted.object.name).await {
+        match patiently(|| api.get(&wanted.object.name)).await {
             Ok(live) => {
                 let mut live = observe::plain(live);
                 live["apiVersion"] = kind.api_version.into();
@@ -101,7 +102,7 @@ impl Comparison<'_> {
         let api = kind.api(self.cluster.client(), &wanted.object.namespace);
         let params = PatchParams::apply(MANAGER).force().dry_run();
         let manifest = Patch::Apply(&wanted.manifest.0);
-        match api.patch(&wanted.object.name, &params, &manifest).await {
+        match patiently(|| api.patch(&wanted.object.name, &params, &manifest)).await {
             Ok(after) => {
                 let after = observe::plain(after);
                 wanted.changes = live.map_or_else(Vec::new, |live| differences(live, &after));

@@ -59,7 +59,7 @@ impl Exec for Cluster {
             match (process.stdout(), process.stdin()) {
                 (Some(output), Some(input)) => Ok(Session {
                     output: Box::new(Output {
-                        output,
+                        stream: output,
                         ended: process
                             .take_status()
                             .map(|status| Box::pin(status) as Ended),
@@ -217,14 +217,16 @@ async fn stay(
     let mut moving = std::pin::pin!(moving);
     let (moved, status) = tokio::select! {
         biased;
-        status = &mut status => match status {
-            Some(status) => (moving.await, Some(status)),
-            // Streams of a connection that was cut do not end; what came is passed on.
-            None => {
+        status = &mut status => {
+            let moved = if status.is_some() {
+                moving.await
+            } else {
+                // Streams of a connection that was cut do not end; what came is passed on.
                 let rest = tokio::time::timeout(REST, moving).await;
-                (rest.unwrap_or(Ok(())), None)
-            }
-        },
+                rest.unwrap_or(Ok(()))
+            };
+            (moved, status)
+        }
         moved = &mut moving => {
             let status = if moved.is_ok() { status.await } else { None };
             (moved, status)
@@ -334,7 +336,7 @@ impl Drop for Feeder {
 
 /// Output of a process that runs as long as somebody may read it.
 struct Output<R> {
-    output: R,
+    stream: R,
     /// `None` once it has ended.
     ended: Option<Ended>,
     _process: AttachedProcess,
@@ -354,7 +356,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for Output<R> {
         if ended {
             self.ended = None;
         }
-        match Pin::new(&mut self.output).poll_read(context, buffer) {
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
             task::Poll::Pending if ended => task::Poll::Ready(Ok(())),
             read => read,
         }

@@ -20,7 +20,6 @@ use super::Cluster;
 use super::connect::is_missing;
 use super::pods;
 use super::retry::patiently;
-use crate::backend::BackendError;
 use crate::backend::LogLine;
 use crate::backend::LogQuery;
 use crate::backend::Logs;
@@ -198,9 +197,8 @@ impl Reading {
         let mut part: Option<Option<Timestamp>> = None;
         loop {
             line.clear();
-            let ended = match next_line(stream, &mut line).await {
-                Ok(ended) => ended,
-                Err(_) => return Stopped::Cut,
+            let Ok(ended) = next_line(stream, &mut line).await else {
+                return Stopped::Cut;
             };
             if ended == Ended::Stream && line.is_empty() {
                 return Stopped::Ended;
@@ -308,15 +306,12 @@ async fn next_line(stream: &mut Stream, line: &mut Vec<u8>) -> io::Result<Ended>
             return Ok(Ended::Stream);
         }
         let room = &chunk[..chunk.len().min(LONGEST - line.len())];
-        let (used, ended) = match room.iter().position(|byte| *byte == b'\n') {
-            Some(end) => {
-                line.extend_from_slice(&room[..end]);
-                (end + 1, Some(Ended::Newline))
-            }
-            None => {
-                line.extend_from_slice(room);
-                (room.len(), (line.len() >= LONGEST).then_some(Ended::Full))
-            }
+        let newline = room.iter().position(|byte| *byte == b'\n');
+        line.extend_from_slice(&room[..newline.unwrap_or(room.len())]);
+        let used = newline.map_or(room.len(), |end| end + 1);
+        let ended = match newline {
+            Some(_) => Some(Ended::Newline),
+            None => (line.len() >= LONGEST).then_some(Ended::Full),
         };
         stream.consume_unpin(used);
         if let Some(ended) = ended {

@@ -10,6 +10,7 @@
 //! * [`space`], [`lease`], [`holding`], [`store`]: the stack's namespace, and the lock and the
 //!   records in it
 //! * [`inside`], [`logs`], [`usage`]: what goes on in pods
+//! * [`rights`]: what we may do
 //! * [`images`]: images are built by an engine and pulled by the cluster's nodes
 //!
 //! `tests/kubernetes_cluster` runs all of it against a real control plane.
@@ -29,6 +30,7 @@ mod pods;
 mod progress;
 mod quantity;
 mod retry;
+mod rights;
 mod rollout;
 mod space;
 mod store;

@@ -18,6 +18,7 @@ use super::connect::is_missing;
 use super::kinds::Kind;
 use super::nodes;
 use super::pods;
+use super::retry::patiently;
 use crate::backend::BackendError;
 use crate::backend::Capabilities;
 use crate::backend::Observe;
@@ -57,6 +58,10 @@ impl Observe for Cluster {
                 .map(drop)
                 .map_err(|error| self.failed("reach the server", error))
         })
+    }
+
+    fn forbidden<'a>(&'a self, stack: &'a str) -> Pending<'a, Vec<String>> {
+        Box::pin(self.missing_rights(stack))
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -111,7 +116,7 @@ impl Cluster {
     /// Whether a namespace is there and stays. Who may not ask is taken to know.
     async fn namespace_exists(&self, namespace: &str) -> Result<bool, BackendError> {
         let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client());
-        match api.get_opt(namespace).await {
+        match patiently(|| api.get_opt(namespace)).await {
             Ok(found) => Ok(found.is_some_and(|it| it.metadata.deletion_timestamp.is_none())),
             Err(kube::Error::Api(status)) if status.code == 403 => Ok(true),
             Err(error) => Err(self.failed(format!("look at namespace {namespace}"), error)),
@@ -155,7 +160,7 @@ impl Cluster {
         let mut params = ListParams::default().limit(PAGE);
         let mut all = Vec::new();
         loop {
-            let page = api.list(&params).await?;
+            let page = patiently(|| api.list(&params)).await?;
             all.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::Cluster;
 use super::quantity;
+use super::retry::patiently;
 use crate::backend::Pending;
 use crate::backend::Usage;
 use crate::backend::Use;
@@ -32,7 +33,7 @@ impl Usage for Cluster {
             let api: Api<DynamicObject> =
                 Api::namespaced_with(self.client(), &self.namespace(), &resource);
             let params = ListParams::default().labels(&format!("{}=shopctl", names::MANAGED_BY));
-            let found = match api.list(&params).await {
+            let found = match patiently(|| api.list(&params)).await {
                 Ok(found) => found,
                 // Not every cluster measures, or lets everybody see it; and one whose
                 // measuring is down says that it is unavailable.
