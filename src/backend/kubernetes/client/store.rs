@@ -39,6 +39,8 @@ const NUMBER: &str = "shopctl.dev/release";
 /// Key of its document, compressed: an object may have a mebibyte.
 const DOCUMENT: &str = "release.json.gz";
 
+/// So often a write is tried while something else at the object changes.
+const TRIES: u32 = 10;
 /// What an object holds at most.
 const LARGEST: usize = 1 << 20;
 
@@ -126,7 +128,9 @@ impl Cluster {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
         };
+        let mut tries = 0;
         loop {
+            tries += 1;
             let version = found.and_then(|it| it.metadata.resource_version);
             secret.metadata.resource_version = version;
             let written = match &secret.metadata.resource_version {
@@ -135,7 +139,7 @@ impl Cluster {
             };
             match written {
                 Ok(_) => return Ok(()),
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => {}
                 // A record without its namespace.
                 Err(error) if is_missing(&error) => {
                     return Err(BackendError::NotFound {
