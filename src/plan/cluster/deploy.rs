@@ -166,6 +166,14 @@ impl Stage<'_> {
                 (Some(cause), _) | (None, Some(cause)) => cause,
                 (None, None) => continue,
             };
+            let mut needs = needs.clone();
+            if is_failed_job(wanted) {
+                // A job that has failed stays so; another of its name runs again.
+                let action = Action::DeleteObject {
+                    object: wanted.object.clone(),
+                };
+                needs.push(self.draft.step(name, action, cause.clone(), &needs));
+            }
             let action = apply(wanted, Some(count.replicas));
             let id = self.draft.step(name, action, cause, &needs);
             let gate = rolled_out(&wanted.object, service, count.replicas);
@@ -244,6 +252,11 @@ impl Stage<'_> {
             self.draft.note(false, service, text.clone());
         }
     }
+}
+
+fn is_failed_job(wanted: &Wanted) -> bool {
+    let pods = wanted.pods.as_ref();
+    wanted.object.kind == "Job" && pods.is_some_and(|pods| pods.failed.is_some())
 }
 
 /// Why an object is sent, or nothing.

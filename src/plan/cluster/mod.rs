@@ -8,6 +8,8 @@ mod deploy;
 mod down;
 mod order;
 mod restart;
+#[cfg(test)]
+mod tests;
 
 use super::action::Action;
 use super::action::Gate;
