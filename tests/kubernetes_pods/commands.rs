@@ -272,19 +272,25 @@ async fn what_does_not_run_is_an_error_and_no_exit_code() {
     assert_eq!(out, "half");
     let error = code.unwrap_err();
     assert_eq!(error.to_string(), "could not run `cat` in pod order-1");
-    // Servers without the right say only that.
-    let forbidden = Server::start(|target| {
-        if target.starts_with(&format!("{POD}/exec")) {
-            return super::status(403, "forbidden");
-        }
-        otherwise(target)
-    })
-    .await;
+    let refusing = async |message: &'static str| {
+        Server::start(move |target| {
+            if target.starts_with(&format!("{POD}/exec")) {
+                return super::status(403, message);
+            }
+            otherwise(target)
+        })
+        .await
+    };
+    let forbidden = refusing("pods/exec is forbidden").await;
     let (code, ..) = run(&forbidden, &request(&["cat"]), "").await;
-    let error = code.unwrap_err();
-    assert!(
-        matches!(error, BackendError::Cluster { status: 403, .. }),
-        "{error}"
+    assert_eq!(
+        code.unwrap_err().to_string(),
+        "the cluster refused to run `cat` in pod order-1: pods/exec is forbidden"
+    );
+    let (code, ..) = run(&refusing("").await, &request(&["cat"]), "").await;
+    assert_eq!(
+        code.unwrap_err().to_string(),
+        "the cluster refused to run `cat` in pod order-1: it answered 403 x"
     );
     let gone = ExecRequest {
         container: "gone".to_owned(),

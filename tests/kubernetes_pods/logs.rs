@@ -220,6 +220,11 @@ async fn what_the_server_refuses_is_said() {
         refused.to_string(),
         "the cluster refused to read the log of pod order-1: pods/log is forbidden"
     );
+    let nodeless = self::server(|_| status(404, "there is no node")).await;
+    let nodeless = nodeless.cluster().await;
+    let refused = nodeless.logs("order-1", &LogQuery::default()).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.ends_with("there is no node"), "{refused}");
     let missing = cluster.logs("gone", &LogQuery::default()).await;
     let missing = missing.unwrap_err();
     assert!(

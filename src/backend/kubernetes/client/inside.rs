@@ -14,7 +14,6 @@ use kube::Api;
 use kube::api::AttachParams;
 use kube::api::AttachedProcess;
 use kube::api::TerminalSize;
-use kube::client::UpgradeConnectionError;
 use tokio::io::AsyncRead;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
@@ -127,17 +126,12 @@ impl Cluster {
             Api::namespaced(self.client(), &self.namespace());
         let started = api.exec(pod, command, &params).await;
         started.map_err(|error| match error {
-            // The server's words are lost where it does not switch to another protocol.
-            kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) => {
-                BackendError::Cluster {
-                    doing: doing(pod, command),
-                    status: status.as_u16(),
-                    message: match status.as_u16() {
-                        403 => "it takes the right to get and create pods/exec".to_owned(),
-                        _ => format!("it answered {status}"),
-                    },
-                }
-            }
+            // A node that does not answer gives no words.
+            kube::Error::Api(status) if status.message.trim().is_empty() => BackendError::Cluster {
+                doing: doing(pod, command),
+                status: status.code,
+                message: format!("it answered {} {}", status.code, status.reason),
+            },
             error => self.failed(doing(pod, command), error),
         })
     }
@@ -245,7 +239,11 @@ async fn stay(
                 .code
                 .and_then(|it| u16::try_from(it).ok())
                 .unwrap_or(500),
-            message: status.message.unwrap_or_default(),
+            message: [status.message, status.reason]
+                .into_iter()
+                .flatten()
+                .find(|words| !words.trim().is_empty())
+                .unwrap_or_else(|| "it does not say why".to_owned()),
         }),
         None => Err(BackendError::Other {
             doing,

@@ -55,7 +55,8 @@ impl Logs for Cluster {
                 last: None,
                 kept: VecDeque::new(),
             };
-            let failed = |error| self.pod_failed("read the log of", container, error);
+            // The pod is there: what is not found is its node, and the server says so.
+            let failed = |error| self.failed(format!("read the log of pod {container}"), error);
             match reading.open().await {
                 Ok(stream) => {
                     tokio::spawn(reading.run(Some(stream)));

@@ -78,17 +78,15 @@ impl Cluster {
     pub(super) async fn pod(&self, name: &str) -> Result<Pod, BackendError> {
         let api: Api<Pod> = Api::namespaced(self.client(), &self.namespace());
         let found = patiently(|| api.get(name)).await;
-        found.map_err(|error| self.pod_failed("look at", name, error))
-    }
-
-    /// What went wrong with a pod.
-    pub(super) fn pod_failed(&self, doing: &str, pod: &str, error: kube::Error) -> BackendError {
-        if is_missing(&error) {
-            return BackendError::NotFound {
-                what: format!("pod {pod}"),
-            };
-        }
-        self.failed(format!("{doing} pod {pod}"), error)
+        found.map_err(|error| {
+            if is_missing(&error) {
+                BackendError::NotFound {
+                    what: format!("pod {name}"),
+                }
+            } else {
+                self.failed(format!("look at pod {name}"), error)
+            }
+        })
     }
 
     fn unwatched(&self, stack: &str, error: watcher::Error) -> BackendError {
