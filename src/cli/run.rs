@@ -47,6 +47,11 @@ async fn attempt<B: Backend>(
     world: &World<'_, B>,
     args: &RunArgs,
 ) -> Result<u8, CliError> {
+    if world.backend.capabilities().is_cluster {
+        let message = "no container is made for one command on a cluster in this version";
+        return Err(CliError::usage(message)
+            .hint("shopctl exec SERVICE -- COMMAND, in a replica that runs"));
+    }
     let tty = !args.no_tty && !args.detach && desk.terminals.stdin && desk.terminals.stdout;
     let instance = instance(world, args, tty).await?;
     let container = instance.name.clone();
