@@ -153,10 +153,15 @@ fn words(finding: &Finding) -> String {
     format!("{}: {}: {}", finding.service, finding.key, finding.text)
 }
 
+/// Whatever a cluster may serve: a look lists it where it is served.
+fn all_apis() -> Apis {
+    Apis::default().with_keda().with_openshift()
+}
+
 /// Prints what whoever deploys the stack must be allowed to do.
 pub(super) fn rights(desk: &Desk<'_>) -> Result<Exit, CliError> {
     let loaded = desk.load_anywhere()?;
-    let objects = kubernetes::rbac(&loaded.stack.name, &Apis::default());
+    let objects = kubernetes::rbac(&loaded.stack.name, &all_apis());
     desk.console.out(&all(desk.settings.format, &objects))?;
     Ok(Exit::Done)
 }

@@ -40,11 +40,7 @@ impl Making<'_> {
         };
         // Whatever of it changes, it is another job.
         let mut named = spec.clone();
-        if let Some(pod) = &mut named.template.spec {
-            for container in &mut pod.containers {
-                *container = self.unpinned(container);
-            }
-        }
+        named.template.spec = named.template.spec.as_ref().map(|pod| self.unpinned(pod));
         let name = dns(&format!("{}-{}", service.name, &digest::of(&named)[..8]));
         self.add(&Job {
             metadata: names::meta(

@@ -82,9 +82,7 @@ impl Making<'_> {
             .map_or(0, |sleep| sleep.seconds);
         let grace = spec.stop_grace_secs.unwrap_or(GRACE_SECONDS) + lingers;
         let container = self.container(service, &mounted, lifecycle);
-        let revision = digest::of(&(self.unpinned(&container), &mounted.volumes));
         let mut annotations = spec.annotations.clone();
-        annotations.insert(names::REVISION.to_owned(), revision[..12].to_owned());
         let mut labels = names::of_pod(self.desired, service);
         mesh::mark(service, &mut labels, &mut annotations);
         let mut pod = PodSpec {
@@ -111,6 +109,8 @@ impl Making<'_> {
             ..PodSpec::default()
         };
         self.unnamed(service, &mut pod);
+        let revision = digest::of(&self.unpinned(&pod));
+        annotations.insert(names::REVISION.to_owned(), revision[..12].to_owned());
         PodTemplateSpec {
             metadata: Some(ObjectMeta {
                 labels: Some(labels),
@@ -192,17 +192,20 @@ impl Making<'_> {
         }
     }
 
-    /// A container by the name of its image alone, which tells its content already: its
-    /// digest is not known before it was pushed.
-    pub(super) fn unpinned(&self, container: &Container) -> Container {
-        let mut container = container.clone();
-        if let Some(image) = &mut container.image
-            && let Some((name, digest)) = image.split_once('@')
-            && self.how.digests.values().any(|known| known == digest)
-        {
-            *image = name.to_owned();
+    /// A pod by the names of its images alone, which tell their content already: their
+    /// digests are not known before they were pushed.
+    pub(super) fn unpinned(&self, pod: &PodSpec) -> PodSpec {
+        let mut pod = pod.clone();
+        let first = pod.init_containers.iter_mut().flatten();
+        for container in first.chain(&mut pod.containers) {
+            if let Some(image) = &mut container.image
+                && let Some((name, digest)) = image.split_once('@')
+                && self.how.digests.values().any(|known| known == digest)
+            {
+                *image = name.to_owned();
+            }
         }
-        container
+        pod
     }
 
     fn pod_security(&self, service: &ServiceSpec, files: Option<i64>) -> PodSecurityContext {

@@ -155,6 +155,13 @@ impl Stage<'_> {
                 needs.push(self.draft.step(name, apply(wanted, None), cause, &base));
             }
         }
+        for left in cluster.left.iter().filter(|left| is_former(left, name)) {
+            // Both at once would share what only one may have.
+            let action = Action::DeleteObject {
+                object: left.object.clone(),
+            };
+            needs.push(self.draft.step(name, action, Cause::Replaced, &needs));
+        }
         for wanted in workloads {
             let cause = match (cause(wanted), cause_of_pods(wanted, count.replicas)) {
                 (Some(Cause::Changed(mut what)), Some(Cause::ScaleUp | Cause::ScaleDown)) => {
@@ -176,7 +183,7 @@ impl Stage<'_> {
             }
             let action = apply(wanted, Some(count.replicas));
             let id = self.draft.step(name, action, cause, &needs);
-            let gate = rolled_out(&wanted.object, service, count.replicas);
+            let gate = rolled_out(wanted, service, count.replicas);
             self.draft.gate(id, gate);
             self.changes.insert(name.to_owned(), id);
         }
@@ -214,6 +221,9 @@ impl Stage<'_> {
         let mut named: BTreeSet<&str> = BTreeSet::new();
         for left in &self.cluster.left {
             if left.object.kind == "PersistentVolumeClaim" || !left.set.is_empty() {
+                continue;
+            }
+            if services.contains_key(&left.service) && is_former(left, &left.service) {
                 continue;
             }
             let gone = !left.service.is_empty() && !services.contains_key(&left.service);
@@ -254,6 +264,11 @@ impl Stage<'_> {
     }
 }
 
+/// Whether it kept the pods of a service before another kind of workload did.
+fn is_former(left: &Left, service: &str) -> bool {
+    left.service == service && matches!(left.object.kind.as_str(), "Deployment" | "StatefulSet")
+}
+
 fn is_failed_job(wanted: &Wanted) -> bool {
     let pods = wanted.pods.as_ref();
     wanted.object.kind == "Job" && pods.is_some_and(|pods| pods.failed.is_some())
@@ -263,6 +278,11 @@ fn is_failed_job(wanted: &Wanted) -> bool {
 fn cause(wanted: &Wanted) -> Option<Cause> {
     if !wanted.exists {
         return Some(Cause::Missing);
+    }
+    if wanted.foreign && wanted.object.kind != "Namespace" {
+        return Some(Cause::Changed(vec![
+            "it belongs to somebody else".to_owned(),
+        ]));
     }
     (!wanted.changes.is_empty()).then(|| Cause::Changed(wanted.changes.clone()))
 }
@@ -316,6 +336,10 @@ fn obstacles(input: &PlanInput<'_>, cluster: &ClusterState) -> Vec<Obstacle> {
         });
     }
     for one in &cluster.wanted {
+        if one.foreign && one.object.kind == "Namespace" {
+            // It was given to the stack.
+            continue;
+        }
         if one.foreign {
             all.push(Obstacle {
                 place: place(&one.service),

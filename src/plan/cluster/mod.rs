@@ -18,7 +18,6 @@ use super::action::Refusal;
 use super::input::Goal;
 use super::input::PlanInput;
 use crate::state::cluster::ClusterState;
-use crate::state::cluster::ObjectRef;
 use crate::state::cluster::Wanted;
 use crate::state::desired::ServiceSpec;
 
@@ -51,15 +50,22 @@ fn apply(wanted: &Wanted, count: Option<u32>) -> Action {
 
 /// The gate of a workload. Replicas are replaced batch by batch, and each batch has its
 /// time.
-fn rolled_out(object: &ObjectRef, service: &ServiceSpec, replicas: u32) -> Gate {
+fn rolled_out(workload: &Wanted, service: &ServiceSpec, replicas: u32) -> Gate {
+    let there = workload.pods.as_ref().map_or(0, |pods| pods.all);
+    let replicas = replicas.max(there);
     let batch = match service.rollout.parallelism {
+        // One after another, whatever the file says.
+        _ if workload.object.kind == "StatefulSet" => 1,
         0 => replicas.max(1),
         some => some,
     };
     let batches = u64::from(replicas.max(1).div_ceil(batch));
+    let grace = service.container.stop_grace_secs.unwrap_or_default();
+    let grace = u64::try_from(grace).unwrap_or(0).saturating_mul(1000);
     let one = service.ready.deadline_ms().unwrap_or_default() + service.rollout.monitor_ms;
+    let one = one.saturating_add(grace);
     Gate::RolledOut {
-        object: object.clone(),
+        object: workload.object.clone(),
         deadline_ms: one.saturating_add(STALLED_MS).saturating_mul(batches),
     }
 }

@@ -27,7 +27,10 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Plan {
         if !named || service.one_off {
             continue;
         }
-        let Some(workload) = cluster.workload(name).filter(|one| one.exists) else {
+        let Some(workload) = cluster
+            .workload(name)
+            .filter(|one| one.exists && !one.foreign)
+        else {
             draft.note(false, name, "has no workload to restart");
             continue;
         };
@@ -36,7 +39,7 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Plan {
         };
         let id = draft.step(name, action, Cause::Asked, &[]);
         let count = counts.get(name).map_or(service.replicas, |it| it.replicas);
-        draft.gate(id, rolled_out(&workload.object, service, count));
+        draft.gate(id, rolled_out(workload, service, count));
         changes.insert(name.clone(), id);
     }
     order::chain(input, &mut draft, &changes);

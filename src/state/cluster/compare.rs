@@ -21,10 +21,10 @@ const NOTES: [&str; 4] = [
 
 /// Keys by which the elements of a list are told apart, best first.
 const KEYS: [&str; 7] = [
+    "mountPath",
     "name",
     "containerPort",
     "port",
-    "mountPath",
     "ip",
     "topologyKey",
     "key",
@@ -169,7 +169,12 @@ fn is_noise(path: &[String]) -> bool {
 fn key_of(list: &[Value]) -> Option<&'static str> {
     let has = |key: &str| {
         let each = |one: &Value| one.get(key).is_some_and(|value| !value.is_object());
-        !list.is_empty() && list.iter().all(each)
+        let distinct = || {
+            let mut seen: Vec<&Value> = list.iter().map(|one| &one[key]).collect();
+            seen.sort_by_key(ToString::to_string);
+            seen.windows(2).all(|pair| pair[0] != pair[1])
+        };
+        !list.is_empty() && list.iter().all(each) && distinct()
     };
     KEYS.into_iter().find(|key| has(key))
 }
@@ -201,6 +206,25 @@ mod tests {
         assert!(!covers(&live, &other));
         let plain = json!({ "args": ["a"] });
         assert!(!covers(&json!({ "args": ["a", "b"] }), &plain));
+    }
+
+    #[test]
+    fn one_of_two_mounts_of_a_volume_is_missed() {
+        let mounts = |paths: &[&str]| {
+            let all: Vec<Value> = paths
+                .iter()
+                .map(|path| json!({ "name": "data", "mountPath": path }))
+                .collect();
+            json!({ "volumeMounts": all })
+        };
+        assert_eq!(
+            differences(&mounts(&["/a", "/b"]), &mounts(&["/a"])),
+            [
+                "volumeMounts[/b].mountPath /b removed",
+                "volumeMounts[/b].name data removed"
+            ]
+        );
+        assert!(!covers(&mounts(&["/a"]), &mounts(&["/a", "/b"])));
     }
 
     #[test]

@@ -66,13 +66,58 @@ fn what_belongs_to_somebody_else_is_neither_changed_nor_removed() {
         "{}",
         refused.err
     );
-    stack.run(&["down"]).ends(0);
+    stack.run(&["down", "--volumes"]).ends(0);
+    let space = api.get("/api/v1/namespaces/NS");
+    assert!(space["metadata"]["deletionTimestamp"].is_null(), "{space}");
+    assert!(
+        space["metadata"]["labels"]["pod-security.kubernetes.io/enforce"].is_null(),
+        "{space}"
+    );
     let found = api.get(DEPLOYMENT);
     assert_eq!(
         found["spec"]["template"]["spec"]["containers"][0]["image"],
         "theirs:1"
     );
     assert!(found["metadata"]["deletionTimestamp"].is_null());
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_namespace_that_was_given_out_is_used_and_stays() {
+    let stack = Stack::new("given", &order("shop/order:1", ""));
+    let api = stack.api();
+    api.create(
+        "/api/v1/namespaces",
+        &json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": stack.name } }),
+    );
+    stack.run(&["deploy"]).ends(0);
+    stack.run(&["plan", "--check"]).ends(0);
+    stack.run(&["down", "--volumes"]).ends(0);
+    assert!(!api.has(DEPLOYMENT));
+    let space = api.get("/api/v1/namespaces/NS");
+    assert!(space["metadata"]["deletionTimestamp"].is_null(), "{space}");
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn another_kind_of_workload_takes_the_place_of_the_one_before() {
+    let stack = Stack::new("kind", &order("shop/order:1", ""));
+    stack.run(&["deploy"]).ends(0);
+    stack.write(&order("shop/order:1", "    x-shop: { class: stateful }\n"));
+    let said = stack.run(&["deploy"]).ends(0);
+    let at = |text: &str| {
+        said.err
+            .find(text)
+            .unwrap_or_else(|| panic!("{text}: {}", said.err))
+    };
+    let deleted = at("delete Deployment order: done");
+    assert!(
+        deleted < at("order: apply StatefulSet order"),
+        "{}",
+        said.err
+    );
+    assert!(!stack.api().has(DEPLOYMENT));
+    stack.run(&["plan", "--check"]).ends(0);
 }
 
 #[test]

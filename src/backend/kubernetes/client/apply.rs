@@ -1,6 +1,10 @@
 //! One action.
 
+use std::time::Duration;
+
+use kube::Api;
 use kube::api::DeleteParams;
+use kube::api::DynamicObject;
 use kube::api::Patch;
 use kube::api::PatchParams;
 use kube::api::PropagationPolicy;
@@ -20,6 +24,10 @@ use crate::plan::action::Action;
 use crate::state::cluster::Manifest;
 use crate::state::cluster::ObjectRef;
 
+/// The count that an autoscaler takes over from.
+const COUNTER: &str = "shopctl-count";
+/// What is deleted may take so long to be gone: pods have to end.
+const GOING: Duration = Duration::from_mins(5);
 /// What a restart writes belongs to nobody's file, so that no deploy takes it back.
 const RESTARTER: &str = "shopctl-restart";
 
@@ -52,6 +60,7 @@ impl Cluster {
     /// longer send goes, and what others have set beside it stays.
     async fn send(&self, object: &ObjectRef, manifest: &Manifest) -> Result<(), BackendError> {
         let api = Self::kind_of(object)?.api(self.client(), &object.namespace);
+        self.keep_count(&api, object, manifest).await?;
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(self.with_pushed(manifest).0);
         let sent = patiently(|| api.patch(&object.name, &params, &patch)).await;
@@ -63,6 +72,39 @@ impl Cluster {
             }
             Err(error) => Err(self.failed(format!("apply {object}"), error)),
         }
+    }
+
+    /// Where something else decides on the count from now on, it starts from the one that is
+    /// there: a field that nobody sends any more falls back to 1.
+    async fn keep_count(
+        &self,
+        api: &Api<DynamicObject>,
+        object: &ObjectRef,
+        manifest: &Manifest,
+    ) -> Result<(), BackendError> {
+        let counts = matches!(object.kind.as_str(), "Deployment" | "StatefulSet");
+        if !counts || manifest.replicas().is_some() {
+            return Ok(());
+        }
+        let failed = |error| self.failed(format!("look at {object}"), error);
+        let found = patiently(|| api.get_opt(&object.name))
+            .await
+            .map_err(failed)?;
+        let count = found.and_then(|live| live.data["spec"]["replicas"].as_u64());
+        let Some(count) = count else {
+            return Ok(());
+        };
+        let keep = Patch::Apply(json!({
+            "apiVersion": object.api_version,
+            "kind": object.kind,
+            "metadata": { "name": object.name },
+            "spec": { "replicas": count },
+        }));
+        let params = PatchParams::apply(COUNTER).force();
+        patiently(|| api.patch(&object.name, &params, &keep))
+            .await
+            .map(drop)
+            .map_err(|error| self.failed(format!("keep the count of {object}"), error))
     }
 
     /// Deletes it and waits until it and what it has made are gone; a namespace goes on its
@@ -84,10 +126,18 @@ impl Cluster {
             return Ok(());
         };
         let gone = wait::await_condition(api, &object.name, wait::conditions::is_deleted(&uid));
-        gone.await.map(drop).map_err(|error| BackendError::Other {
-            doing: format!("wait until {object} is gone"),
-            source: error.into(),
-        })
+        let doing = || format!("wait until {object} is gone");
+        match tokio::time::timeout(GOING, gone).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(BackendError::Other {
+                doing: doing(),
+                source: error.into(),
+            }),
+            Err(_) => Err(BackendError::Other {
+                doing: doing(),
+                source: "it is still in use, or a finalizer keeps it".into(),
+            }),
+        }
     }
 
     /// Another annotation of the pods, so that the cluster replaces them.

@@ -59,6 +59,10 @@ impl Comparison<'_> {
         if let Some(live) = live {
             wanted.foreign = !is_ours(live, self.desired);
             wanted.pods = progress::pods(live);
+            if reference.kind == "PersistentVolumeClaim" {
+                // Its size is whoever made it larger's, and nothing else of it can change.
+                return Ok(wanted);
+            }
             if is_covered(live, &wanted) {
                 return Ok(wanted);
             }
@@ -80,6 +84,11 @@ impl Comparison<'_> {
                 let mut live = observe::plain(live);
                 live["apiVersion"] = kind.api_version.into();
                 live["kind"] = kind.name.into();
+                // One that others gave out is theirs to label, and to remove.
+                wanted.foreign = live["metadata"]["annotations"][names::MADE] != "true";
+                if wanted.foreign {
+                    return Ok(());
+                }
                 if !is_covered(&live, wanted) {
                     self.ask(wanted, Some(&live)).await?;
                 }
@@ -89,7 +98,10 @@ impl Comparison<'_> {
                 }
                 Ok(())
             }
-            Err(kube::Error::Api(status)) if status.code == 403 => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 403 => {
+                wanted.foreign = true;
+                Ok(())
+            }
             Err(error) => Err(self.cluster.failed("look at the namespace", error)),
         }
     }

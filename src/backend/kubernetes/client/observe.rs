@@ -281,7 +281,10 @@ pub(super) fn is_ours(live: &Value, desired: &DesiredState) -> bool {
     let made =
         label(names::PART_OF) == dns(&desired.stack) && label(names::MANAGED_BY) == "shopctl";
     let leaves = !live["metadata"]["deletionTimestamp"].is_null();
-    made && !leaves && label(names::KEEPS).is_empty()
+    // What another object has made goes with that, whatever labels it was given.
+    let owners = live["metadata"]["ownerReferences"].as_array();
+    let owned = owners.is_some_and(|all| !all.is_empty());
+    made && !leaves && !owned && label(names::KEEPS).is_empty()
 }
 
 fn left(object: &ObjectRef, live: &Value, desired: &DesiredState) -> Left {

@@ -19,11 +19,18 @@ pub(super) fn pods(live: &Value) -> Option<Pods> {
             all: count(&status["replicas"]),
             is_current,
             completed: false,
-            failed: condition(status, "Progressing", "False"),
+            // What it says of an earlier revision says nothing of this one.
+            failed: condition(status, "Progressing", "False").filter(|_| is_current),
         }),
         "StatefulSet" => {
             let settled = status["currentRevision"] == status["updateRevision"];
-            let ready = count(&status["readyReplicas"]);
+            let watched = live["spec"]["minReadySeconds"].as_u64().unwrap_or(0) > 0;
+            let key = if watched {
+                "availableReplicas"
+            } else {
+                "readyReplicas"
+            };
+            let ready = count(&status[key]);
             Some(Pods {
                 replicas,
                 ready: if settled {

@@ -166,6 +166,7 @@ impl Following {
         let count = found.replicas.unwrap_or(1);
         let missing = count.saturating_sub(found.ready);
         let mut text = match (missing, found.is_current) {
+            _ if self.kind.name == "Job" => "it to end".to_owned(),
             (_, false) => "the cluster to take note of it".to_owned(),
             (0, _) => format!("{} old replicas to end", found.all.saturating_sub(count)),
             (missing, _) => format!("{missing} of {count} replicas to be ready"),
@@ -179,7 +180,8 @@ impl Following {
     /// The first pod of the newest revision that something keeps from getting ready.
     fn trouble(&mut self) -> Option<(String, Trouble, Instant)> {
         let template = &self.live["spec"]["template"]["metadata"];
-        let newest = template["annotations"][names::REVISION].as_str()?;
+        // The revision among them, and whatever a restart has written.
+        let newest = template["annotations"].as_object()?;
         let service = template["labels"][names::NAME].as_str()?;
         let mut found = BTreeMap::new();
         for (name, pod) in &self.pods {
@@ -189,10 +191,12 @@ impl Following {
                     .and_then(|map| map.get(key))
                     .is_some_and(|it| it == value)
             };
-            if !is(&meta.annotations, names::REVISION, newest)
-                || !is(&meta.labels, names::NAME, service)
-                || pods::is_leaving(pod)
-            {
+            let mut notes = newest.iter();
+            let is_newest = notes.all(|(key, value)| {
+                let value = value.as_str().unwrap_or_default();
+                is(&meta.annotations, key, value)
+            });
+            if !is_newest || !is(&meta.labels, names::NAME, service) || pods::is_leaving(pod) {
                 continue;
             }
             if let Some(trouble) = pods::trouble(pod) {

@@ -12,10 +12,11 @@ use kube::runtime::wait;
 use serde_json::json;
 
 use super::Cluster;
-use super::MANAGER;
 use crate::backend::BackendError;
 use crate::backend::kubernetes::names;
 
+/// What is written when a namespace is made stays, whatever a deploy sends.
+const MAKER: &str = "shopctl-namespace";
 /// A namespace that is going is waited for so long.
 const GOING: Duration = Duration::from_mins(2);
 
@@ -45,13 +46,14 @@ impl Cluster {
         let object = Patch::Apply(json!({
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": { "name": namespace, "labels": {
-                names::PART_OF: namespace,
-                names::MANAGED_BY: "shopctl",
-            } },
+            "metadata": {
+                "name": namespace,
+                "annotations": { names::MADE: "true" },
+                "labels": { names::PART_OF: namespace, names::MANAGED_BY: "shopctl" },
+            },
         }));
         match api
-            .patch(namespace, &PatchParams::apply(MANAGER), &object)
+            .patch(namespace, &PatchParams::apply(MAKER), &object)
             .await
         {
             Ok(_) => Ok(true),
