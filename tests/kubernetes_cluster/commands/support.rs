@@ -162,12 +162,14 @@ impl Server {
         );
     }
 
-    /// Names of the objects in a list.
+    /// Names of the objects in a list, but for those that are on their way out.
     pub(crate) fn names(&self, path: &str) -> Vec<String> {
         let list = self.get(path);
         let items = list["items"].as_array().unwrap();
+        let stays = |one: &&Value| one["metadata"]["deletionTimestamp"].is_null();
         let names = items
             .iter()
+            .filter(stays)
             .map(|one| one["metadata"]["name"].as_str().unwrap());
         names.map(str::to_owned).collect()
     }
