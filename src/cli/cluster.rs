@@ -3,8 +3,8 @@
 use super::args::BackendArg;
 use super::args::Command;
 use super::settings::Settings;
+use crate::backend::docker;
 use crate::backend::kubernetes::client;
-use crate::stack;
 
 /// The registry that the stack of a command names, empty where it names none; `None` where
 /// the command is about an engine. Images are built by an engine in any case.
@@ -19,21 +19,29 @@ pub(super) fn registry(command: &Command, settings: &Settings) -> Option<String>
         return None;
     }
     // What is wrong with the file is said by the command itself.
-    let stack = stack::load(&settings.load).ok().map(|loaded| loaded.stack);
-    let backend = match &stack {
-        Some(stack) => settings.backend_of(stack),
-        None => settings.backend.unwrap_or(BackendArg::Docker),
+    let Ok(loaded) = settings.stack() else {
+        let asked = settings.backend == Some(BackendArg::Kubernetes);
+        return asked.then(String::new);
     };
-    let registry = stack.and_then(|it| it.shop.registry).unwrap_or_default();
+    let backend = settings.backend_of(&loaded.stack);
+    let registry = loaded.stack.shop.registry.clone().unwrap_or_default();
+    settings.keep(loaded);
     (backend == BackendArg::Kubernetes).then_some(registry)
 }
 
 /// How the cluster is reached, and what its images are called.
 pub(super) fn settings(settings: &Settings, registry: &str) -> client::Settings {
     let cluster = &settings.cluster;
-    let mut engine = super::engine(settings);
     // A context of the kubeconfig is none of the engine's.
-    engine.context = None;
+    let of_engine = |name: &str| {
+        let value = settings.load.environment.get(name);
+        value.filter(|text| !text.is_empty()).cloned()
+    };
+    let engine = docker::Settings {
+        host: of_engine("DOCKER_HOST"),
+        context: of_engine("DOCKER_CONTEXT"),
+        ..super::engine(settings)
+    };
     client::Settings {
         kubeconfig: cluster.kubeconfig.clone(),
         context: cluster.context.clone(),

@@ -12,7 +12,6 @@ use super::settings::is_known;
 use crate::report::console::Console;
 use crate::report::output;
 use crate::report::tables::View;
-use crate::stack;
 use crate::stack::Loaded;
 use crate::stack::problem::ON_CLUSTERS;
 
@@ -27,15 +26,6 @@ pub(super) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Whether the command is about a cluster that may not be there.
-    pub(super) fn is_for_cluster(&self) -> bool {
-        let settings = self.settings;
-        match stack::load(&settings.load) {
-            Ok(loaded) => settings.backend_of(&loaded.stack) == BackendArg::Kubernetes,
-            Err(_) => settings.backend == Some(BackendArg::Kubernetes),
-        }
-    }
-
     /// Loads the stack and prints what is worth a warning; the named services
     /// have to exist.
     pub(super) fn load(&self, services: &[String]) -> Result<Loaded, CliError> {
@@ -73,7 +63,7 @@ pub(super) fn load(
 }
 
 fn load_anywhere(settings: &Settings, console: &Console) -> Result<Loaded, CliError> {
-    let loaded = for_backend(settings, stack::load(&settings.load)?);
+    let loaded = for_backend(settings, settings.stack()?);
     if !settings.quiet {
         error::print_findings(console, &loaded.warnings, settings.verbose);
     }

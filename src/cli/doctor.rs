@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use super::args::BackendArg;
 use super::desk::Desk;
 use super::error::CliError;
 use super::exit::Exit;
@@ -16,7 +17,6 @@ use crate::report::documents::Check;
 use crate::report::documents::DoctorDocument;
 use crate::report::documents::VERSION;
 use crate::report::tables;
-use crate::stack;
 use crate::stack::Loaded;
 use crate::stack::model::Protocol;
 use crate::state::observed::Instance;
@@ -34,11 +34,12 @@ pub(super) async fn run<B: Backend>(
 ) -> Result<Exit, CliError> {
     let mut checks = Vec::new();
     let loaded = stack_file(desk, &mut checks);
-    if backend
-        .as_ref()
-        .is_ok_and(|it| it.capabilities().is_cluster)
-        || desk.is_for_cluster()
-    {
+    // The backend may not answer; what was asked for is known all the same.
+    let meant = match &loaded {
+        Some(loaded) => desk.settings.backend_of(&loaded.stack),
+        None => desk.settings.backend.unwrap_or(BackendArg::Docker),
+    };
+    if meant == BackendArg::Kubernetes {
         super::doctor_cluster::look(backend, loaded.as_ref(), &mut checks).await;
         return answer(desk, checks);
     }
@@ -115,7 +116,7 @@ pub(super) fn bad(
 }
 
 fn stack_file(desk: &Desk<'_>, checks: &mut Vec<Check>) -> Option<Loaded> {
-    match stack::load(&desk.settings.load) {
+    match desk.settings.stack() {
         Ok(loaded) => {
             let files: Vec<String> = loaded
                 .stack

@@ -7,6 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use super::args::BackendArg;
 use super::args::Globals;
@@ -15,7 +18,10 @@ use super::error::CliError;
 use crate::report::Format;
 use crate::report::Mode;
 use crate::report::console::Color;
+use crate::stack;
 use crate::stack::LoadRequest;
+use crate::stack::Loaded;
+use crate::stack::Problems;
 use crate::stack::Stack;
 use crate::stack::model::BackendKind;
 
@@ -56,6 +62,8 @@ pub struct Settings {
     pub user: String,
     /// From which host.
     pub host: String,
+    /// The stack as it was loaded to find its backend, until somebody takes it.
+    pub(super) loaded: Arc<Mutex<Option<Loaded>>>,
 }
 
 /// Which engine is meant: what the flags and the environment say.
@@ -122,6 +130,22 @@ pub fn color(globals: &Globals, environment: &Environment) -> Color {
 }
 
 impl Settings {
+    /// Loads the stack. What was loaded to find its backend is not loaded a second time;
+    /// later calls read the files anew.
+    pub fn stack(&self) -> Result<Loaded, Problems> {
+        let mut begun = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        match begun.take() {
+            Some(loaded) => Ok(loaded),
+            None => stack::load(&self.load),
+        }
+    }
+
+    /// Keeps a stack for whoever asks for it next.
+    pub(super) fn keep(&self, loaded: Loaded) {
+        let mut begun = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        *begun = Some(loaded);
+    }
+
     /// Where the stack runs: as a flag says, else as its file does, else on an engine.
     pub fn backend_of(&self, stack: &Stack) -> BackendArg {
         let file = stack.shop.backend.map(|kind| match kind {
@@ -204,6 +228,7 @@ pub fn gather(
         host: get("HOSTNAME")
             .or_else(kernel_host_name)
             .unwrap_or_else(|| "unknown".to_owned()),
+        loaded: Arc::default(),
     })
 }
 

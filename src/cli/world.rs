@@ -29,7 +29,6 @@ use crate::exec::ProvideHelper;
 use crate::report::Format;
 use crate::report::Progress;
 use crate::report::console::Console;
-use crate::stack;
 
 /// What a command works with.
 pub(super) struct World<'a, B> {
@@ -92,10 +91,7 @@ impl<B: Backend> World<'_, B> {
     /// Name of the stack: the file's, or where that cannot be read the one that was
     /// given. What is recorded with the target needs no file.
     pub(super) fn stack_name(&self) -> Result<String, CliError> {
-        match (
-            stack::load(&self.settings.load),
-            &self.settings.load.project_name,
-        ) {
+        match (self.settings.stack(), &self.settings.load.project_name) {
             (Ok(loaded), _) => Ok(loaded.stack.name),
             (Err(_), Some(name)) => Ok(name.clone()),
             (Err(problems), None) => Err(problems.into()),

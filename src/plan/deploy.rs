@@ -19,7 +19,7 @@ use super::leave;
 use super::listeners;
 use super::pace;
 use super::preflight;
-use super::scale::Record;
+use super::scale;
 use super::service;
 use super::stage::Stage;
 use super::view::ServiceView;
@@ -92,20 +92,8 @@ pub(super) fn lifecycles(desired: &DesiredState) -> BTreeMap<String, Lifecycle> 
 }
 
 fn record_scale(stage: &mut Stage<'_, '_>) {
-    let overrides: BTreeMap<_, _> = stage
-        .view
-        .services
-        .iter()
-        .filter(|one| one.in_scope)
-        .filter_map(|one| {
-            let change = match &one.count.record {
-                Record::Keep => return None,
-                Record::Set(change) => Some(change.clone()),
-                Record::Remove => None,
-            };
-            Some((one.service.name.clone(), change))
-        })
-        .collect();
+    let services = stage.view.services.iter().filter(|one| one.in_scope);
+    let overrides = scale::overrides(services.map(|one| (&one.service.name, &one.count)));
     if !overrides.is_empty() {
         let action = Action::RecordScale { overrides };
         // A record goes through whoever holds the store.

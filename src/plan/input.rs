@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use crate::capacity::ratio::Policy;
 use crate::state::desired::DesiredState;
 use crate::state::observed::ObservedState;
 
@@ -15,6 +16,20 @@ pub struct PlanInput<'a> {
     pub observed: &'a ObservedState,
     /// What the user asked for beside the file.
     pub options: &'a Options,
+}
+
+impl PlanInput<'_> {
+    /// What the capacity check may let pass.
+    pub(super) fn policy(&self) -> Policy {
+        let file = match self.desired.cpu_overcommit_percent {
+            0 => 100,
+            percent => percent,
+        };
+        Policy {
+            strict: self.desired.strict_capacity,
+            cpu_percent: self.options.cpu_overcommit_percent.unwrap_or(file),
+        }
+    }
 }
 
 /// What the user asked for beside the file.

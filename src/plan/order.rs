@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use crate::state::desired::DesiredState;
 use crate::state::desired::ServiceSpec;
 
 /// Names of services so that each comes after what it needs; by name where
@@ -27,7 +28,7 @@ pub(super) fn by_dependency(services: &BTreeMap<String, ServiceSpec>) -> Vec<&st
 }
 
 /// The named services and everything they need, near or far.
-pub(super) fn with_dependencies(
+fn with_dependencies(
     services: &BTreeMap<String, ServiceSpec>,
     named: &BTreeSet<String>,
 ) -> BTreeSet<String> {
@@ -41,4 +42,19 @@ pub(super) fn with_dependencies(
         }
     }
     found
+}
+
+/// Names of the services that may change; `None` for all. What a named service needs and
+/// nobody runs comes with it.
+pub(super) fn scope(
+    desired: &DesiredState,
+    runs: impl Fn(&str) -> bool,
+) -> Option<BTreeSet<String>> {
+    let only = &desired.only;
+    if only.is_empty() {
+        return None;
+    }
+    let mut names = with_dependencies(&desired.services, only);
+    names.retain(|name| only.contains(name) || !runs(name));
+    Some(names)
 }

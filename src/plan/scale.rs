@@ -40,6 +40,22 @@ pub(super) fn counts(input: &PlanInput<'_>) -> BTreeMap<String, Count> {
         .collect()
 }
 
+/// What becomes of the records, for the services that may change.
+pub(super) fn overrides<'a>(
+    counts: impl Iterator<Item = (&'a String, &'a Count)>,
+) -> BTreeMap<String, Option<ScaleOverride>> {
+    counts
+        .filter_map(|(service, count)| {
+            let change = match &count.record {
+                Record::Keep => return None,
+                Record::Set(change) => Some(change.clone()),
+                Record::Remove => None,
+            };
+            Some((service.clone(), change))
+        })
+        .collect()
+}
+
 fn count(input: &PlanInput<'_>, service: &ServiceSpec) -> Count {
     let file = service.replicas;
     let recorded = input

@@ -240,15 +240,7 @@ impl<'a> View<'a> {
 impl View<'_> {
     /// What the capacity check may let pass.
     pub(super) fn policy(&self) -> Policy {
-        let file = self.input.desired.cpu_overcommit_percent;
-        Policy {
-            strict: self.input.desired.strict_capacity,
-            cpu_percent: self
-                .input
-                .options
-                .cpu_overcommit_percent
-                .unwrap_or(if file == 0 { 100 } else { file }),
-        }
+        self.input.policy()
     }
 
     /// Whether one more replica of this service fits beside everything else.
@@ -325,23 +317,12 @@ impl ServiceView<'_> {
     }
 }
 
-/// Names of the services that may change; `None` for all. What a named service
-/// needs and nobody runs comes with it.
+/// Names of the services that may change; `None` for all.
 fn scope(input: &PlanInput<'_>) -> Option<BTreeSet<String>> {
-    let only = &input.desired.only;
-    if only.is_empty() {
-        return None;
-    }
-    let mut names = order::with_dependencies(&input.desired.services, only);
-    names.retain(|name| {
-        only.contains(name)
-            || !input
-                .observed
-                .instances
-                .iter()
-                .any(|one| one.service == *name && one.state == InstanceState::Running)
-    });
-    Some(names)
+    order::scope(input.desired, |name| {
+        let mut instances = input.observed.instances.iter();
+        instances.any(|one| one.service == name && one.state == InstanceState::Running)
+    })
 }
 
 fn file_digests(desired: &DesiredState) -> BTreeMap<String, String> {

@@ -167,8 +167,11 @@ impl Making<'_> {
             ImageSource::Build { tag: Some(tag) } => tag,
             ImageSource::Build { tag: None } | ImageSource::Unset => {
                 let text = "its image has no name yet: run `shopctl build` first";
-                self.findings
-                    .push(Finding::refused(&service.name, "build", text));
+                // A deploy prepares and builds it first.
+                self.findings.push(Finding {
+                    elsewhere: true,
+                    ..Finding::refused(&service.name, "build", text)
+                });
                 return format!("{}:unknown", dns(&service.name));
             }
             ImageSource::Pull { reference, .. } => return reference.clone(),

@@ -6,7 +6,6 @@ use crate::capacity::demand;
 use crate::capacity::demand::Load;
 use crate::capacity::place;
 use crate::capacity::ratio;
-use crate::capacity::ratio::Policy;
 use crate::capacity::report::CapacityReport;
 use crate::capacity::supply;
 use crate::plan::input::PlanInput;
@@ -29,12 +28,7 @@ pub(super) fn check(
         .values()
         .map(|service| load(service, counts))
         .collect();
-    let file = input.desired.cpu_overcommit_percent;
-    let asked = input.options.cpu_overcommit_percent;
-    let policy = Policy {
-        strict: input.desired.strict_capacity,
-        cpu_percent: asked.unwrap_or(if file == 0 { 100 } else { file }),
-    };
+    let policy = input.policy();
     let mut report = ratio::of_supply(supply::of_nodes(&cluster.nodes), &loads, policy);
     if cluster.nodes.is_empty() {
         report.refused = false;

@@ -19,7 +19,6 @@ use crate::plan::input::Prune;
 use crate::plan::report;
 use crate::plan::scale;
 use crate::plan::scale::Count;
-use crate::plan::scale::Record;
 use crate::state::cluster::ClusterState;
 use crate::state::cluster::Left;
 use crate::state::cluster::Wanted;
@@ -191,19 +190,8 @@ impl Stage<'_> {
 
     /// Counts that were asked for, or that the file has overtaken.
     fn record_scale(&mut self) {
-        let changed = |(service, count): (&String, &Count)| {
-            let change = match &count.record {
-                Record::Keep => return None,
-                Record::Set(change) => Some(change.clone()),
-                Record::Remove => None,
-            };
-            Some((service.clone(), change))
-        };
         let counts = self.counts.iter();
-        let overrides: BTreeMap<_, _> = counts
-            .filter(|(service, _)| self.is_in_scope(service))
-            .filter_map(changed)
-            .collect();
+        let overrides = scale::overrides(counts.filter(|(service, _)| self.is_in_scope(service)));
         if !overrides.is_empty() {
             let action = Action::RecordScale { overrides };
             self.draft.step("", action, Cause::Asked, &[]);

@@ -10,17 +10,11 @@ use crate::plan::order;
 use crate::state::cluster::ClusterState;
 use crate::state::desired::Condition;
 
-/// Names of the services that may change; `None` for all. What a named service needs and
-/// nobody runs comes with it.
+/// Names of the services that may change; `None` for all.
 pub(super) fn scope(input: &PlanInput<'_>, cluster: &ClusterState) -> Option<BTreeSet<String>> {
-    let only = &input.desired.only;
-    if only.is_empty() {
-        return None;
-    }
-    let runs = |name: &str| cluster.workload(name).is_some_and(|one| one.exists);
-    let mut names = order::with_dependencies(&input.desired.services, only);
-    names.retain(|name| only.contains(name) || !runs(name));
-    Some(names)
+    order::scope(input.desired, |name| {
+        cluster.workload(name).is_some_and(|one| one.exists)
+    })
 }
 
 /// Puts the changes of workloads in the order of their dependencies; on a way back those
