@@ -138,6 +138,9 @@ pub async fn run<B: Backend>(backend: &B, job: &Job<'_>, emitter: &Emitter) -> E
 async fn unless_the_engine_stops<B: Backend>(backend: &B, error: StepError) -> StepError {
     let may_be = match &error {
         StepError::Exited { .. }
+        // The deadline may come before the word that it has ended.
+        | StepError::NotReady { .. }
+        | StepError::Unhealthy { .. }
         | StepError::Inside { .. }
         | StepError::Hook { .. }
         | StepError::Backend(BackendError::LockLost) => true,
