@@ -197,3 +197,26 @@ fn a_file_that_names_its_backend_needs_no_flag() {
     super::support::said(plain.output().unwrap()).ends(0);
     assert!(stack.api().has(DEPLOYMENT));
 }
+
+/// What is made before an image has its name is no obstacle to a plan.
+#[test]
+#[ignore = "needs a cluster"]
+fn an_image_that_has_no_name_yet_is_planned() {
+    let build = "    build: { context: . }
+    deploy: { update_config: { monitor: 0s } }
+    x-shop: { build: { prepare: [[touch, made]], inputs: [stack.yaml] } }
+";
+    let stack = Stack::new("unnamed", &format!("  order:\n{build}"));
+    std::fs::write(
+        stack.dir.path().join("Dockerfile"),
+        "FROM scratch\nCOPY made /\n",
+    )
+    .unwrap();
+    let plan = stack.run(&["plan"]).ends(0);
+    let line = "build image of order (tag known at deploy)";
+    assert!(plan.out.contains(line), "{}", plan.out);
+    assert!(
+        !stack.dir.path().join("made").exists(),
+        "a plan runs nothing"
+    );
+}

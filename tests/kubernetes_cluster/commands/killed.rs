@@ -41,3 +41,28 @@ fn a_run_that_was_killed_is_finished_by_the_next() {
     let history = stack.run(&["history", "-o", "json"]).ends(0).json();
     assert_eq!(history["releases"][0]["outcome"], "deployed");
 }
+
+/// Ctrl-C while pods get ready: the cluster goes on, and the next run finds the lock free.
+#[test]
+#[ignore = "needs a cluster"]
+fn a_run_that_was_interrupted_frees_its_lock_and_is_finished_by_the_next() {
+    let slow = order(
+        "shop/order:1",
+        "    annotations: { fake/ready-delay: \"4\" }\n",
+    );
+    let stack = Stack::new("interrupted", &slow);
+    let mut child = stack
+        .command(&["deploy"])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().contains("order: waiting for")));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let status = stack.run(&["status"]).ends(0);
+    assert!(status.out.contains("interrupted"), "{}", status.out);
+    stack.run(&["deploy"]).ends(0);
+    stack.run(&["plan", "--check"]).ends(0);
+}

@@ -160,3 +160,36 @@ fn two_deploys_do_not_meet() {
     assert!(first.wait().unwrap().success());
     assert_eq!(api.names(PODS).len(), 2);
 }
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_cluster_that_is_not_there_is_told_with_the_way_to_mend_it() {
+    let stack = Stack::new("away", &order("shop/order:1", ""));
+    let run = |args: &[&str], kubeconfig: &str| {
+        let mut command = stack.command(args);
+        said(command.env("KUBECONFIG", kubeconfig).output().unwrap()).ends(30)
+    };
+    let missing = run(&["plan"], "/nowhere/kubeconfig");
+    assert!(
+        missing.err.contains("/nowhere/kubeconfig is not there"),
+        "{}",
+        missing.err
+    );
+    let known = crate::kubeconfig().display().to_string();
+    let unknown = run(&["plan", "--context", "elsewhere"], &known);
+    assert!(unknown.err.contains("elsewhere"), "{}", unknown.err);
+    let text = std::fs::read_to_string(&known).unwrap();
+    let away = stack.dir.path().join("kubeconfig");
+    // Nobody listens on port 1.
+    let at = text.find("https://").unwrap();
+    let end = at + text[at..].find('"').unwrap();
+    std::fs::write(
+        &away,
+        format!("{}https://127.0.0.1:1{}", &text[..at], &text[end..]),
+    )
+    .unwrap();
+    let silent = run(&["deploy"], away.to_str().unwrap());
+    for words in ["cannot reach https://127.0.0.1:1", "hint: check KUBECONFIG"] {
+        assert!(silent.err.contains(words), "{words}: {}", silent.err);
+    }
+}
