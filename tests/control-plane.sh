@@ -12,15 +12,22 @@ bin=$home/bin
 go=1.19
 parts=(kube-apiserver kube-controller-manager kube-scheduler)
 
-[ ! -x "$bin/${parts[2]}" ] || exit 0
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# What was built elsewhere, or before, still needs these to be started.
+if [ -x "$bin/${parts[2]}" ] && have etcd && have openssl && have curl && have python3; then
+    exit 0
+fi
 mkdir -p "$bin"
+rm -rf "$home"/build.*/ # of one that was killed
 work=$(mktemp -d "$home/build.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-apt-get install -qqy --no-install-recommends "golang-$go-go" rsync make gcc libc6-dev dpkg-dev \
-    etcd-server openssl curl ca-certificates >/dev/null
+apt-get install -qqy --no-install-recommends etcd-server openssl curl ca-certificates python3 >/dev/null
+[ ! -x "$bin/${parts[2]}" ] || exit 0
+apt-get install -qqy --no-install-recommends "golang-$go-go" rsync make gcc libc6-dev dpkg-dev >/dev/null
 
 # Lists of its own: sources are nothing that the machine's would have to hold.
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial"

@@ -29,6 +29,20 @@ build_control_plane() {
     building=$!
 }
 
+# What a run that was killed has left would end the script that starts the next one, without
+# a word: it is all taken away before as after. Each process has the home in its words.
+end_control_plane() {
+    local file process
+    for file in "$plane_home"/run/*.pid; do
+        [ -f "$file" ] || continue
+        process=$(cat "$file")
+        if grep -qsF "$plane_home" "/proc/$process/cmdline"; then
+            kill -KILL "$process" 2>/dev/null || true
+        fi
+    done
+    rm -rf "$plane_home/run"
+}
+
 answers() { curl -fsk --max-time 5 -o "$plane_log" https://127.0.0.1:36443/readyz; }
 
 # Its nodes are pretended by a program that ends its heartbeat for good when one answer
@@ -58,7 +72,11 @@ start_control_plane() {
     SHOPCTL_TEST_KUBECONFIG=$plane_home/pki/admin.kubeconfig
     if ! [ -f "$SHOPCTL_TEST_KUBECONFIG" ] || ! answers; then
         is_ours=yes
-        SHOPCTL_TEST_KUBECONFIG=$("$control_plane" up) || die "the control plane did not start"
+        end_control_plane
+        if ! SHOPCTL_TEST_KUBECONFIG=$("$control_plane" up); then
+            tail -n 5 "$plane_home"/run/*.log >&2 || true
+            die "the control plane did not start"
+        fi
         keep_nodes &
         keeper=$!
     fi
@@ -69,7 +87,7 @@ start_control_plane() {
 clean_up() {
     [ -z "$building" ] || kill -TERM -- "-$building" 2>/dev/null || true
     [ -z "$keeper" ] || kill "$keeper" 2>/dev/null || true
-    [ "$is_ours" = no ] || "$control_plane" down
+    [ "$is_ours" = no ] || end_control_plane
     [ -z "$plane_log" ] || rm -f "$plane_log"
 }
 trap clean_up EXIT
