@@ -100,14 +100,69 @@ fn what_cannot_be_built_from_is_said_and_nothing_is_left() {
     assert!(classic.stderr.contains("take BuildKit"), "{classic}");
     let file = fs::read_to_string(stack.path().join("stack.yaml")).expect("a file");
     let image = format!("docker-image://{}-base:1", stack.name);
-    for place in ["service:base", "oci-layout://lib"] {
-        stack.write("stack.yaml", &file.replace(&image, place));
-        for command in [&["build", "tool"][..], &["deploy", "tool"]] {
-            let ran = stack.code(21, command);
-            let said = format!("context base for the build of tool: {place}: ");
-            assert!(ran.stderr.contains(&said), "{ran}");
-            assert!(!ran.stderr.contains("Dockerfile"), "{ran}");
-        }
+    stack.write("stack.yaml", &file.replace(&image, "oci-layout://lib"));
+    for command in [&["build", "tool"][..], &["deploy", "tool"]] {
+        let ran = stack.code(21, command);
+        let said = "context base for the build of tool: oci-layout://lib: ";
+        assert!(ran.stderr.contains(said), "{ran}");
+        assert!(!ran.stderr.contains("Dockerfile"), "{ran}");
+    }
+    let circle = file.replace(&image, "service:base").replace(
+        "context: app,",
+        "context: app, additional_contexts: { tool: \"service:tool\" },",
+    );
+    stack.write("stack.yaml", &circle);
+    for command in [&["build", "tool"][..], &["deploy"]] {
+        let ran = stack.code(21, command);
+        let said = "the images of base, tool are built from each other";
+        assert!(ran.stderr.contains(said), "{ran}");
     }
     assert_eq!(stack.images().len(), 2, "{:?}", stack.images());
+}
+
+#[test]
+#[ignore = "engine"]
+fn a_service_is_built_from_the_image_of_another_which_is_built_first() {
+    let mut engine = Engine::newer();
+    engine.start();
+    let stack = stack();
+    let file = fs::read_to_string(stack.path().join("stack.yaml")).expect("a file");
+    let image = format!("docker-image://{}-base:1", stack.name);
+    let file = file.replace(&image, "service:base");
+    let build = |words: &[&str]| {
+        let built = engine.run(&stack, words);
+        assert_eq!(built.code, 0, "{built}");
+        built
+    };
+    let names = || {
+        let listed = engine.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let of_digest = |name: &&str| !name.ends_with(":1") && name.contains('-');
+        let names: std::collections::BTreeSet<String> = listed
+            .lines()
+            .filter(of_digest)
+            .map(str::to_owned)
+            .collect();
+        names
+    };
+
+    // Nobody starts it: it is there to be built from.
+    let aside = file.replace("base: {", "base: { profiles: [never],");
+    stack.write("stack.yaml", &aside);
+    build(&["build", "--progress", "plain"]);
+    let first = names();
+    assert_eq!(first.len(), 2, "{first:?}");
+    let same = build(&["build", "--progress", "plain"]);
+    assert!(!same.stderr.contains("RUN"), "{same}");
+    assert_eq!(names(), first);
+
+    // Both at a time, and the one still waits for the other.
+    stack.write("stack.yaml", &file);
+    stack.write(
+        "app/Dockerfile",
+        "FROM scratch\nCOPY workload /workload\nUSER 65532:65532\n",
+    );
+    build(&["build", "--progress", "plain"]);
+    let both = names();
+    assert_eq!(both.difference(&first).count(), 2, "{both:?}");
 }

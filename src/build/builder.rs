@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tokio::sync::Mutex;
 use tokio::sync::mpsc;
 
 use super::context::Files;
@@ -24,6 +25,8 @@ pub struct Builder<'a, I> {
     images: &'a I,
     recipes: &'a BTreeMap<String, Recipe>,
     tags: &'a BTreeMap<String, String>,
+    /// Of images that others are built from: who needs one first builds it.
+    turns: BTreeMap<&'a str, Mutex<()>>,
 }
 
 impl<'a, I: Images> Builder<'a, I> {
@@ -33,10 +36,12 @@ impl<'a, I: Images> Builder<'a, I> {
         recipes: &'a BTreeMap<String, Recipe>,
         tags: &'a BTreeMap<String, String>,
     ) -> Self {
+        let bases = recipes.values().flat_map(Recipe::bases);
         Self {
             images,
             recipes,
             tags,
+            turns: bases.map(|base| (base, Mutex::default())).collect(),
         }
     }
 
@@ -58,7 +63,7 @@ impl<'a, I: Images> Builder<'a, I> {
         };
         let files = Files::find(recipe).map_err(unreadable)?;
         let (archive, main) = files.archive(service).map_err(unreadable)?;
-        let (contexts, digests) = beside(recipe).map_err(unreadable)?;
+        let (contexts, digests) = self.beside(recipe).map_err(unreadable)?;
         let content = identity::together(main, &digests);
         // The tag promises a content: one that changed since must not get it.
         if identity::name(recipe, &files.dockerfile, &content) != *tag {
@@ -89,28 +94,34 @@ impl<'a, I: Images> Builder<'a, I> {
             lent,
         })
     }
+
+    /// The contexts beside the main one.
+    fn beside(&self, recipe: &'a Recipe) -> Result<Beside<'a>, super::BuildError> {
+        let (mut contexts, mut digests) = (BTreeMap::new(), BTreeMap::new());
+        for (name, source) in &recipe.contexts {
+            let (context, digest) = match source {
+                Source::Remote(place) => (BuildContext::Remote(place.clone()), place.clone()),
+                Source::Service(base) => {
+                    // Without a tag this one has none, and was not found.
+                    let tag = self.tags.get(base).cloned().unwrap_or_default();
+                    let place = format!("docker-image://{tag}");
+                    (BuildContext::Remote(place), tag)
+                }
+                Source::Folder(root) => {
+                    let files = Files::beside(&recipe.service, root)?;
+                    let (archive, digest) = files.archive(&recipe.service)?;
+                    (BuildContext::Files(archive), digest)
+                }
+            };
+            contexts.insert(name.clone(), context);
+            digests.insert(name.as_str(), digest);
+        }
+        Ok((contexts, digests))
+    }
 }
 
 /// Contexts by name, and what of each counts for the image's name.
 type Beside<'a> = (BTreeMap<String, BuildContext>, BTreeMap<&'a str, String>);
-
-/// The contexts beside the main one.
-fn beside(recipe: &Recipe) -> Result<Beside<'_>, super::BuildError> {
-    let (mut contexts, mut digests) = (BTreeMap::new(), BTreeMap::new());
-    for (name, source) in &recipe.contexts {
-        let (context, digest) = match source {
-            Source::Remote(place) => (BuildContext::Remote(place.clone()), place.clone()),
-            Source::Folder(root) => {
-                let files = Files::beside(&recipe.service, root)?;
-                let (archive, digest) = files.archive(&recipe.service)?;
-                (BuildContext::Files(archive), digest)
-            }
-        };
-        contexts.insert(name.clone(), context);
-        digests.insert(name.as_str(), digest);
-    }
-    Ok((contexts, digests))
-}
 
 impl<I: Images> BuildImages for Builder<'_, I> {
     fn build<'a>(
@@ -120,6 +131,18 @@ impl<I: Images> BuildImages for Builder<'_, I> {
     ) -> Pending<'a, ImageInfo> {
         Box::pin(async move {
             let (recipe, tag) = self.find(service)?;
+            let turn = match self.turns.get(service) {
+                Some(turn) => Some(turn.lock().await),
+                None => None,
+            };
+            if turn.is_some()
+                && let Some(there) = self.images.image(tag).await?
+            {
+                return Ok(there);
+            }
+            for base in recipe.bases() {
+                self.build(base, progress.clone()).await?;
+            }
             let unfit = |error: super::BuildError| BackendError::Build {
                 tag: tag.clone(),
                 reason: error.to_string(),

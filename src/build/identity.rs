@@ -14,14 +14,52 @@ use crate::state::names::hex;
 /// Part of every digest; a new way to build images needs a new one.
 const FORMAT: u32 = 1;
 
-/// The tag of a recipe's image, `<stack>-<service>:<12 hex>`; `None` while prepare
-/// commands have yet to run, because they may still change the context.
+/// The tags of the images of these recipes, `<stack>-<service>:<12 hex>`, by service. One
+/// has none while its prepare commands have yet to run, because they may still change the
+/// context, or while an image that it is built from has none.
 ///
-/// Reads the context at most; runs, builds, sends nothing.
+/// Reads the contexts at most; runs, builds, sends nothing.
 ///
 /// # Errors
-/// A context, Dockerfile or `.dockerignore` that cannot be read.
-pub fn tag(recipe: &Recipe, cache: &Path) -> Result<Option<String>, BuildError> {
+/// A context, Dockerfile or `.dockerignore` that cannot be read, and images that are built
+/// from each other.
+pub fn tags(
+    recipes: &BTreeMap<String, Recipe>,
+    cache: &Path,
+) -> Result<BTreeMap<String, String>, BuildError> {
+    let mut tags = BTreeMap::new();
+    for recipe in in_order(recipes)? {
+        if let Some(tag) = tag(recipe, &tags, cache)? {
+            tags.insert(recipe.service.clone(), tag);
+        }
+    }
+    Ok(tags)
+}
+
+/// The recipes, each behind those that it is built from.
+fn in_order(recipes: &BTreeMap<String, Recipe>) -> Result<Vec<&Recipe>, BuildError> {
+    let mut rest: Vec<&Recipe> = recipes.values().collect();
+    let mut ordered = Vec::new();
+    while !rest.is_empty() {
+        let waiting: Vec<&str> = rest.iter().map(|it| it.service.as_str()).collect();
+        let ready = |it: &&Recipe| !it.bases().any(|base| waiting.contains(&base));
+        let (ready, later): (Vec<_>, Vec<_>) = rest.iter().partition(|it| ready(it));
+        if ready.is_empty() {
+            let services = waiting.into_iter().map(str::to_owned).collect();
+            return Err(BuildError::Circle { services });
+        }
+        ordered.extend(ready);
+        rest = later;
+    }
+    Ok(ordered)
+}
+
+/// The tag of one, where those that it is built from have these.
+fn tag(
+    recipe: &Recipe,
+    bases: &BTreeMap<String, String>,
+    cache: &Path,
+) -> Result<Option<String>, BuildError> {
     if prepare::is_due(recipe, cache)? {
         return Ok(None);
     }
@@ -36,6 +74,10 @@ pub fn tag(recipe: &Recipe, cache: &Path) -> Result<Option<String>, BuildError> 
     for (name, source) in &recipe.contexts {
         let content = match source {
             Source::Remote(place) => place.clone(),
+            Source::Service(base) => match bases.get(base) {
+                Some(tag) => tag.clone(),
+                None => return Ok(None),
+            },
             Source::Folder(root) => {
                 let files = Files::beside(&recipe.service, root)?;
                 let key = format!("beside {}", root.display());
@@ -118,7 +160,7 @@ mod tests {
         }
 
         fn tag(&self, recipe: &Recipe) -> Option<String> {
-            tag(recipe, self.cache.path()).expect("readable")
+            tag(recipe, &BTreeMap::new(), self.cache.path()).expect("readable")
         }
     }
 
@@ -183,6 +225,49 @@ mod tests {
     }
 
     #[test]
+    fn an_image_is_named_after_those_that_it_is_built_from() {
+        let fixture = Fixture::new();
+        let from = |base: &str| {
+            let base = Source::Service(base.to_owned());
+            BTreeMap::from([("base".to_owned(), base)])
+        };
+        let mut recipes = BTreeMap::new();
+        for (service, base) in [("a", Some("b")), ("b", Some("c")), ("c", None)] {
+            let mut recipe = fixture.recipe();
+            recipe.service = service.into();
+            recipe.contexts = base.map(from).unwrap_or_default();
+            recipes.insert(service.to_owned(), recipe);
+        }
+        let named = |recipes: &BTreeMap<String, Recipe>| {
+            tags(recipes, fixture.cache.path()).expect("readable")
+        };
+        let first = named(&recipes);
+        recipes.get_mut("c").expect("a recipe").target = Some("final".into());
+        let second = named(&recipes);
+        for service in ["a", "b", "c"] {
+            assert_ne!(first[service], second[service], "{service}");
+        }
+        recipes.get_mut("a").expect("a recipe").target = Some("final".into());
+        let third = named(&recipes);
+        assert_eq!((&third["b"], &third["c"]), (&second["b"], &second["c"]));
+        assert_ne!(third["a"], second["a"]);
+
+        recipes.get_mut("c").expect("a recipe").prepare = Some(Prepare {
+            folder: fixture.folder.path().into(),
+            commands: vec![vec!["true".to_owned()]],
+            inputs: Vec::new(),
+        });
+        assert_eq!(named(&recipes), BTreeMap::new(), "c may change yet");
+
+        recipes.get_mut("c").expect("a recipe").contexts = from("b");
+        let circle = tags(&recipes, fixture.cache.path()).expect_err("a circle");
+        assert_eq!(
+            circle.to_string(),
+            "the images of a, b, c are built from each other"
+        );
+    }
+
+    #[test]
     fn what_is_ignored_does_not_count() {
         let fixture = Fixture::new();
         fixture.write(".dockerignore", "*.log\n");
@@ -195,7 +280,8 @@ mod tests {
     fn a_missing_dockerfile_is_named() {
         let fixture = Fixture::new();
         fs::remove_file(fixture.folder.path().join("Dockerfile")).expect("it was there");
-        let error = tag(&fixture.recipe(), fixture.cache.path()).expect_err("it is missing");
+        let recipes = BTreeMap::from([("order".to_owned(), fixture.recipe())]);
+        let error = tags(&recipes, fixture.cache.path()).expect_err("it is missing");
         assert!(error.to_string().contains("Dockerfile"), "{error}");
     }
 

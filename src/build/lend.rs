@@ -73,19 +73,8 @@ pub fn check(recipe: &Recipe) -> Result<(), BuildError> {
 
 /// Why a context cannot be had, where that is known before the engine is asked.
 fn out_of_reach(place: &str) -> Option<&'static str> {
-    let kinds = [
-        (
-            "service:",
-            "no image is built from that of another service in this version; \
-             name one that is there: docker-image://NAME:TAG",
-        ),
-        (
-            "oci-layout:",
-            "layouts of images on this machine are not handed out in this version",
-        ),
-    ];
-    let found = kinds.iter().find(|(kind, _)| place.starts_with(kind));
-    found.map(|(_, why)| *why)
+    let why = "layouts of images on this machine are not handed out in this version";
+    place.starts_with("oci-layout:").then_some(why)
 }
 
 /// Makes ready what a build is lent. Agents for key files live as long as what comes

@@ -58,6 +58,12 @@ pub enum BuildError {
         /// Why not; never a value.
         why: String,
     },
+    /// Images that are built from each other.
+    #[error("the images of {} are built from each other", services.join(", "))]
+    Circle {
+        /// The services.
+        services: Vec<String>,
+    },
     /// A prepare command failed.
     #[error("the prepare command of {service} failed: {command} ({ended})")]
     Prepare {

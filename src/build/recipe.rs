@@ -69,6 +69,16 @@ pub struct Recipe {
     pub prepare: Option<Prepare>,
 }
 
+impl Recipe {
+    /// The services whose images it is built from.
+    pub fn bases(&self) -> impl Iterator<Item = &str> {
+        self.contexts.values().filter_map(|source| match source {
+            Source::Service(base) => Some(base.as_str()),
+            Source::Folder(_) | Source::Remote(_) => None,
+        })
+    }
+}
+
 /// Where a context beside the main one comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
@@ -76,6 +86,8 @@ pub enum Source {
     Folder(PathBuf),
     /// What the engine gets itself: `docker-image://…`, a repository, an address.
     Remote(String),
+    /// The image of another service, which is built first.
+    Service(String),
 }
 
 /// Commands that run on this host before the context is read.

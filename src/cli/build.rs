@@ -90,8 +90,15 @@ async fn images<B: Backend>(
         }
     }
     project.can_build(missing.into_iter())?;
+    let builder = Builder::new(backend, &project.recipes, &project.tags);
+    let build = Build {
+        backend,
+        project,
+        builder,
+        emitter,
+    };
     let mut images: Vec<BuiltImage> = stream::iter(wanted(project, args).zip(1..))
-        .map(|((service, tag), step)| image(backend, project, service, tag, step, emitter))
+        .map(|((service, tag), step)| build.image(service, tag, step))
         .buffer_unordered(PARALLEL)
         .try_collect()
         .await?;
@@ -107,25 +114,30 @@ async fn images<B: Backend>(
     Ok(images)
 }
 
+/// Whether the image of a service is asked for, and not just built from.
+fn is_asked(project: &Project, args: &BuildArgs, service: &str) -> bool {
+    project.desired.services.contains_key(service)
+        && (args.services.is_empty() || args.services.iter().any(|it| it == service))
+}
+
 /// Tags of the images that are asked for, by service.
 fn wanted<'a>(
     project: &'a Project,
     args: &'a BuildArgs,
 ) -> impl Iterator<Item = (&'a String, &'a String)> {
-    let asked = |service: &String| args.services.is_empty() || args.services.contains(service);
-    project
-        .tags
-        .iter()
-        .filter(move |(service, _)| asked(service))
+    let tags = project.tags.iter();
+    tags.filter(move |(service, _)| is_asked(project, args, service))
 }
 
 /// A built image's own tag means nothing to a registry.
 fn have_names(project: &Project, args: &BuildArgs) -> Result<(), CliError> {
-    let built = project.recipes.keys();
-    let asked = |service: &&String| args.services.is_empty() || args.services.contains(service);
+    let mut asked = project
+        .recipes
+        .keys()
+        .filter(|service| is_asked(project, args, service));
     let nameless =
         |service: &&String| args.registry.prefix.is_empty() && project.names(service).is_empty();
-    let Some(service) = built.filter(asked).find(nameless) else {
+    let Some(service) = asked.find(nameless) else {
         return Ok(());
     };
     let message = format!("the image of {service} has no name to push it by");
@@ -174,56 +186,61 @@ async fn push<B: Backend>(
     Ok(())
 }
 
-/// One image; nothing is sent when the engine has its content already.
-async fn image<B: Backend>(
-    backend: &B,
-    project: &Project,
-    service: &str,
-    tag: &str,
-    step: StepId,
-    emitter: &Emitter,
-) -> Result<BuiltImage, CliError> {
-    let result = |id: String, built| BuiltImage {
-        service: service.to_owned(),
-        r#ref: tag.to_owned(),
-        names: project.names(service),
-        id,
-        built,
-        pushed: false,
-    };
-    if let Some(found) = backend.image(tag).await? {
-        return Ok(result(found.id, false));
-    }
-    let what = format!("build {tag}");
-    emitter.emit(EventKind::StepStarted {
-        step,
-        service: service.to_owned(),
-        what: what.clone(),
-        cause: Cause::Missing,
-    });
-    let started = tokio::time::Instant::now();
-    let (sender, mut lines) = mpsc::channel::<String>(256);
-    // A command of the build may say what it was lent.
-    let secrets = Secrets::new(project.secrets.clone());
-    let forward = async {
-        while let Some(line) = lines.recv().await {
-            emitter.emit(EventKind::StepProgress {
-                step,
-                service: service.to_owned(),
-                text: secrets.redact(&line),
-            });
+/// Images that are built, each on its own.
+struct Build<'a, B> {
+    backend: &'a B,
+    project: &'a Project,
+    builder: Builder<'a, B>,
+    emitter: &'a Emitter,
+}
+
+impl<B: Backend> Build<'_, B> {
+    /// One image; nothing is sent when the engine has its content already.
+    async fn image(&self, service: &str, tag: &str, step: StepId) -> Result<BuiltImage, CliError> {
+        let Self {
+            project, emitter, ..
+        } = self;
+        let result = |id: String, built| BuiltImage {
+            service: service.to_owned(),
+            r#ref: tag.to_owned(),
+            names: project.names(service),
+            id,
+            built,
+            pushed: false,
+        };
+        if let Some(found) = self.backend.image(tag).await? {
+            return Ok(result(found.id, false));
         }
-    };
-    let builder = Builder::new(backend, &project.recipes, &project.tags);
-    let (built, ()) = tokio::join!(builder.build(service, sender), forward);
-    let built = built.map_err(|error| silenced(error, &secrets))?;
-    emitter.emit(EventKind::StepFinished {
-        step,
-        service: service.to_owned(),
-        what,
-        elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-    });
-    Ok(result(built.id, true))
+        let what = format!("build {tag}");
+        emitter.emit(EventKind::StepStarted {
+            step,
+            service: service.to_owned(),
+            what: what.clone(),
+            cause: Cause::Missing,
+        });
+        let started = tokio::time::Instant::now();
+        let (sender, mut lines) = mpsc::channel::<String>(256);
+        // A command of the build may say what it was lent.
+        let secrets = Secrets::new(project.secrets.clone());
+        let forward = async {
+            while let Some(line) = lines.recv().await {
+                emitter.emit(EventKind::StepProgress {
+                    step,
+                    service: service.to_owned(),
+                    text: secrets.redact(&line),
+                });
+            }
+        };
+        let (built, ()) = tokio::join!(self.builder.build(service, sender), forward);
+        let built = built.map_err(|error| silenced(error, &secrets))?;
+        emitter.emit(EventKind::StepFinished {
+            step,
+            service: service.to_owned(),
+            what,
+            elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+        Ok(result(built.id, true))
+    }
 }
 
 /// The failure of a build without the values of secrets.

@@ -378,7 +378,9 @@ impl From<BuildError> for CliError {
             BuildError::Unreadable { path, .. } => {
                 failure.hint(format!("ls -la {}", path.display()))
             }
-            BuildError::Pattern { .. } | BuildError::Lent { .. } => failure,
+            BuildError::Pattern { .. } | BuildError::Lent { .. } | BuildError::Circle { .. } => {
+                failure
+            }
             BuildError::Prepare {
                 command, output, ..
             } => failure

@@ -19,6 +19,7 @@ use crate::build;
 use crate::build::BuildError;
 use crate::build::Prepare;
 use crate::build::Recipe;
+use crate::build::identity;
 use crate::build::lend;
 use crate::build::lend::Secret;
 use crate::build::recipe::Source;
@@ -111,6 +112,7 @@ impl Project {
         let recipes: BTreeMap<String, Recipe> = stack
             .services
             .values()
+            .chain(stack.bases.values())
             .filter_map(|service| {
                 let build = service.build.as_ref()?;
                 let mut recipe = recipe(&stack, &service.name, build, environment);
@@ -130,7 +132,7 @@ impl Project {
             })
             .collect();
         let secrets = secrets(&stack, &inputs.contents);
-        let tags = match (tags(&recipes, cache), naming) {
+        let tags = match (identity::tags(&recipes, cache), naming) {
             (Ok(tags), _) => tags,
             // Who only looks at what runs, or takes it away, needs no sources.
             (Err(_), Naming::WherePossible) => BTreeMap::new(),
@@ -152,21 +154,36 @@ impl Project {
 
     /// Whether the builds of these services can start: what they are lent is there.
     pub(super) fn can_build<'a>(
-        &self,
-        mut services: impl Iterator<Item = &'a String>,
+        &'a self,
+        services: impl Iterator<Item = &'a String>,
     ) -> Result<(), ProjectError> {
-        services.try_for_each(|service| {
-            let recipe = self.recipes.get(service);
-            recipe.map_or(Ok(()), |recipe| Ok(lend::check(recipe)?))
-        })
+        for service in self.with_bases(services.map(String::as_str)) {
+            self.recipes.get(service).map_or(Ok(()), lend::check)?;
+        }
+        Ok(())
+    }
+
+    /// These services, and those whose images theirs are built from.
+    fn with_bases<'a>(&'a self, services: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+        let mut all = BTreeSet::new();
+        let mut next: Vec<&str> = services.collect();
+        while let Some(service) = next.pop() {
+            if all.insert(service)
+                && let Some(recipe) = self.recipes.get(service)
+            {
+                next.extend(recipe.bases());
+            }
+        }
+        all
     }
 
     /// The services in scope whose prepare commands are due.
     fn unprepared(&self) -> Result<BTreeSet<String>, ProjectError> {
         let mut due = BTreeSet::new();
+        let scope = self.with_bases(self.scope());
         for (service, recipe) in &self.recipes {
             if recipe.prepare.is_some()
-                && self.in_scope(service)
+                && scope.contains(service.as_str())
                 && build::prepare::is_due(recipe, &self.cache)?
             {
                 due.insert(service.clone());
@@ -267,29 +284,19 @@ impl Project {
         names
     }
 
-    fn in_scope(&self, service: &str) -> bool {
-        self.inputs.only.is_empty() || self.inputs.only.contains(service)
+    /// The services that are asked for.
+    fn scope(&self) -> impl Iterator<Item = &str> {
+        let all = self.stack.services.keys();
+        all.map(String::as_str)
+            .filter(|it| self.inputs.only.is_empty() || self.inputs.only.contains(*it))
     }
 
     fn name_images(&mut self) -> Result<(), ProjectError> {
-        self.tags = tags(&self.recipes, &self.cache)?;
+        self.tags = identity::tags(&self.recipes, &self.cache)?;
         self.inputs.tags.clone_from(&self.tags);
         self.desired = resolve::resolve(&self.stack, &self.inputs)?.desired;
         Ok(())
     }
-}
-
-fn tags(
-    recipes: &BTreeMap<String, Recipe>,
-    cache: &Path,
-) -> Result<BTreeMap<String, String>, BuildError> {
-    let mut tags = BTreeMap::new();
-    for (service, recipe) in recipes {
-        if let Some(tag) = build::identity::tag(recipe, cache)? {
-            tags.insert(service.clone(), tag);
-        }
-    }
-    Ok(tags)
 }
 
 fn recipe(
@@ -342,6 +349,8 @@ fn contexts(build: &Build) -> BTreeMap<String, Source> {
             // The loader made every path of this machine absolute.
             let source = if place.starts_with('/') {
                 Source::Folder(PathBuf::from(place))
+            } else if let Some(service) = place.strip_prefix("service:") {
+                Source::Service(service.to_owned())
             } else {
                 Source::Remote(place.clone())
             };

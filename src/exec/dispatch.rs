@@ -274,7 +274,13 @@ fn changed(job: &Job<'_>, succeeded: &BTreeSet<StepId>, failed: StepId) -> bool 
 fn begun(job: &Job<'_>, succeeded: &BTreeSet<StepId>, failed: StepId) -> BTreeSet<String> {
     let steps = job.plan.steps.iter().filter(|step| {
         let ran = step.id == failed || succeeded.contains(&step.id);
-        ran && (step.slot.is_some() || matches!(step.action, Action::RunTask { .. }))
+        let is_change = match &step.action {
+            Action::RunTask { .. } => true,
+            // Hooks among them.
+            Action::ApplyObject { object, .. } => object.is_workload(),
+            _ => step.slot.is_some(),
+        };
+        ran && is_change
     });
     let services = steps.map(|step| step.service.clone());
     services.filter(|service| !service.is_empty()).collect()

@@ -458,7 +458,8 @@ fn revisions(observed: &ObservedState, learned: &Learned, plan: &Plan) -> BTreeM
         Some((one.service.clone(), revision.clone()))
     });
     let mut all: BTreeMap<String, String> = taken_over.collect();
-    if !learned.tasks.is_empty() {
+    // A cluster opens no gate of a single replica.
+    if !learned.tasks.is_empty() || observed.cluster.is_some() {
         all.extend(all_revisions(observed));
         return all;
     }
@@ -498,10 +499,11 @@ fn proves(step: &Step) -> Option<String> {
     }
 }
 
-/// The container of the hook that a step runs.
+/// The container, or the job, of the hook that a step runs.
 fn hooks(step: &Step) -> Option<String> {
     match &step.action {
         Action::RunTask { task } => Some(task.instance.name.clone()),
+        Action::ApplyObject { object, .. } if object.kind == "Job" => Some(object.name.clone()),
         _ => None,
     }
 }

@@ -38,7 +38,8 @@ pub(super) async fn wait<B: Backend>(
     let ended = tokio::select! {
         ended = followed => Some(ended),
         () = tokio::time::sleep_until(deadline) => None,
-        _ = halt.wait_for(|halt| *halt) => {
+        // Half a migration is no safe point.
+        _ = halt.wait_for(|halt| *halt), if workload.kind != "Job" => {
             return Err(StepError::Stopped { container: workload.to_string() });
         }
     };

@@ -39,7 +39,8 @@ const CALLS: usize = 8;
 /// Creations among them: fewer, so that a container starts while the next are made,
 /// and is not left waiting behind all of them.
 const CREATIONS: usize = 2;
-/// Stops in flight: each mostly waits for the container to end by itself.
+/// Stops in flight: each mostly waits for a container to end by itself, or for the pods of
+/// a workload.
 const STOPS: usize = 32;
 /// A gate that takes longer says what it waits for.
 const TELL_AFTER: Duration = Duration::from_millis(250);
@@ -270,9 +271,9 @@ impl<'a, B: Backend> Runner<'a, B> {
         };
         let _permit = match &step.action {
             Action::BuildImage { .. } | Action::PullImage { .. } => self.images.acquire().await,
-            Action::StopContainer { .. } | Action::RemoveTarget { .. } => {
-                self.stops.acquire().await
-            }
+            Action::StopContainer { .. }
+            | Action::RemoveTarget { .. }
+            | Action::DeleteObject { .. } => self.stops.acquire().await,
             _ => self.calls.acquire().await,
         };
         self.job.lock.confirm().await?;

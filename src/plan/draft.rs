@@ -73,6 +73,12 @@ impl Draft {
         }
     }
 
+    /// What a step waits for.
+    pub(super) fn needs_of(&self, step: StepId) -> Vec<StepId> {
+        let found = self.steps.iter().find(|one| one.id == step);
+        found.map_or_else(Vec::new, |one| one.needs.clone())
+    }
+
     /// Lets a step wait for the actions of others, without their gates.
     pub(super) fn after(&mut self, step: StepId, others: &[StepId]) {
         if let Some(step) = self.get_mut(step) {

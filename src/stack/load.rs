@@ -212,12 +212,14 @@ impl Loading<'_> {
         if !self.request.raw {
             check::check(&tree, &inactive, report);
         }
+        let bases = select::bases(&tree, &inactive);
         if !self.request.all_resources {
-            select::resources(&mut tree);
+            select::resources(&mut tree, &bases);
         }
         let report = &mut *self.assembler.report;
         sources_exist(&tree, self.assembler.files, &environment, report);
-        let mut stack = decode::stack(&tree, &environment, self.assembler.sources, report);
+        let sources = &self.assembler.sources;
+        let mut stack = decode::stack(&tree, &bases, &environment, sources, report);
         stack.inactive = inactive.keys().cloned().collect();
         stack.profiles = profiles;
         stack.working_dir = base;

@@ -83,6 +83,34 @@ fn keep_named(all: &mut Map, inactive: &mut Map, names: &[String], report: &mut 
     }
 }
 
+/// Services that are left out, but whose images others are built from.
+pub(crate) fn bases(tree: &Node, inactive: &Inactive) -> Map {
+    let mut bases = Map::new();
+    let services = tree.get("services").and_then(Node::as_map);
+    let mut next: Vec<&Node> = services
+        .into_iter()
+        .flat_map(Map::values)
+        .map(|entry| &entry.node)
+        .collect();
+    while let Some(service) = next.pop() {
+        let contexts = service
+            .get("build")
+            .and_then(|build| build.get("additional_contexts"))
+            .and_then(Node::as_map);
+        for context in contexts.into_iter().flat_map(Map::values) {
+            let place = context.node.as_text().unwrap_or_default();
+            if let Some(name) = place.strip_prefix("service:")
+                && let Some(entry) = inactive.get(name)
+                && !bases.contains_key(name)
+            {
+                bases.insert(name.to_owned(), entry.clone());
+                next.push(&entry.node);
+            }
+        }
+    }
+    bases
+}
+
 /// The profiles of one service.
 pub(crate) fn profiles_of(service: &Node) -> Vec<String> {
     service
@@ -95,7 +123,7 @@ pub(crate) fn profiles_of(service: &Node) -> Vec<String> {
 }
 
 /// Takes out networks, volumes, secrets and configs that no service uses.
-pub(crate) fn resources(tree: &mut Node) {
+pub(crate) fn resources(tree: &mut Node, bases: &Map) {
     let mut used: [(&str, BTreeSet<String>); 5] = [
         ("networks", BTreeSet::new()),
         ("volumes", BTreeSet::new()),
@@ -106,7 +134,8 @@ pub(crate) fn resources(tree: &mut Node) {
     {
         let services = tree.get("services").and_then(Node::as_map);
         let [networks, volumes, secrets, configs, models] = &mut used;
-        for entry in services.into_iter().flat_map(|map| map.values()) {
+        let active = services.into_iter().flat_map(|map| map.values());
+        for entry in active.chain(bases.values()) {
             let service = &entry.node;
             names(service.get("networks"), &mut networks.1);
             names(service.get("models"), &mut models.1);

@@ -46,7 +46,9 @@ impl Project {
 
     fn tag(&self) -> String {
         let cache = self.folder.path().join("cache");
-        identity::tag(&self.recipe, &cache).unwrap().unwrap()
+        let recipes = [("order".to_owned(), self.recipe.clone())].into();
+        let tags = identity::tags(&recipes, &cache);
+        tags.unwrap().remove("order").unwrap()
     }
 
     async fn build(&self, docker: &Docker) -> Result<(ImageInfo, Vec<String>), BackendError> {

@@ -7,6 +7,7 @@
 
 mod apis;
 pub mod client;
+mod hooks;
 mod job;
 mod mesh;
 mod mounts;
@@ -32,6 +33,7 @@ pub use apis::Apis;
 pub use rbac::rbac;
 pub use support::Finding;
 
+use crate::state::cluster::Task;
 use crate::state::desired::DesiredState;
 use crate::state::desired::ServiceSpec;
 
@@ -56,6 +58,8 @@ pub struct Rendered {
     pub objects: Vec<Value>,
     /// What means something else there, or nothing.
     pub findings: Vec<Finding>,
+    /// The hooks, each to be made when it is due.
+    pub tasks: Vec<Task>,
 }
 
 /// What a stack is called on a cluster: its namespace.
@@ -87,9 +91,11 @@ pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
     }
     made.published();
     made.collisions();
+    let tasks = made.hooks();
     Rendered {
         objects: made.objects,
         findings: made.findings,
+        tasks,
     }
 }
 

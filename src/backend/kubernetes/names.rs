@@ -22,6 +22,8 @@ pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub(super) const SET: &str = "shopctl.dev/set";
 /// What an object keeps that is no part of the stack itself: records.
 pub(super) const KEEPS: &str = "shopctl.dev/keeps";
+/// That it is made for one command, and goes with it: which hook.
+pub(super) const TASK: &str = "shopctl.dev/task";
 /// That a namespace was made by us, and goes with its stack: its labels say nothing of that.
 pub(super) const MADE: &str = "shopctl.dev/made";
 /// Prefix of the labels that say in which networks of the stack a pod is.

@@ -59,14 +59,14 @@ const NO_WORD: &str = "a cluster has no word for it; it is left out";
 pub(super) fn of_stack(desired: &DesiredState) -> Vec<Finding> {
     let mut all: Vec<Finding> = desired.services.values().flat_map(of_service).collect();
     if desired.hooks.is_some() {
-        all.push(Finding::note("", "x-shop.hooks", ON_ENGINES));
+        all.push(Finding::elsewhere("", "x-shop.hooks", IN_DEPLOYS));
     }
     all
 }
 
 const IN_ORDER: &str = "the order is kept when shopctl deploys; whatever else applies these objects starts all at once";
 
-const ON_ENGINES: &str = "runs on an engine alone in this version";
+const IN_DEPLOYS: &str = "run when shopctl deploys; whatever else applies these objects runs none";
 
 fn of_service(service: &ServiceSpec) -> Vec<Finding> {
     let name = service.name.as_str();
@@ -80,9 +80,6 @@ fn of_service(service: &ServiceSpec) -> Vec<Finding> {
             dns(name)
         );
         note("services", &text);
-    }
-    if !service.hooks.is_empty() {
-        note("x-shop.hooks", ON_ENGINES);
     }
     if !service.needs.is_empty() {
         waits = true;
@@ -143,6 +140,9 @@ fn of_service(service: &ServiceSpec) -> Vec<Finding> {
         if said {
             note(key, text);
         }
+    }
+    if !service.hooks.is_empty() {
+        all.push(Finding::elsewhere(name, "x-shop.hooks", IN_DEPLOYS));
     }
     if waits {
         all.push(Finding::elsewhere(name, "depends_on", IN_ORDER));

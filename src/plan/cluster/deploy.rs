@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::apply;
 use super::capacity;
+use super::hooks;
 use super::order;
 use super::rolled_out;
 use crate::plan::action::Action;
@@ -42,8 +43,10 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Result<Plan
         changes: BTreeMap::new(),
     };
     stage.images();
+    hooks::left_over(&mut stage);
     stage.objects();
     order::chain(input, &mut stage.draft, &stage.changes);
+    hooks::draft(&mut stage);
     stage.record_scale();
     stage.prune();
     let (capacity, doubt) = capacity::check(input, cluster, &stage.counts);
@@ -75,21 +78,21 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Result<Plan
 }
 
 /// The plan in the making.
-struct Stage<'a> {
-    input: &'a PlanInput<'a>,
-    cluster: &'a ClusterState,
-    draft: Draft,
-    counts: BTreeMap<String, Count>,
+pub(super) struct Stage<'a> {
+    pub(super) input: &'a PlanInput<'a>,
+    pub(super) cluster: &'a ClusterState,
+    pub(super) draft: Draft,
+    pub(super) counts: BTreeMap<String, Count>,
     /// Services that may change; `None` for all.
-    scope: Option<BTreeSet<String>>,
+    pub(super) scope: Option<BTreeSet<String>>,
     /// Steps that everything of a service stands on.
-    base: Vec<StepId>,
+    pub(super) base: Vec<StepId>,
     /// The step that changes the workload of a service.
-    changes: BTreeMap<String, StepId>,
+    pub(super) changes: BTreeMap<String, StepId>,
 }
 
 impl Stage<'_> {
-    fn is_in_scope(&self, service: &str) -> bool {
+    pub(super) fn is_in_scope(&self, service: &str) -> bool {
         self.scope
             .as_ref()
             .is_none_or(|names| names.contains(service))
@@ -208,7 +211,7 @@ impl Stage<'_> {
         let services = &self.input.desired.services;
         let mut named: BTreeSet<&str> = BTreeSet::new();
         for left in &self.cluster.left {
-            if left.object.kind == "PersistentVolumeClaim" || !left.set.is_empty() {
+            if left.object.kind == "PersistentVolumeClaim" || !left.set.is_empty() || left.task {
                 continue;
             }
             if services.contains_key(&left.service) && is_former(left, &left.service) {

@@ -6,6 +6,7 @@
 mod capacity;
 mod deploy;
 mod down;
+mod hooks;
 mod order;
 mod restart;
 #[cfg(test)]

@@ -273,3 +273,5 @@ fn a_replica_that_fits_on_no_node_is_refused_though_the_sum_would_do() {
     assert_eq!(refusal(with(vec![node(2000)])), None);
     assert!(refusal(with(vec![node(500); 8])).is_some());
 }
+
+mod hooks;

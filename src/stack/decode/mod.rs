@@ -25,13 +25,16 @@ use super::source::Sources;
 use super::source::Span;
 use super::units;
 use super::units::NanoCpus;
+use super::yaml::Entry;
 use super::yaml::Map;
 use super::yaml::Node;
 use super::yaml::Value;
 
-/// Decodes the whole stack.
+/// Decodes the whole stack. `bases` are services that are not in the tree, whose images
+/// others are built from.
 pub(crate) fn stack(
     tree: &Node,
+    bases: &Map,
     environment: &Environment,
     sources: &Sources,
     report: &mut Report,
@@ -42,12 +45,12 @@ pub(crate) fn stack(
         report,
     };
     let at = At::ROOT.key("services");
-    let services = entries(tree, "services")
-        .map(|(name, entry)| {
-            let service = decoder.service(name, entry.key, &entry.node, &at.key(name));
-            (name.clone(), service)
-        })
-        .collect();
+    let mut service = |(name, entry): (&String, &Entry)| {
+        let service = decoder.service(name, entry.key, &entry.node, &at.key(name));
+        (name.clone(), service)
+    };
+    let services = entries(tree, "services").map(&mut service).collect();
+    let bases = bases.iter().map(&mut service).collect();
     Stack {
         name: tree.text_of("name").unwrap_or_default().to_owned(),
         services,
@@ -57,6 +60,7 @@ pub(crate) fn stack(
         configs: decoder.file_objects(tree, "configs"),
         shop: decoder.stack_shop(tree),
         inactive: std::collections::BTreeSet::new(),
+        bases,
         profiles: std::collections::BTreeSet::new(),
         working_dir: std::path::PathBuf::new(),
         files: Vec::new(),
@@ -130,7 +134,7 @@ impl Decoder<'_> {
 fn entries<'n>(
     node: &'n Node,
     key: &str,
-) -> impl Iterator<Item = (&'n String, &'n super::yaml::Entry)> + use<'n> {
+) -> impl Iterator<Item = (&'n String, &'n Entry)> + use<'n> {
     node.get(key).and_then(Node::as_map).into_iter().flatten()
 }
 

@@ -107,6 +107,8 @@ pub struct Stack {
     pub shop: StackShop,
     /// Services that exist in the file, but whose profiles are not active.
     pub inactive: BTreeSet<String>,
+    /// Those of them whose images selected services are built from.
+    pub bases: BTreeMap<String, Service>,
     /// Every profile that the file names.
     pub profiles: BTreeSet<String>,
     /// Relative paths of the file were resolved against this folder.

@@ -14,6 +14,8 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::hooks::Moment;
+
 /// Name of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ObjectRef {
@@ -91,6 +93,8 @@ pub struct ClusterState {
     pub exists: bool,
     /// What should be, in the order in which it is applied, held against what is.
     pub wanted: Vec<Wanted>,
+    /// The hooks, of which a plan makes those that are due.
+    pub tasks: Vec<Task>,
     /// What is there of the stack and not wanted.
     pub left: Vec<Left>,
     /// Nodes that take pods.
@@ -132,6 +136,41 @@ pub struct Wanted {
     pub denied: Option<String>,
     /// Its pods, where it has some.
     pub pods: Option<Pods>,
+    /// Its pods are to be made from something else than those that are there.
+    pub renewed: bool,
+}
+
+impl Wanted {
+    /// Digest of what its pods are made from.
+    pub fn revision(&self) -> Option<&str> {
+        revision(&self.manifest.0)
+    }
+}
+
+/// Digest of what the pods of a workload are made from.
+pub fn revision(workload: &Value) -> Option<&str> {
+    let annotations = workload.pointer("/spec/template/metadata/annotations")?;
+    annotations.get(compare::REVISION)?.as_str()
+}
+
+/// A hook: a job that runs once around a change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Service that it belongs to, empty for the stack's own.
+    pub owner: String,
+    /// Service whose image and settings it has.
+    pub service: String,
+    /// When it runs.
+    pub moment: Moment,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// Its name.
+    pub object: ObjectRef,
+    /// What is sent.
+    #[serde(skip)]
+    pub manifest: Manifest,
+    /// Digest of that.
+    pub digest: String,
 }
 
 /// How far the pods of a workload are.
@@ -170,6 +209,8 @@ pub struct Left {
     pub service: String,
     /// Set of files that it holds, where it does.
     pub set: String,
+    /// It was made for one command: a hook.
+    pub task: bool,
     /// Seconds since the epoch at which it was made.
     pub made_at: u64,
 }

@@ -3,7 +3,9 @@
 
 mod capacity;
 mod deploy;
+mod hooks;
 mod killed;
 mod others;
+mod proxy;
 mod release;
 mod support;

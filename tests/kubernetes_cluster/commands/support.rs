@@ -89,6 +89,15 @@ pub(crate) fn said(output: Output) -> Said {
     }
 }
 
+/// A connection as the tests have it.
+pub(crate) async fn client() -> kube::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = kube::config::Kubeconfig::read_from(kubeconfig()).unwrap();
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(config, &options).await;
+    kube::Client::try_from(config.unwrap()).unwrap()
+}
+
 /// The server, asked by hand.
 pub(crate) struct Server {
     runtime: tokio::runtime::Runtime,
@@ -98,18 +107,12 @@ pub(crate) struct Server {
 
 impl Server {
     fn new(namespace: &str) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .unwrap();
-        let client = runtime.block_on(async {
-            let config = kube::config::Kubeconfig::read_from(kubeconfig()).unwrap();
-            let options = kube::config::KubeConfigOptions::default();
-            let config = kube::Config::from_custom_kubeconfig(config, &options).await;
-            kube::Client::try_from(config.unwrap()).unwrap()
-        });
+        let client = runtime.block_on(client());
         Self {
             runtime,
             client,

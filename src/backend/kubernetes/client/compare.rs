@@ -22,6 +22,7 @@ use crate::state::cluster::Wanted;
 use crate::state::cluster::compare::APPLIED;
 use crate::state::cluster::compare::covers;
 use crate::state::cluster::compare::differences;
+use crate::state::cluster::revision;
 use crate::state::desired::DesiredState;
 use crate::state::digest;
 
@@ -56,6 +57,8 @@ impl Comparison<'_> {
         let found = self.inventory.get(&reference);
         let live = found.filter(|live| live["metadata"]["deletionTimestamp"].is_null());
         wanted.exists = live.is_some();
+        let revised = |live| revision(live) != wanted.revision();
+        wanted.renewed = reference.is_workload() && live.is_none_or(revised);
         if let Some(live) = live {
             wanted.foreign = !is_ours(live, self.desired);
             wanted.pods = progress::pods(live);

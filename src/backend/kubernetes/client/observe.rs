@@ -13,6 +13,7 @@ use kube::api::ListParams;
 use serde_json::Value;
 
 use super::Cluster;
+use super::compare;
 use super::compare::Comparison;
 use super::connect::is_missing;
 use super::kinds::Kind;
@@ -30,6 +31,7 @@ use crate::backend::kubernetes::names;
 use crate::backend::kubernetes::names::dns;
 use crate::state::cluster::ClusterState;
 use crate::state::cluster::Left;
+use crate::state::cluster::Manifest;
 use crate::state::cluster::ObjectRef;
 use crate::state::desired::DesiredState;
 use crate::state::desired::ImageSource;
@@ -248,6 +250,17 @@ impl Cluster {
                 Err(text) => cluster.notes.push((String::new(), text)),
             }
         }
+        // What a server lacks was said of the services.
+        cluster.tasks = rendered
+            .tasks
+            .into_iter()
+            .filter_map(|mut task| {
+                let (mut object, _) = server.fitted(task.manifest.0).ok()?;
+                task.digest = compare::stamp(&mut object);
+                task.manifest = Manifest(object);
+                Some(task)
+            })
+            .collect();
         cluster.notes.dedup();
         let comparison = Comparison {
             cluster: self,
@@ -299,6 +312,7 @@ fn left(object: &ObjectRef, live: &Value, desired: &DesiredState) -> Left {
         object: object.clone(),
         service: service_of(label(names::NAME), desired),
         set: label(names::SET).to_owned(),
+        task: !label(names::TASK).is_empty(),
         made_at: made_at.map_or(0, |at| u64::try_from(at.as_second()).unwrap_or(0)),
     }
 }

@@ -77,7 +77,12 @@ impl Following {
         let api = self.kind.api(self.cluster.client(), &self.namespace);
         let workloads = watcher::watcher(api, watcher::Config::default().fields(&field));
         let api: Api<Pod> = Api::namespaced(self.cluster.client(), &self.namespace);
-        let label = format!("{}=shopctl", names::MANAGED_BY);
+        // Its own alone: many workloads are followed at a time.
+        let label = match self.kind.name {
+            "Job" => "job-name",
+            _ => names::NAME,
+        };
+        let label = format!("{label}={}", self.workload.name);
         let pods = watcher::watcher(api, watcher::Config::default().labels(&label));
         let mut workloads = workloads.default_backoff().boxed();
         let mut pods = pods.default_backoff().boxed();
