@@ -48,8 +48,12 @@ pub(super) async fn run<B: Backend>(
             } else {
                 confirmed(world, session, &project, &mut options).await?
             };
-            // What is taken over is written down, if nothing else is done.
-            if plan.steps.is_empty() && plan.taken_over == observed.taken_over() {
+            // What is taken over is written down, if nothing else is done, and so is the end
+            // of a run that was killed before it could.
+            if plan.steps.is_empty()
+                && plan.taken_over == observed.taken_over()
+                && !observed.is_unrecorded()
+            {
                 return Ok(Ending::nothing_to_do());
             }
             forbid_builds(&plan, args)?;

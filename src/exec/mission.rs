@@ -212,10 +212,15 @@ async fn under_lock<B: Backend>(
             ref observed,
             ref found,
             ..
-        } if !ledger.is_open() && found.taken_over == observed.taken_over() => Verdict::Done {
-            release: None,
-            steps: 0,
-        },
+        } if !ledger.is_open()
+            && found.taken_over == observed.taken_over()
+            && !observed.is_unrecorded() =>
+        {
+            Verdict::Done {
+                release: None,
+                steps: 0,
+            }
+        }
         End::Done {
             steps,
             observed,

@@ -52,6 +52,19 @@ impl ObservedState {
             .collect()
     }
 
+    /// Whether a run was killed, or stopped, when all was done but to say so in the history.
+    /// Of use where nothing is left to do.
+    pub fn is_unrecorded(&self) -> bool {
+        let store = self.store.as_ref();
+        match store.and_then(|store| store.head.newest.as_ref()) {
+            Some(newest) => newest.goes_on(),
+            None => {
+                let mut instances = self.instances.iter();
+                instances.any(|one| one.role == Role::Service && one.is_managed())
+            }
+        }
+    }
+
     /// Lets containers that were taken over from Docker Compose stand for their revision:
     /// they carry no label that says it.
     pub fn know_taken_over(&mut self) {

@@ -48,10 +48,13 @@ use shopctl::state::desired::PullPolicy;
 use shopctl::state::desired::ReadyGate;
 use shopctl::state::desired::Route;
 use shopctl::state::desired::ServiceSpec;
+use shopctl::state::history::Head;
+use shopctl::state::history::Outcome;
 use shopctl::state::history::Release;
 use shopctl::state::hooks::Hook;
 use shopctl::state::hooks::Hooks;
 use shopctl::state::observed::ImageInfo;
+use shopctl::state::records::HEAD;
 use shopctl::state::spec::Endpoint;
 use shopctl::state::spec::NetworkMode;
 use shopctl::state::spec::NetworkSpec;
@@ -290,6 +293,14 @@ async fn with_data_plane(
     };
     let (verdict, ()) = tokio::join!(running, looking);
     verdict
+}
+
+/// What became of the newest release.
+fn newest(memory: &Memory) -> Outcome {
+    let world = memory.world();
+    let head = &world.records["shop"][HEAD];
+    let head: Head = serde_json::from_slice(head).expect("JSON");
+    head.newest.expect("a release").outcome
 }
 
 /// The release that a run recorded when all went well.
@@ -629,6 +640,7 @@ async fn a_run_with_hooks_that_is_cut_anywhere_is_finished_by_the_next() {
             "cut after call {call}: {mended:?}"
         );
         assert_eq!(steps_left(&memory, &hooked("2", migrates())).await, 0);
+        assert_eq!(newest(&memory), Outcome::Deployed, "cut after call {call}");
         assert!(names(&memory).iter().all(|name| !name.contains("deploy")));
         let finished = |hook: &str| {
             let mut all = first.iter().chain(&second);
