@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 
@@ -134,16 +135,16 @@ fn a_service_is_built_from_the_image_of_another_which_is_built_first() {
         assert_eq!(built.code, 0, "{built}");
         built
     };
-    let names = || {
-        let listed = engine.docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"]);
-        let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-        let of_digest = |name: &&str| !name.ends_with(":1") && name.contains('-');
-        let names: std::collections::BTreeSet<String> = listed
-            .lines()
-            .filter(of_digest)
+    let names = || -> BTreeSet<String> {
+        let listed = engine.docker(&["images", "json"]).stdout;
+        let listed: Vec<serde_json::Value> = serde_json::from_slice(&listed).expect("JSON");
+        let tags = listed
+            .iter()
+            .flat_map(|one| one["RepoTags"].as_array().into_iter().flatten());
+        tags.filter_map(|tag| tag.as_str())
+            .filter(|tag| !tag.ends_with(":1"))
             .map(str::to_owned)
-            .collect();
-        names
+            .collect()
     };
 
     // Nobody starts it: it is there to be built from.

@@ -92,7 +92,7 @@ impl Engine {
             .stderr(Stdio::null())
             .spawn()
             .expect("nsenter runs");
-        eventually(Duration::from_secs(20), "containerd is there", || {
+        eventually(Duration::from_mins(1), "containerd is there", || {
             path("containerd.sock").exists().then_some(())
         });
         Self {
