@@ -80,7 +80,8 @@ fn shop() -> Rendering {
 
 fn text(rendered: &Rendered) -> String {
     let mut text = findings(&rendered.findings);
-    for object in &rendered.objects {
+    let tasks = rendered.tasks.iter().map(|task| &task.manifest.0);
+    for object in rendered.objects.iter().chain(tasks) {
         write!(text, "---\n{}", output::yaml(object)).expect("text");
     }
     text
