@@ -80,7 +80,7 @@ fn shop() -> Rendering {
 
 fn text(rendered: &Rendered) -> String {
     let mut text = findings(&rendered.findings);
-    for object in &rendered.objects {
+    for object in rendered.objects.iter().chain(&rendered.next) {
         write!(text, "---\n{}", output::yaml(object)).expect("text");
     }
     text

@@ -16,6 +16,7 @@ mod pod;
 mod probe;
 mod rbac;
 mod scaling;
+mod stages;
 mod storage;
 mod support;
 mod traffic;
@@ -56,6 +57,9 @@ pub struct Rendered {
     pub objects: Vec<Value>,
     /// What means something else there, or nothing.
     pub findings: Vec<Finding>,
+    /// Workloads in which new revisions show themselves before they take the place of those
+    /// among the objects. None of them is there outside of a rollout.
+    pub next: Vec<Value>,
 }
 
 /// What a stack is called on a cluster: its namespace.
@@ -71,6 +75,7 @@ pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
         how,
         objects: Vec::new(),
         findings: support::of_stack(desired),
+        next: Vec::new(),
     };
     made.meshes();
     made.namespace();
@@ -90,6 +95,7 @@ pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
     Rendered {
         objects: made.objects,
         findings: made.findings,
+        next: made.next,
     }
 }
 
@@ -99,6 +105,7 @@ struct Making<'a> {
     how: &'a Rendering,
     objects: Vec<Value>,
     findings: Vec<Finding>,
+    next: Vec<Value>,
 }
 
 impl Making<'_> {

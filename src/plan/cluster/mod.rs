@@ -8,6 +8,9 @@ mod deploy;
 mod down;
 mod order;
 mod restart;
+mod staged;
+#[cfg(test)]
+mod staged_tests;
 #[cfg(test)]
 mod tests;
 
@@ -67,5 +70,6 @@ fn rolled_out(workload: &Wanted, service: &ServiceSpec, replicas: u32) -> Gate {
     Gate::RolledOut {
         object: workload.object.clone(),
         deadline_ms: one.saturating_add(STALLED_MS).saturating_mul(batches),
+        watch_ms: 0,
     }
 }

@@ -9,6 +9,7 @@ pub mod compare;
 mod phrase;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -79,6 +80,20 @@ impl Manifest {
         }
         Self(object)
     }
+
+    /// The same, leading to pods with this label alone. It does not say what it was made
+    /// from: a look must find that it is not what should be.
+    #[must_use]
+    pub fn leading_to(&self, (name, value): &(String, String)) -> Self {
+        let mut object = self.0.clone();
+        if let Some(notes) = object.pointer_mut("/metadata/annotations") {
+            notes
+                .as_object_mut()
+                .map(|notes| notes.remove(compare::APPLIED));
+        }
+        object["spec"]["selector"][name] = value.as_str().into();
+        Self(object)
+    }
 }
 
 /// One look at a cluster.
@@ -93,6 +108,10 @@ pub struct ClusterState {
     pub wanted: Vec<Wanted>,
     /// What is there of the stack and not wanted.
     pub left: Vec<Left>,
+    /// By service, where a new revision can show itself beside the one that serves.
+    pub next: BTreeMap<String, Next>,
+    /// Services of which requests go to such a revision alone.
+    pub switched: BTreeSet<String>,
     /// Nodes that take pods.
     pub nodes: Vec<Node>,
     /// What a key of the file means there, or does not, by service.
@@ -126,12 +145,26 @@ pub struct Wanted {
     pub exists: bool,
     /// What is there belongs to somebody else.
     pub foreign: bool,
+    /// Pods of another revision serve there, whose place it would take.
+    pub replaces: bool,
     /// What the cluster would change, in words; never a value that may be secret.
     pub changes: Vec<String>,
     /// Why the cluster would not take it.
     pub denied: Option<String>,
     /// Its pods, where it has some.
     pub pods: Option<Pods>,
+}
+
+/// A workload in which a new revision of a service shows itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Next {
+    /// The workload.
+    pub wanted: Wanted,
+    /// Label that its pods have, and those that serve have not.
+    pub own: (String, String),
+    /// Label that all pods which serve have, and its own have not, where there is one.
+    pub others: Option<(String, String)>,
 }
 
 /// How far the pods of a workload are.
@@ -170,6 +203,8 @@ pub struct Left {
     pub service: String,
     /// Set of files that it holds, where it does.
     pub set: String,
+    /// A new revision shows itself in it.
+    pub next: bool,
     /// Seconds since the epoch at which it was made.
     pub made_at: u64,
 }

@@ -6,4 +6,5 @@ mod deploy;
 mod killed;
 mod others;
 mod release;
+mod stages;
 mod support;

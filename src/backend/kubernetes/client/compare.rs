@@ -59,6 +59,7 @@ impl Comparison<'_> {
         if let Some(live) = live {
             wanted.foreign = !is_ours(live, self.desired);
             wanted.pods = progress::pods(live);
+            wanted.replaces = replaces(live, &wanted.manifest.0);
             if reference.kind == "PersistentVolumeClaim" {
                 // Its size is whoever made it larger's, and nothing else of it can change.
                 return Ok(wanted);
@@ -135,6 +136,16 @@ impl Comparison<'_> {
             }
         }
     }
+}
+
+/// Whether pods of another revision serve in a workload that can have two at a time.
+fn replaces(live: &Value, sent: &Value) -> bool {
+    let revision = |object: &Value| {
+        let notes = &object["spec"]["template"]["metadata"]["annotations"];
+        notes[names::REVISION].clone()
+    };
+    let serve = live["status"]["availableReplicas"].as_u64().unwrap_or(0) > 0;
+    live["kind"] == "Deployment" && serve && revision(live) != revision(sent)
 }
 
 /// Notes on an object what it was made from; how many replicas it has is another matter.
