@@ -1,7 +1,6 @@
 //! A second workload of a service, in which a new revision shows itself beside the one that
 //! serves. How, and why so: `docs/design/009-stages-on-a-cluster.md`.
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::Value;
 use serde_json::json;
 
@@ -19,17 +18,6 @@ const KEY: &str = "x-shop.rollout";
 /// Name of the second workload.
 fn name_of_next(service: &str) -> String {
     dns(&format!("{service}-{}", names::NEXT))
-}
-
-/// Marks the pods that serve, where requests are to be kept from others of their service.
-pub(super) fn mark(service: &ServiceSpec, template: &mut PodTemplateSpec) {
-    let staged = service.rollout.staged.as_ref();
-    let meta = template.metadata.as_mut();
-    if staged.is_some_and(|staged| staged.kind == StagedKind::BlueGreen)
-        && let Some(labels) = meta.and_then(|meta| meta.labels.as_mut())
-    {
-        labels.insert(names::STAGE.to_owned(), names::MAIN.to_owned());
-    }
 }
 
 /// The same workload under another name, and with pods that can be told from its own.
@@ -70,7 +58,11 @@ impl Making<'_> {
             self.findings.push(Finding::note(name, KEY, text));
         }
         // The workload was made just before.
-        if let Some(main) = self.objects.last() {
+        if let Some(main) = self.objects.last_mut() {
+            if staged.kind == StagedKind::BlueGreen {
+                // By this, names can lead to the pods that serve alone.
+                main["spec"]["template"]["metadata"]["labels"][names::STAGE] = json!(names::MAIN);
+            }
             self.next.push(beside(main, name));
         }
     }

@@ -12,7 +12,6 @@ use super::Making;
 use super::names;
 use super::names::dns;
 use super::scaling;
-use super::stages;
 use super::storage;
 use crate::state::desired::Class;
 use crate::state::desired::RolloutOrder;
@@ -51,8 +50,7 @@ impl Making<'_> {
     }
 
     fn deployment(&mut self, service: &ServiceSpec, alone: bool) {
-        let mut template = self.pods(service);
-        stages::mark(service, &mut template);
+        let template = self.pods(service);
         let deadline = service.ready.deadline_ms().unwrap_or_default();
         let deadline = deadline.div_ceil(1000) + service.rollout.monitor_ms.div_ceil(1000);
         let spec = DeploymentSpec {

@@ -10,8 +10,6 @@ mod order;
 mod restart;
 mod staged;
 #[cfg(test)]
-mod staged_tests;
-#[cfg(test)]
 mod tests;
 
 use super::action::Action;

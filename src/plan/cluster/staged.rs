@@ -5,6 +5,9 @@
 //! any of them is to remove the other one. What a run that did not finish has left is gone
 //! on with where it is still wanted, and goes first where it is not.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use super::apply;
