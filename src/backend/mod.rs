@@ -175,8 +175,9 @@ pub enum Rolling {
 
 /// Follows what a cluster does by itself.
 pub trait Rollouts: Send + Sync {
-    /// How a workload comes along, from now until it is done or has failed. The stream
-    /// ends with that; it may be followed as often as one likes.
+    /// How a workload comes along, from now until it has failed, or nobody listens any
+    /// more: one that is done may fall back, and a container that ends after that is a
+    /// failure. It may be followed as often as one likes.
     fn rollout<'a>(
         &'a self,
         stack: &'a str,

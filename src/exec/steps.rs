@@ -169,10 +169,12 @@ impl<'a, B: Backend> Runner<'a, B> {
         if let Gate::RolledOut {
             object,
             deadline_ms,
+            watch_ms,
         } = &step.gate
         {
             let limit = Duration::from_millis(*deadline_ms);
-            return rolled::wait(self, step, object, limit).await;
+            let watch = Duration::from_millis(*watch_ms);
+            return rolled::wait(self, step, object, limit, watch).await;
         }
         let Gate::Ready {
             container,

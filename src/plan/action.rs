@@ -383,12 +383,16 @@ pub enum Gate {
         /// Watched so long after it became ready, in milliseconds.
         monitor_ms: u64,
     },
-    /// The cluster has replaced all pods of the step's workload, and they are ready.
+    /// The cluster has replaced all pods of a workload, and they are ready.
     RolledOut {
         /// The workload.
         object: ObjectRef,
         /// It may take so long, in milliseconds.
         deadline_ms: u64,
+        /// Its pods are watched so long after that, in milliseconds: none of their
+        /// containers may end.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        watch_ms: u64,
     },
     /// The new revision of a service does no worse than the old one.
     Verdict {

@@ -258,7 +258,13 @@ fn other(step: &Step) -> String {
         | Action::RunTask { .. } => '~',
         _ => '+',
     };
-    format!("{sign} {}: {}", what(step), cause(&step.cause))
+    let watched = match step.gate {
+        Gate::RolledOut { watch_ms, .. } if watch_ms > 0 => {
+            format!(", watched for {}", span(watch_ms))
+        }
+        _ => String::new(),
+    };
+    format!("{sign} {}{watched}: {}", what(step), cause(&step.cause))
 }
 
 /// Which ports lead where, in words.
@@ -458,7 +464,18 @@ fn full(step: &Step) -> String {
         Gate::Verdict { pause_ms, .. } => {
             let _ = write!(line, " verdict after {pause_ms}ms");
         }
-        Gate::RolledOut { .. } => line.push_str(" gate rolled out"),
+        Gate::RolledOut {
+            object, watch_ms, ..
+        } => {
+            line.push_str(" gate rolled out");
+            if !matches!(&step.action, Action::ApplyObject { object: own, .. } | Action::RestartWorkload { object: own } if own == object)
+            {
+                let _ = write!(line, " of {object}");
+            }
+            if *watch_ms > 0 {
+                let _ = write!(line, " watched {watch_ms}ms");
+            }
+        }
     }
     let _ = write!(line, " ({})", cause(&step.cause));
     line

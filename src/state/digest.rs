@@ -101,7 +101,8 @@ pub fn observed(state: &ObservedState) -> String {
         state.engine = Engine::default();
         cluster.nodes.clear();
         cluster.notes.clear();
-        for one in &mut cluster.wanted {
+        let next = cluster.next.values_mut().map(|next| &mut next.wanted);
+        for one in cluster.wanted.iter_mut().chain(next) {
             one.pods = one.pods.take().map(|pods| Pods {
                 replicas: pods.replicas,
                 ..Pods::default()

@@ -56,13 +56,11 @@ impl ObservedState {
     /// Of use where nothing is left to do.
     pub fn is_unrecorded(&self) -> bool {
         let store = self.store.as_ref();
-        match store.and_then(|store| store.head.newest.as_ref()) {
-            Some(newest) => newest.goes_on(),
-            None => {
-                let mut instances = self.instances.iter();
-                instances.any(|one| one.role == Role::Service && one.is_managed())
-            }
+        if let Some(newest) = store.and_then(|store| store.head.newest.as_ref()) {
+            return newest.goes_on();
         }
+        let mut instances = self.instances.iter();
+        instances.any(|one| one.role == Role::Service && one.is_managed())
     }
 
     /// Lets containers that were taken over from Docker Compose stand for their revision:

@@ -81,7 +81,8 @@ fn shop() -> Rendering {
 fn text(rendered: &Rendered) -> String {
     let mut text = findings(&rendered.findings);
     let tasks = rendered.tasks.iter().map(|task| &task.manifest.0);
-    for object in rendered.objects.iter().chain(tasks) {
+    let apart = rendered.next.iter().chain(tasks);
+    for object in rendered.objects.iter().chain(apart) {
         write!(text, "---\n{}", output::yaml(object)).expect("text");
     }
     text

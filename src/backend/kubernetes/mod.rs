@@ -17,6 +17,7 @@ mod pod;
 mod probe;
 mod rbac;
 mod scaling;
+mod stages;
 mod storage;
 mod support;
 mod traffic;
@@ -60,6 +61,9 @@ pub struct Rendered {
     pub findings: Vec<Finding>,
     /// The hooks, each to be made when it is due.
     pub tasks: Vec<Task>,
+    /// Workloads in which new revisions show themselves before they take the place of those
+    /// among the objects. None of them is there outside of a rollout.
+    pub next: Vec<Value>,
 }
 
 /// What a stack is called on a cluster: its namespace.
@@ -75,6 +79,7 @@ pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
         how,
         objects: Vec::new(),
         findings: support::of_stack(desired),
+        next: Vec::new(),
     };
     made.meshes();
     made.namespace();
@@ -96,6 +101,7 @@ pub fn render(desired: &DesiredState, how: &Rendering) -> Rendered {
         objects: made.objects,
         findings: made.findings,
         tasks,
+        next: made.next,
     }
 }
 
@@ -105,6 +111,7 @@ struct Making<'a> {
     how: &'a Rendering,
     objects: Vec<Value>,
     findings: Vec<Finding>,
+    next: Vec<Value>,
 }
 
 impl Making<'_> {

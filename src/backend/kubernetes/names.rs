@@ -26,6 +26,12 @@ pub(super) const KEEPS: &str = "shopctl.dev/keeps";
 pub(super) const TASK: &str = "shopctl.dev/task";
 /// That a namespace was made by us, and goes with its stack: its labels say nothing of that.
 pub(super) const MADE: &str = "shopctl.dev/made";
+/// Which of two revisions of a service a pod shows, where they can be side by side.
+pub(super) const STAGE: &str = "shopctl.dev/stage";
+/// The one that serves.
+pub(super) const MAIN: &str = "main";
+/// The one that is to follow.
+pub(super) const NEXT: &str = "next";
 /// Prefix of the labels that say in which networks of the stack a pod is.
 const NETWORK: &str = "network.shopctl.dev/";
 /// Digest of what a pod was made from.

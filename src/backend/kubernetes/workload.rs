@@ -13,7 +13,6 @@ use super::names;
 use super::names::dns;
 use super::scaling;
 use super::storage;
-use super::support::Finding;
 use crate::state::desired::Class;
 use crate::state::desired::RolloutOrder;
 use crate::state::desired::ServiceSpec;
@@ -28,11 +27,6 @@ const PROGRESS_SECONDS: u64 = 60;
 impl Making<'_> {
     /// The workload, and how much of it may be taken away at a time.
     pub(super) fn workload(&mut self, service: &ServiceSpec) {
-        if service.rollout.staged.is_some() {
-            let text = "stages are run on an engine alone in this version; a cluster replaces replicas batch by batch";
-            self.findings
-                .push(Finding::note(&service.name, "x-shop.rollout", text));
-        }
         // One pod at a time may have its volumes: the file says so, or their claims do.
         let claimed = |mount: &Mount| match &mount.source {
             MountSource::Volume { key, .. } => storage::pods_of(self.desired, key) == 1,
@@ -48,6 +42,7 @@ impl Making<'_> {
             self.deployment(service, alone);
             "Deployment"
         };
+        self.stages(service, kind, alone);
         self.scaling(service, kind);
         if kind == "StatefulSet" || !alone {
             self.budget(service);

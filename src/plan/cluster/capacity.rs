@@ -21,12 +21,18 @@ pub(super) fn check(
     input: &PlanInput<'_>,
     cluster: &ClusterState,
     counts: &BTreeMap<String, Count>,
+    beside: &BTreeMap<String, u32>,
 ) -> (CapacityReport, Option<String>) {
     let loads: Vec<Load> = input
         .desired
         .services
         .values()
-        .map(|service| load(service, counts))
+        .map(|service| {
+            let more = beside.get(&service.name).copied().unwrap_or(0);
+            let mut load = load(service, counts);
+            load.surge = load.surge.saturating_add(more);
+            load
+        })
         .collect();
     let policy = input.policy();
     let mut report = ratio::of_supply(supply::of_nodes(&cluster.nodes), &loads, policy);
@@ -47,6 +53,41 @@ pub(super) fn check(
         }
         obstacle => (report, obstacle.map(|it| it.text)),
     }
+}
+
+/// Of services those of which so many pods more find room while they change. Nothing is
+/// refused where nodes are not to be seen.
+pub(super) fn fitting(
+    input: &PlanInput<'_>,
+    cluster: &ClusterState,
+    counts: &BTreeMap<String, Count>,
+    beside: &BTreeMap<String, u32>,
+) -> BTreeMap<String, u32> {
+    if cluster.nodes.is_empty() {
+        return beside.clone();
+    }
+    let services = input.desired.services.values();
+    let mut loads: Vec<Load> = services.map(|service| load(service, counts)).collect();
+    let surges: Vec<u32> = loads.iter().map(|load| load.surge).collect();
+    for load in &mut loads {
+        load.surge = 0;
+    }
+    let policy = input.policy();
+    let report = ratio::of_supply(supply::of_nodes(&cluster.nodes), &loads, policy);
+    let mut fitting = BTreeMap::new();
+    for (at, surge) in surges.into_iter().enumerate() {
+        let name = loads[at].service.clone();
+        let Some(more) = beside.get(&name) else {
+            continue;
+        };
+        loads[at].surge = surge.saturating_add(*more);
+        if ratio::surge_fits(&report, &loads, policy) {
+            fitting.insert(name, *more);
+        } else {
+            loads[at].surge = 0;
+        }
+    }
+    fitting
 }
 
 fn load(service: &ServiceSpec, counts: &BTreeMap<String, Count>) -> Load {

@@ -7,7 +7,10 @@ use super::apply;
 use super::capacity;
 use super::hooks;
 use super::order;
+use super::order::Change;
 use super::rolled_out;
+use super::staged;
+use super::staged::Parts;
 use crate::plan::action::Action;
 use crate::plan::action::Cause;
 use crate::plan::action::Obstacle;
@@ -33,11 +36,14 @@ const KEPT_SETS: usize = 5;
 
 /// Plans the way from what is to what the file says.
 pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Result<Plan, Refusal> {
+    let counts = scale::counts(input);
+    let (staged, why_not) = staged::chosen(input, cluster, &counts);
     let mut stage = Stage {
         input,
         cluster,
         draft: Draft::default(),
-        counts: scale::counts(input),
+        counts,
+        staged,
         scope: order::scope(input, cluster),
         base: Vec::new(),
         changes: BTreeMap::new(),
@@ -49,9 +55,14 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Result<Plan
     hooks::draft(&mut stage);
     stage.record_scale();
     stage.prune();
-    let (capacity, doubt) = capacity::check(input, cluster, &stage.counts);
+    let (capacity, doubt) = capacity::check(input, cluster, &stage.counts, &stage.staged);
     if let Some(text) = doubt {
         stage.draft.note(true, "", text);
+    }
+    for (service, text) in why_not {
+        if stage.is_in_scope(&service) {
+            stage.draft.note(true, &service, text);
+        }
     }
     stage.notes();
     let (steps, mut notes) = stage.draft.finish();
@@ -82,13 +93,15 @@ pub(super) struct Stage<'a> {
     pub(super) input: &'a PlanInput<'a>,
     pub(super) cluster: &'a ClusterState,
     pub(super) draft: Draft,
-    pub(super) counts: BTreeMap<String, Count>,
+    counts: BTreeMap<String, Count>,
+    /// Services that change in stages, with the pods that come beside theirs.
+    staged: BTreeMap<String, u32>,
     /// Services that may change; `None` for all.
-    pub(super) scope: Option<BTreeSet<String>>,
+    scope: Option<BTreeSet<String>>,
     /// Steps that everything of a service stands on.
     pub(super) base: Vec<StepId>,
-    /// The step that changes the workload of a service.
-    pub(super) changes: BTreeMap<String, StepId>,
+    /// The steps that change the pods of a service.
+    pub(super) changes: BTreeMap<String, Change>,
 }
 
 impl Stage<'_> {
@@ -150,6 +163,18 @@ impl Stage<'_> {
         let own = cluster.wanted.iter().filter(|one| one.service == name);
         let (workloads, others): (Vec<&Wanted>, Vec<&Wanted>) =
             own.partition(|one| one.object.is_workload());
+        let next = cluster
+            .next
+            .get(name)
+            .filter(|_| self.staged.contains_key(name));
+        // Where two revisions are side by side, it matters when names lead where.
+        let left = cluster
+            .left
+            .iter()
+            .any(|left| left.next && left.service == name);
+        let (fronts, others): (Vec<&Wanted>, Vec<&Wanted>) = others
+            .into_iter()
+            .partition(|one| (left || next.is_some()) && one.object.kind == "Service");
         let mut needs = self.base.clone();
         for wanted in others {
             if let Some(cause) = cause(wanted) {
@@ -164,31 +189,52 @@ impl Stage<'_> {
             };
             needs.push(self.draft.step(name, action, Cause::Replaced, &needs));
         }
-        for wanted in workloads {
-            let cause = match (cause(wanted), cause_of_pods(wanted, count.replicas)) {
-                (Some(Cause::Changed(mut what)), Some(Cause::ScaleUp | Cause::ScaleDown)) => {
-                    let there = wanted.pods.as_ref().and_then(|pods| pods.replicas);
-                    let there = there.unwrap_or_default();
-                    what.push(format!("replicas {there} -> {}", count.replicas));
-                    Cause::Changed(what)
-                }
-                (Some(cause), _) | (None, Some(cause)) => cause,
-                (None, None) => continue,
-            };
-            let mut needs = needs.clone();
-            if is_failed_job(wanted) {
-                // A job that has failed stays so; another of its name runs again.
-                let action = Action::DeleteObject {
-                    object: wanted.object.clone(),
-                };
-                needs.push(self.draft.step(name, action, cause.clone(), &needs));
-            }
-            let action = apply(wanted, Some(count.replicas));
-            let id = self.draft.step(name, action, cause, &needs);
-            let gate = rolled_out(wanted, service, count.replicas);
-            self.draft.gate(id, gate);
-            self.changes.insert(name.to_owned(), id);
+        if next.is_none() {
+            self.clear(name, &fronts, &mut needs);
         }
+        for main in workloads {
+            let Some(cause) = cause_of_workload(main, count.replicas) else {
+                continue;
+            };
+            match (next, &service.rollout.staged) {
+                (Some(next), Some(staged)) => {
+                    let parts = Parts {
+                        service,
+                        main,
+                        next,
+                        fronts: &fronts,
+                        count: count.replicas,
+                        cause: &cause,
+                    };
+                    self.in_stages(staged, &parts, &needs);
+                }
+                _ => self.workload(service, main, count.replicas, cause, &needs),
+            }
+        }
+    }
+
+    /// Sends a workload, which the cluster then rolls out.
+    fn workload(
+        &mut self,
+        service: &ServiceSpec,
+        wanted: &Wanted,
+        count: u32,
+        cause: Cause,
+        needs: &[StepId],
+    ) {
+        let name = service.name.as_str();
+        let mut needs = needs.to_vec();
+        if is_failed_job(wanted) {
+            // A job that has failed stays so; another of its name runs again.
+            let action = Action::DeleteObject {
+                object: wanted.object.clone(),
+            };
+            needs.push(self.draft.step(name, action, cause.clone(), &needs));
+        }
+        let action = apply(wanted, Some(count));
+        let id = self.draft.step(name, action, cause, &needs);
+        self.draft.gate(id, rolled_out(wanted, service, count));
+        self.changes.insert(name.to_owned(), Change::of(id));
     }
 
     /// Counts that were asked for, or that the file has overtaken.
@@ -214,7 +260,8 @@ impl Stage<'_> {
             if left.object.kind == "PersistentVolumeClaim" || !left.set.is_empty() || left.task {
                 continue;
             }
-            if services.contains_key(&left.service) && is_former(left, &left.service) {
+            let known = services.contains_key(&left.service);
+            if known && (left.next || is_former(left, &left.service)) {
                 continue;
             }
             let gone = !left.service.is_empty() && !services.contains_key(&left.service);
@@ -257,7 +304,8 @@ impl Stage<'_> {
 
 /// Whether it kept the pods of a service before another kind of workload did.
 fn is_former(left: &Left, service: &str) -> bool {
-    left.service == service && matches!(left.object.kind.as_str(), "Deployment" | "StatefulSet")
+    let keeps = matches!(left.object.kind.as_str(), "Deployment" | "StatefulSet");
+    left.service == service && keeps && !left.next
 }
 
 fn is_failed_job(wanted: &Wanted) -> bool {
@@ -266,7 +314,7 @@ fn is_failed_job(wanted: &Wanted) -> bool {
 }
 
 /// Why an object is sent, or nothing.
-fn cause(wanted: &Wanted) -> Option<Cause> {
+pub(super) fn cause(wanted: &Wanted) -> Option<Cause> {
     if !wanted.exists {
         return Some(Cause::Missing);
     }
@@ -276,6 +324,20 @@ fn cause(wanted: &Wanted) -> Option<Cause> {
         ]));
     }
     (!wanted.changes.is_empty()).then(|| Cause::Changed(wanted.changes.clone()))
+}
+
+/// Why a workload is sent, or nothing.
+fn cause_of_workload(wanted: &Wanted, count: u32) -> Option<Cause> {
+    match (cause(wanted), cause_of_pods(wanted, count)) {
+        (Some(Cause::Changed(mut what)), Some(Cause::ScaleUp | Cause::ScaleDown)) => {
+            let there = wanted.pods.as_ref().and_then(|pods| pods.replicas);
+            let there = there.unwrap_or_default();
+            what.push(format!("replicas {there} -> {count}"));
+            Some(Cause::Changed(what))
+        }
+        (Some(cause), _) | (None, Some(cause)) => Some(cause),
+        (None, None) => None,
+    }
 }
 
 /// Why a workload that is as it should be is sent all the same: its count, or that it is
@@ -326,7 +388,8 @@ fn obstacles(input: &PlanInput<'_>, cluster: &ClusterState) -> Vec<Obstacle> {
             hint: "shopctl render --backend kubernetes".to_owned(),
         });
     }
-    for one in &cluster.wanted {
+    let next = cluster.next.values().map(|next| &next.wanted);
+    for one in cluster.wanted.iter().chain(next) {
         if one.foreign && one.object.kind == "Namespace" {
             // It was given to the stack.
             continue;

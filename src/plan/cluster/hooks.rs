@@ -8,6 +8,7 @@ use crate::plan::action::Action;
 use crate::plan::action::Cause;
 use crate::plan::action::Gate;
 use crate::plan::action::StepId;
+use crate::state::cluster::Renewal;
 use crate::state::cluster::Task;
 use crate::state::hooks::Moment;
 
@@ -58,7 +59,8 @@ fn services(stage: &Stage<'_>, is_meant: impl Fn(&Stage<'_>, &str) -> bool) -> V
 /// Whether pods of another revision come up in this plan.
 fn renews(stage: &Stage<'_>, service: &str) -> bool {
     let workload = stage.cluster.workload(service);
-    stage.changes.contains_key(service) && workload.is_some_and(|one| one.renewed)
+    stage.changes.contains_key(service)
+        && workload.is_some_and(|one| one.renewal != Renewal::Nothing)
 }
 
 /// Whether no run has ended well with the revision that is there.
@@ -77,9 +79,8 @@ fn before(stage: &mut Stage<'_>, renewed: &[String]) {
     let mut needs = base;
     if let Some(own) = own {
         needs.push(own);
-        let changes: Vec<StepId> = stage.changes.values().copied().collect();
-        for change in changes {
-            stage.draft.need(change, &[own]);
+        for change in stage.changes.values() {
+            stage.draft.need(change.first, &[own]);
         }
     }
     for service in renewed {
@@ -88,9 +89,9 @@ fn before(stage: &mut Stage<'_>, renewed: &[String]) {
         };
         // What it needs is ready, as for the change itself.
         let mut needs = needs.clone();
-        needs.extend(stage.draft.needs_of(change));
+        needs.extend(stage.draft.needs_of(change.first));
         if let Some(hook) = of_service(stage, moment, service, &needs) {
-            stage.draft.need(change, &[hook]);
+            stage.draft.need(change.first, &[hook]);
         }
     }
 }
@@ -99,7 +100,7 @@ fn before(stage: &mut Stage<'_>, renewed: &[String]) {
 fn after(stage: &mut Stage<'_>, moment: Moment, services: &[String]) {
     for service in services {
         let change = stage.changes.get(service).copied();
-        let needs = change.map_or_else(|| stage.base.clone(), |change| vec![change]);
+        let needs = change.map_or_else(|| stage.base.clone(), |change| vec![change.last]);
         of_service(stage, moment, service, &needs);
     }
     let ends = stage.draft.ends();
@@ -151,6 +152,7 @@ fn run(stage: &mut Stage<'_>, task: &Task, whose: &str, needs: &[StepId]) -> Opt
     let gate = Gate::RolledOut {
         object: task.object.clone(),
         deadline_ms: task.timeout_ms.saturating_add(MARGIN_MS),
+        watch_ms: 0,
     };
     stage.draft.gate(id, gate);
     let action = Action::DeleteObject {

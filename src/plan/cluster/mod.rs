@@ -9,6 +9,7 @@ mod down;
 mod hooks;
 mod order;
 mod restart;
+mod staged;
 #[cfg(test)]
 mod tests;
 
@@ -68,5 +69,6 @@ fn rolled_out(workload: &Wanted, service: &ServiceSpec, replicas: u32) -> Gate {
     Gate::RolledOut {
         object: workload.object.clone(),
         deadline_ms: one.saturating_add(STALLED_MS).saturating_mul(batches),
+        watch_ms: 0,
     }
 }

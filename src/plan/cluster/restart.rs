@@ -40,7 +40,7 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Plan {
         let id = draft.step(name, action, Cause::Asked, &[]);
         let count = counts.get(name).map_or(service.replicas, |it| it.replicas);
         draft.gate(id, rolled_out(workload, service, count));
-        changes.insert(name.clone(), id);
+        changes.insert(name.clone(), order::Change::of(id));
     }
     order::chain(input, &mut draft, &changes);
     let (steps, notes) = draft.finish();
@@ -48,7 +48,7 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Plan {
         stack: desired.stack.clone(),
         basis: digest::observed(input.observed),
         steps,
-        capacity: capacity::check(input, cluster, &counts).0,
+        capacity: capacity::check(input, cluster, &counts, &BTreeMap::new()).0,
         notes,
         ..Plan::default()
     }

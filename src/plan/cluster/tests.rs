@@ -9,6 +9,7 @@ use super::super::input::Prune;
 use super::super::input::ScaleTo;
 use super::super::plan;
 use super::super::report;
+use crate::plan::action::Plan;
 use crate::plan::action::Refusal;
 use crate::state::cluster::ClusterState;
 use crate::state::cluster::Left;
@@ -25,7 +26,7 @@ use crate::state::desired::DesiredState;
 use crate::state::desired::ServiceSpec;
 use crate::state::observed::ObservedState;
 
-fn object(kind: &str, name: &str) -> ObjectRef {
+pub(super) fn object(kind: &str, name: &str) -> ObjectRef {
     ObjectRef {
         api_version: "v1".to_owned(),
         kind: kind.to_owned(),
@@ -34,7 +35,7 @@ fn object(kind: &str, name: &str) -> ObjectRef {
     }
 }
 
-fn wanted(kind: &str, service: &str, replicas: Option<u32>) -> Wanted {
+pub(super) fn wanted(kind: &str, service: &str, replicas: Option<u32>) -> Wanted {
     Wanted {
         object: object(kind, service),
         service: service.to_owned(),
@@ -44,7 +45,7 @@ fn wanted(kind: &str, service: &str, replicas: Option<u32>) -> Wanted {
 }
 
 /// What is there as it should be.
-fn there(mut wanted: Wanted, ready: u32) -> Wanted {
+pub(super) fn there(mut wanted: Wanted, ready: u32) -> Wanted {
     wanted.exists = true;
     wanted.pods = Some(Pods {
         replicas: wanted.manifest.replicas(),
@@ -57,7 +58,7 @@ fn there(mut wanted: Wanted, ready: u32) -> Wanted {
 }
 
 /// `order` needs `db`, which is healthy first.
-fn desired() -> DesiredState {
+pub(super) fn desired() -> DesiredState {
     let service = |name: &str, needs: &[&str]| ServiceSpec {
         name: name.to_owned(),
         replicas: 2,
@@ -104,7 +105,7 @@ fn fresh() -> ClusterState {
     }
 }
 
-fn settled() -> ClusterState {
+pub(super) fn settled() -> ClusterState {
     let mut cluster = fresh();
     for one in &mut cluster.wanted {
         let is_workload = one.object.is_workload();
@@ -114,17 +115,24 @@ fn settled() -> ClusterState {
     cluster
 }
 
-fn planned(cluster: ClusterState, options: &Options) -> Result<Vec<String>, Refusal> {
+pub(super) fn plan_of(
+    desired: &DesiredState,
+    cluster: ClusterState,
+    options: &Options,
+) -> Result<Plan, Refusal> {
     let observed = ObservedState {
         cluster: Some(cluster),
         ..ObservedState::default()
     };
-    let desired = desired();
-    let plan = plan(&PlanInput {
-        desired: &desired,
+    plan(&PlanInput {
+        desired,
         observed: &observed,
         options,
-    })?;
+    })
+}
+
+fn planned(cluster: ClusterState, options: &Options) -> Result<Vec<String>, Refusal> {
+    let plan = plan_of(&desired(), cluster, options)?;
     Ok(report::steps(&plan))
 }
 

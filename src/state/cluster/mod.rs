@@ -9,6 +9,7 @@ pub mod compare;
 mod phrase;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -81,6 +82,20 @@ impl Manifest {
         }
         Self(object)
     }
+
+    /// The same, leading to pods with this label alone. It does not say what it was made
+    /// from: a look must find that it is not what should be.
+    #[must_use]
+    pub fn leading_to(&self, (name, value): &(String, String)) -> Self {
+        let mut object = self.0.clone();
+        if let Some(notes) = object.pointer_mut("/metadata/annotations") {
+            notes
+                .as_object_mut()
+                .map(|notes| notes.remove(compare::APPLIED));
+        }
+        object["spec"]["selector"][name] = value.as_str().into();
+        Self(object)
+    }
 }
 
 /// One look at a cluster.
@@ -97,6 +112,10 @@ pub struct ClusterState {
     pub tasks: Vec<Task>,
     /// What is there of the stack and not wanted.
     pub left: Vec<Left>,
+    /// By service, where a new revision can show itself beside the one that serves.
+    pub next: BTreeMap<String, Next>,
+    /// Services of which requests go to such a revision alone.
+    pub switched: BTreeSet<String>,
     /// Nodes that take pods.
     pub nodes: Vec<Node>,
     /// What a key of the file means there, or does not, by service.
@@ -130,14 +149,27 @@ pub struct Wanted {
     pub exists: bool,
     /// What is there belongs to somebody else.
     pub foreign: bool,
+    /// Whether its pods are to be made from something else than those that are there.
+    pub renewal: Renewal,
     /// What the cluster would change, in words; never a value that may be secret.
     pub changes: Vec<String>,
     /// Why the cluster would not take it.
     pub denied: Option<String>,
     /// Its pods, where it has some.
     pub pods: Option<Pods>,
-    /// Its pods are to be made from something else than those that are there.
-    pub renewed: bool,
+}
+
+/// What becomes of the pods of a workload.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renewal {
+    /// They stay, or there are none.
+    #[default]
+    Nothing,
+    /// Others come, of another revision.
+    Anew,
+    /// The same, and take the place of some that serve, beside which they can stand.
+    Replaces,
 }
 
 impl Wanted {
@@ -171,6 +203,18 @@ pub struct Task {
     pub manifest: Manifest,
     /// Digest of that.
     pub digest: String,
+}
+
+/// A workload in which a new revision of a service shows itself.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Next {
+    /// The workload.
+    pub wanted: Wanted,
+    /// Label that its pods have, and those that serve have not.
+    pub own: (String, String),
+    /// Label that all pods which serve have, and its own have not, where there is one.
+    pub others: Option<(String, String)>,
 }
 
 /// How far the pods of a workload are.
@@ -211,6 +255,8 @@ pub struct Left {
     pub set: String,
     /// It was made for one command: a hook.
     pub task: bool,
+    /// A new revision shows itself in it.
+    pub next: bool,
     /// Seconds since the epoch at which it was made.
     pub made_at: u64,
 }

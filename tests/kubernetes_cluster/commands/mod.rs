@@ -8,4 +8,5 @@ mod killed;
 mod others;
 mod proxy;
 mod release;
+mod stages;
 mod support;

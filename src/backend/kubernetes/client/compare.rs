@@ -18,6 +18,7 @@ use crate::backend::BackendError;
 use crate::backend::kubernetes::names;
 use crate::state::cluster::Manifest;
 use crate::state::cluster::ObjectRef;
+use crate::state::cluster::Renewal;
 use crate::state::cluster::Wanted;
 use crate::state::cluster::compare::APPLIED;
 use crate::state::cluster::compare::covers;
@@ -58,7 +59,12 @@ impl Comparison<'_> {
         let live = found.filter(|live| live["metadata"]["deletionTimestamp"].is_null());
         wanted.exists = live.is_some();
         let revised = |live| revision(live) != wanted.revision();
-        wanted.renewed = reference.is_workload() && live.is_none_or(revised);
+        if reference.is_workload() && live.is_none_or(revised) {
+            wanted.renewal = match live {
+                Some(live) if serves(live) => Renewal::Replaces,
+                _ => Renewal::Anew,
+            };
+        }
         if let Some(live) = live {
             wanted.foreign = !is_ours(live, self.desired);
             wanted.pods = progress::pods(live);
@@ -138,6 +144,12 @@ impl Comparison<'_> {
             }
         }
     }
+}
+
+/// Whether pods serve in a workload that can have those of two revisions at a time.
+fn serves(live: &Value) -> bool {
+    let available = live["status"]["availableReplicas"].as_u64();
+    live["kind"] == "Deployment" && available.unwrap_or(0) > 0
 }
 
 /// Notes on an object what it was made from; how many replicas it has is another matter.

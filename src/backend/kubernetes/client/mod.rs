@@ -4,7 +4,7 @@
 //!
 //! * [`connect`]: which cluster, and the words for what goes wrong there
 //! * [`kinds`]: the kinds of objects that a stack becomes, and which of them are served
-//! * [`observe`], [`compare`], [`pods`], [`trouble`], [`nodes`], [`quantity`], [`progress`]:
+//! * [`observe`], [`compare`], [`stages`], [`pods`], [`trouble`], [`nodes`], [`quantity`], [`progress`]:
 //!   one look
 //! * [`apply`], [`retry`], [`rollout`]: one action, and what comes of it
 //! * [`space`], [`lease`], [`holding`], [`store`]: the stack's namespace, and the lock and the
@@ -33,6 +33,7 @@ mod retry;
 mod rights;
 mod rollout;
 mod space;
+mod stages;
 mod store;
 mod trouble;
 mod usage;

@@ -20,6 +20,7 @@ use super::kinds::Kind;
 use super::nodes;
 use super::pods;
 use super::retry::patiently;
+use super::stages;
 use crate::backend::BackendError;
 use crate::backend::Capabilities;
 use crate::backend::Observe;
@@ -273,6 +274,8 @@ impl Cluster {
             .buffered(PARALLEL);
         let wanted: Vec<_> = wanted.collect().await;
         cluster.wanted = wanted.into_iter().collect::<Result<_, _>>()?;
+        cluster.next = comparison.next(rendered.next, &cluster.wanted).await?;
+        cluster.switched = stages::switched(inventory, desired);
         let ours = inventory.iter().filter(|(object, live)| {
             let known = cluster.wanted.iter().any(|one| one.object == **object);
             !known && is_ours(live, desired)
@@ -313,6 +316,7 @@ fn left(object: &ObjectRef, live: &Value, desired: &DesiredState) -> Left {
         service: service_of(label(names::NAME), desired),
         set: label(names::SET).to_owned(),
         task: !label(names::TASK).is_empty(),
+        next: stages::is_next(live),
         made_at: made_at.map_or(0, |at| u64::try_from(at.as_second()).unwrap_or(0)),
     }
 }

@@ -21,6 +21,8 @@ use super::connect::is_missing;
 use super::quantity::scaled;
 use super::retry::patiently;
 pub(super) use super::trouble::Trouble;
+pub(super) use super::trouble::ends;
+pub(super) use super::trouble::last_end;
 pub(super) use super::trouble::trouble;
 use crate::backend::BackendError;
 use crate::backend::Change;

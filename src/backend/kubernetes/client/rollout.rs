@@ -49,6 +49,7 @@ impl Rollouts for Cluster {
                 pods: BTreeMap::new(),
                 live: Value::Null,
                 troubles: BTreeMap::new(),
+                ended: None,
             };
             let (sender, receiver) = mpsc::channel(16);
             tokio::spawn(following.run(sender));
@@ -68,10 +69,12 @@ struct Following {
     live: Value,
     /// Since when a pod has been kept, by name.
     troubles: BTreeMap<String, Instant>,
+    /// How often containers had ended when all was done first, by pod.
+    ended: Option<BTreeMap<String, i32>>,
 }
 
 impl Following {
-    /// Until it is done, has failed, or nobody listens.
+    /// Until it has failed, or nobody listens.
     async fn run(mut self, sender: mpsc::Sender<Rolling>) {
         let field = format!("metadata.name={}", self.workload.name);
         let api = self.kind.api(self.cluster.client(), &self.namespace);
@@ -105,7 +108,7 @@ impl Following {
                 () = sender.closed() => return,
             }
             let state = self.state();
-            let ends = !matches!(state, Rolling::Waiting(_));
+            let ends = matches!(state, Rolling::Failed { .. });
             if told.as_ref() != Some(&state) && sender.send(state.clone()).await.is_err() {
                 return;
             }
@@ -149,7 +152,19 @@ impl Following {
         let Some(found) = progress::pods(&self.live) else {
             return Rolling::Waiting("the cluster to take note of it".to_owned());
         };
+        if let Some((pod, why)) = self.fallen() {
+            let why = format!("{pod}: {why}");
+            return Rolling::Failed {
+                why,
+                pod: Some(pod),
+            };
+        }
         if found.is_rolled_out() && !self.live["metadata"]["name"].is_null() {
+            if self.ended.is_none() {
+                self.ended = Some(BTreeMap::new());
+                // Those that are there count from here.
+                let _ = self.fallen();
+            }
             return Rolling::Done;
         }
         let keeps = self.trouble();
@@ -182,32 +197,52 @@ impl Following {
         Rolling::Waiting(text)
     }
 
-    /// The first pod of the newest revision that something keeps from getting ready.
-    fn trouble(&mut self) -> Option<(String, Trouble, Instant)> {
+    /// Its pods of the newest revision.
+    fn newest(&self) -> impl Iterator<Item = (&String, &Pod)> {
         let template = &self.live["spec"]["template"]["metadata"];
         // The revision among them, and whatever a restart has written.
-        let newest = template["annotations"].as_object()?;
-        let service = template["labels"][names::NAME].as_str()?;
-        let mut found = BTreeMap::new();
-        for (name, pod) in &self.pods {
+        let notes = template["annotations"].as_object();
+        let label = move |name: &str| template["labels"][name].as_str();
+        let is_newest = move |pod: &Pod| {
             let meta = &pod.metadata;
-            let is = |map: &Option<BTreeMap<String, String>>, key: &str, value: &str| {
-                map.as_ref()
-                    .and_then(|map| map.get(key))
-                    .is_some_and(|it| it == value)
+            let of = |map: &Option<BTreeMap<String, String>>, key: &str| {
+                map.as_ref().and_then(|map| map.get(key)).cloned()
             };
-            let mut notes = newest.iter();
-            let is_newest = notes.all(|(key, value)| {
-                let value = value.as_str().unwrap_or_default();
-                is(&meta.annotations, key, value)
-            });
-            if !is_newest || !is(&meta.labels, names::NAME, service) || pods::is_leaving(pod) {
-                continue;
-            }
-            if let Some(trouble) = pods::trouble(pod) {
-                found.insert(name.clone(), trouble);
+            // Another workload of the service may be of the same revision.
+            let same = |key: &str| of(&meta.labels, key).as_deref() == label(key);
+            let mut notes = notes.into_iter().flatten();
+            notes.all(|(key, value)| of(&meta.annotations, key).as_deref() == value.as_str())
+                && label(names::NAME).is_some()
+                && same(names::NAME)
+                && same(names::STAGE)
+        };
+        let known = notes.is_some();
+        let pods = self.pods.iter().filter(move |_| known);
+        pods.filter(move |(_, pod)| is_newest(pod) && !pods::is_leaving(pod))
+    }
+
+    /// A pod of which a container has ended since all was done, and how. One that came
+    /// later counts from when it was seen first.
+    fn fallen(&mut self) -> Option<(String, String)> {
+        let mut known = self.ended.take()?;
+        let mut fallen = None;
+        for (name, pod) in self.newest() {
+            let count = pods::ends(pod);
+            let before = *known.entry(name.clone()).or_insert(count);
+            if count > before && fallen.is_none() {
+                fallen = Some((name.clone(), pods::last_end(pod)));
             }
         }
+        self.ended = Some(known);
+        fallen
+    }
+
+    /// The first pod of the newest revision that something keeps from getting ready.
+    fn trouble(&mut self) -> Option<(String, Trouble, Instant)> {
+        let troubled = self
+            .newest()
+            .filter_map(|(name, pod)| Some((name.clone(), pods::trouble(pod)?)));
+        let found: BTreeMap<String, Trouble> = troubled.collect();
         self.troubles.retain(|name, _| found.contains_key(name));
         let now = Instant::now();
         for name in found.keys() {

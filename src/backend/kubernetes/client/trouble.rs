@@ -200,6 +200,37 @@ fn ended_so_often(ended: &ContainerStateTerminated, count: i32) -> Trouble {
     }
 }
 
+/// How often containers of a pod have ended by themselves, those that run before the service
+/// aside.
+pub(super) fn ends(pod: &Pod) -> i32 {
+    // One that the cluster has given up was ended with the pod: evicted, or its node is away.
+    let stays = |status: &&PodStatus| status.phase.as_deref() != Some("Failed");
+    let status = pod.status.as_ref().filter(stays);
+    let all = status.and_then(|status| status.container_statuses.as_ref());
+    let of = |status: &ContainerStatus| {
+        let now = status.state.as_ref();
+        let runs = now.is_some_and(|state| state.running.is_some());
+        let is_over = !runs && last_of(status).is_some();
+        status.restart_count.saturating_add(i32::from(is_over))
+    };
+    all.into_iter().flatten().map(of).sum()
+}
+
+/// How the last container of a pod that ended did so.
+pub(super) fn last_end(pod: &Pod) -> String {
+    let status = pod.status.as_ref();
+    let all = status.and_then(|status| status.container_statuses.as_ref());
+    let mut ended = all.into_iter().flatten().filter_map(last_of);
+    let how = ended.next().map(|ended| format!(" with {}", end(ended)));
+    format!("a container ended{}", how.unwrap_or_default())
+}
+
+fn last_of(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    let now = status.state.as_ref();
+    let now = now.and_then(|state| state.terminated.as_ref());
+    now.or_else(|| status.last_state.as_ref()?.terminated.as_ref())
+}
+
 fn end(ended: &ContainerStateTerminated) -> String {
     let code = ended.exit_code;
     if pods::is_oom(ended) {
@@ -267,6 +298,28 @@ mod tests {
 
     fn passing(words: &str) -> Trouble {
         Trouble::passing(words.to_owned())
+    }
+
+    #[test]
+    fn ends_of_containers_are_counted_once_each() {
+        let count = |restarts, state: Value, last: Value| {
+            let status = json!({ "containerStatuses": status(restarts, state, last) });
+            ends(&pod(status))
+        };
+        let (ended, running) = (
+            json!({ "terminated": { "exitCode": 3 } }),
+            json!({ "running": {} }),
+        );
+        assert_eq!(count(0, running.clone(), Value::Null), 0);
+        assert_eq!(count(0, ended.clone(), Value::Null), 1);
+        assert_eq!(count(0, json!({ "waiting": {} }), ended.clone()), 1);
+        assert_eq!(count(1, running, ended.clone()), 1);
+        assert_eq!(count(1, ended.clone(), ended.clone()), 2);
+        let evicted = json!({ "phase": "Failed",
+            "containerStatuses": status(0, ended.clone(), Value::Null) });
+        assert_eq!(ends(&pod(evicted)), 0);
+        let fallen = pod(json!({ "containerStatuses": status(0, ended, Value::Null) }));
+        assert_eq!(last_end(&fallen), "a container ended with exit code 3");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Hooks on a cluster: when they run, and between what.
 
 use super::*;
+use crate::state::cluster::Renewal;
 use crate::state::cluster::Task;
 use crate::state::cluster::compare::REVISION;
 use crate::state::hooks::Moment;
@@ -34,7 +35,7 @@ fn changed() -> ClusterState {
     for one in &mut cluster.wanted {
         if one.object == object("Deployment", "order") {
             one.changes.push("image a -> b".to_owned());
-            one.renewed = true;
+            one.renewal = Renewal::Anew;
         }
     }
     cluster
@@ -44,7 +45,9 @@ fn changed() -> ClusterState {
 fn they_run_around_the_change_of_their_service() {
     let mut cluster = with_hooks(fresh());
     for one in &mut cluster.wanted {
-        one.renewed = one.object.is_workload();
+        if one.object.is_workload() {
+            one.renewal = Renewal::Anew;
+        }
     }
     insta::assert_snapshot!(steps(cluster, &Options::default()).join("\n"), @r"
      1 apply Namespace shop (missing)
