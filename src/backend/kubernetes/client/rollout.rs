@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
+use kube::api::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher;
 use serde_json::Value;
@@ -19,6 +20,7 @@ use super::observe::plain;
 use super::pods;
 use super::pods::Trouble;
 use super::progress;
+use super::retry::patiently;
 use crate::backend::BackendError;
 use crate::backend::Pending;
 use crate::backend::Rolling;
@@ -74,19 +76,28 @@ struct Following {
 }
 
 impl Following {
+    /// The labels that its pods have, and few others: many workloads are followed at a time.
+    async fn labels_of_pods(&self, api: &Api<DynamicObject>) -> String {
+        if self.kind.name == "Job" {
+            return format!("job-name={}", self.workload.name);
+        }
+        let found = patiently(|| api.get_opt(&self.workload.name)).await;
+        let labels = found.ok().flatten().and_then(|it| it.metadata.labels);
+        match labels.as_ref().and_then(|all| all.get(names::NAME)) {
+            // Two workloads of a service, while it changes in stages.
+            Some(service) => format!("{}={service}", names::NAME),
+            None => format!("{}=shopctl", names::MANAGED_BY),
+        }
+    }
+
     /// Until it has failed, or nobody listens.
     async fn run(mut self, sender: mpsc::Sender<Rolling>) {
         let field = format!("metadata.name={}", self.workload.name);
         let api = self.kind.api(self.cluster.client(), &self.namespace);
+        let labels = self.labels_of_pods(&api).await;
         let workloads = watcher::watcher(api, watcher::Config::default().fields(&field));
         let api: Api<Pod> = Api::namespaced(self.cluster.client(), &self.namespace);
-        // Its own alone: many workloads are followed at a time.
-        let label = match self.kind.name {
-            "Job" => "job-name",
-            _ => names::NAME,
-        };
-        let label = format!("{label}={}", self.workload.name);
-        let pods = watcher::watcher(api, watcher::Config::default().labels(&label));
+        let pods = watcher::watcher(api, watcher::Config::default().labels(&labels));
         let mut workloads = workloads.default_backoff().boxed();
         let mut pods = pods.default_backoff().boxed();
         let mut looks = tokio::time::interval(LOOK);
