@@ -29,6 +29,7 @@ use crate::state::cluster::ObjectRef;
 use crate::state::desired::DesiredState;
 use crate::state::desired::FileSet;
 use crate::state::desired::ImageSource;
+use crate::state::happening::Happening;
 use crate::state::observed::Health;
 use crate::state::observed::ImageInfo;
 use crate::state::observed::InstanceState;
@@ -376,6 +377,26 @@ pub trait Logs: Send + Sync {
     ) -> Pending<'a, mpsc::Receiver<LogLine>>;
 }
 
+/// Which happenings are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Name of the stack.
+    pub stack: String,
+    /// Services of its file: what is gone is known by their names alone.
+    pub services: BTreeSet<String>,
+    /// Seconds since the epoch; only what happens from now on when `None`.
+    pub since: Option<i64>,
+    /// Seconds since the epoch; without end when `None`.
+    pub until: Option<i64>,
+}
+
+/// Tells what happens to a stack.
+pub trait Events: Send + Sync {
+    /// What happened, and what happens, in order. The stream is open when the future
+    /// resolves, so nothing that happens later is missed; it ends at the time asked for.
+    fn events<'a>(&'a self, query: &'a EventQuery) -> Pending<'a, mpsc::Receiver<Happening>>;
+}
+
 /// A build to hand to the engine.
 pub struct BuildRequest {
     /// Tag the image gets.
@@ -480,11 +501,21 @@ pub trait BuildImages: Send + Sync {
 
 /// Everything a backend can do.
 pub trait Backend:
-    Observe + Apply + Watch + Rollouts + Usage + Store + Lease + Exec + Logs + Images
+    Observe + Apply + Watch + Rollouts + Usage + Store + Lease + Exec + Logs + Events + Images
 {
 }
 
 impl<T> Backend for T where
-    T: Observe + Apply + Watch + Rollouts + Usage + Store + Lease + Exec + Logs + Images
+    T: Observe
+        + Apply
+        + Watch
+        + Rollouts
+        + Usage
+        + Store
+        + Lease
+        + Exec
+        + Logs
+        + Events
+        + Images
 {
 }

@@ -121,7 +121,7 @@ fn of_stack(apis: &Apis) -> Vec<PolicyRule> {
         rule("", &["pods/log"], &["get"]),
         // Older servers ask for the one, newer ones for the other.
         rule("", &["pods/exec"], &["create", "get"]),
-        rule("", &["events"], &["list"]),
+        rule("", &["events"], &["list", "watch"]),
         rule("metrics.k8s.io", &["pods"], &["get", "list"]),
     ]);
     rules

@@ -3,6 +3,7 @@
 
 mod capacity;
 mod deploy;
+mod events;
 mod killed;
 mod others;
 mod release;

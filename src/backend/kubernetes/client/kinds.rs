@@ -88,6 +88,9 @@ pub(super) const KINDS: [Kind; 19] = [
     },
 ];
 
+/// What workloads make. No stack becomes one, so it is none of the above.
+pub(super) const POD: Kind = kind("v1", "Pod", "pods");
+
 /// Versions and plurals of the kinds in namespaces: what a rule of rights names.
 pub(in super::super) fn resources() -> impl Iterator<Item = (&'static str, &'static str)> {
     let within = KINDS.into_iter().filter(|kind| kind.namespaced);

@@ -10,6 +10,7 @@
 //! * [`space`], [`lease`], [`holding`], [`store`]: the stack's namespace, and the lock and the
 //!   records in it
 //! * [`inside`], [`logs`], [`usage`]: what goes on in pods
+//! * [`events`], [`whose`]: what happens to all of it
 //! * [`rights`]: what we may do
 //! * [`images`]: images are built by an engine and pulled by the cluster's nodes
 //!
@@ -18,6 +19,7 @@
 mod apply;
 mod compare;
 mod connect;
+mod events;
 mod holding;
 mod images;
 mod inside;
@@ -36,6 +38,7 @@ mod space;
 mod store;
 mod trouble;
 mod usage;
+mod whose;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
