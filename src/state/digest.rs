@@ -101,6 +101,7 @@ pub fn observed(state: &ObservedState) -> String {
         state.engine = Engine::default();
         cluster.nodes.clear();
         cluster.notes.clear();
+        cluster.left.retain(|one| !one.runs);
         for one in &mut cluster.wanted {
             one.pods = one.pods.take().map(|pods| Pods {
                 replicas: pods.replicas,

@@ -13,6 +13,7 @@ use super::stream::Event;
 use super::stream::Stream;
 use crate::backend::BackendError;
 use crate::backend::Change;
+use crate::backend::OneOffs;
 use crate::backend::Pending;
 use crate::backend::Rollouts;
 use crate::backend::Watch;
@@ -24,6 +25,8 @@ const CHECK_LINES: usize = 10;
 const BUFFERED_CHANGES: usize = 1024;
 
 impl Rollouts for Docker {}
+
+impl OneOffs for Docker {}
 
 impl Watch for Docker {
     fn watch<'a>(&'a self, stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {

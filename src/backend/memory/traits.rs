@@ -29,6 +29,7 @@ use crate::backend::LogLine;
 use crate::backend::LogQuery;
 use crate::backend::Logs;
 use crate::backend::Observe;
+use crate::backend::OneOffs;
 use crate::backend::Pending;
 use crate::backend::Query;
 use crate::backend::Rollouts;
@@ -138,6 +139,8 @@ fn change(instance: &Instance) -> Change {
 }
 
 impl Rollouts for Memory {}
+
+impl OneOffs for Memory {}
 
 impl Watch for Memory {
     fn watch<'a>(&'a self, _stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {

@@ -208,7 +208,8 @@ impl Stage<'_> {
         let services = &self.input.desired.services;
         let mut named: BTreeSet<&str> = BTreeSet::new();
         for left in &self.cluster.left {
-            if left.object.kind == "PersistentVolumeClaim" || !left.set.is_empty() {
+            // A command that somebody runs ends by itself; what is left of one then goes.
+            if left.object.kind == "PersistentVolumeClaim" || !left.set.is_empty() || left.runs {
                 continue;
             }
             if services.contains_key(&left.service) && is_former(left, &left.service) {

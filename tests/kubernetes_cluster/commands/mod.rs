@@ -7,4 +7,5 @@ mod events;
 mod killed;
 mod others;
 mod release;
+mod run;
 mod support;

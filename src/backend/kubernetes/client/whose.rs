@@ -88,7 +88,8 @@ impl Whose {
         let label = |name: &str| labels.get(name).map(String::as_str);
         let ours = label(names::MANAGED_BY) == Some("shopctl")
             && label(names::PART_OF) == Some(self.namespace.as_str());
-        let service = label(names::NAME).unwrap_or_default();
+        let service = label(names::NAME).or(label(names::RUN_OF));
+        let service = service.unwrap_or_default();
         let known = self.services.get(service).map(String::as_str);
         ours.then(|| known.unwrap_or(service).to_owned())
     }
