@@ -29,6 +29,8 @@ use crate::state::cluster::ObjectRef;
 use crate::state::desired::DesiredState;
 use crate::state::desired::FileSet;
 use crate::state::desired::ImageSource;
+use crate::state::desired::ServiceSpec;
+use crate::state::happening::Happening;
 use crate::state::observed::Health;
 use crate::state::observed::ImageInfo;
 use crate::state::observed::InstanceState;
@@ -307,12 +309,41 @@ pub struct ExecRequest {
 /// A one-off container to stay with.
 #[derive(Debug, Clone, Default)]
 pub struct RunRequest {
-    /// Container name; it was made and not started.
+    /// Container name; it was made, and on an engine not started.
     pub container: String,
     /// It has a terminal.
     pub tty: bool,
     /// Sizes of the terminal as rows and columns, now and later.
     pub sizes: Option<watch::Receiver<(u16, u16)>>,
+}
+
+/// A command to run in a pod of its own, on a cluster.
+#[derive(Debug, Clone, Copy)]
+pub struct OneOff<'a> {
+    /// The stack that the service is of.
+    pub desired: &'a DesiredState,
+    /// The service, whose container says what is run.
+    pub service: &'a ServiceSpec,
+    /// What tells it from other commands: lower case letters and digits.
+    pub id: &'a str,
+}
+
+/// What was made for a command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MadeOneOff {
+    /// Name of the pod.
+    pub name: String,
+    /// What of the service it goes without, in words.
+    pub notes: Vec<String>,
+}
+
+/// Makes pods for single commands, on a cluster. What is made there is started too.
+pub trait OneOffs: Send + Sync {
+    /// Makes one.
+    fn one_off<'a>(&'a self, request: &'a OneOff<'a>) -> Pending<'a, MadeOneOff> {
+        let what = format!("a pod for a command of {}", request.service.name);
+        Box::pin(async move { Err(BackendError::Unsupported(what)) })
+    }
 }
 
 /// Runs a process inside a container.
@@ -327,8 +358,8 @@ pub trait Exec: Send + Sync {
         stdout: Box<dyn AsyncWrite + Send + Unpin>,
         stderr: Box<dyn AsyncWrite + Send + Unpin>,
     ) -> Pending<'a, i64>;
-    /// Starts a one-off container between the given ends and stays with it until it has
-    /// ended and is gone; its exit code.
+    /// Starts a one-off container between the given ends, where it is not, and stays with it
+    /// until it has ended and is gone; its exit code.
     fn run<'a>(
         &'a self,
         request: &'a RunRequest,
@@ -336,8 +367,8 @@ pub trait Exec: Send + Sync {
         stdout: Box<dyn AsyncWrite + Send + Unpin>,
         stderr: Box<dyn AsyncWrite + Send + Unpin>,
     ) -> Pending<'a, i64>;
-    /// Sends a signal, e.g. `SIGINT`, to the first process of a container. One that has
-    /// ended needs none.
+    /// Sends a signal, e.g. `SIGINT`, to the first process of a one-off container. One that
+    /// has ended needs none. A cluster knows two: to end in the time it is given, and at once.
     fn signal<'a>(&'a self, container: &'a str, name: &'a str) -> Pending<'a, ()>;
 }
 
@@ -375,6 +406,26 @@ pub trait Logs: Send + Sync {
         container: &'a str,
         query: &'a LogQuery,
     ) -> Pending<'a, mpsc::Receiver<LogLine>>;
+}
+
+/// Which happenings are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventQuery {
+    /// Name of the stack.
+    pub stack: String,
+    /// Services of its file: what is gone is known by their names alone.
+    pub services: BTreeSet<String>,
+    /// Seconds since the epoch; only what happens from now on when `None`.
+    pub since: Option<i64>,
+    /// Seconds since the epoch; without end when `None`.
+    pub until: Option<i64>,
+}
+
+/// Tells what happens to a stack.
+pub trait Events: Send + Sync {
+    /// What happened, and what happens, in order. The stream is open when the future
+    /// resolves, so nothing that happens later is missed; it ends at the time asked for.
+    fn events<'a>(&'a self, query: &'a EventQuery) -> Pending<'a, mpsc::Receiver<Happening>>;
 }
 
 /// A build to hand to the engine.
@@ -481,11 +532,22 @@ pub trait BuildImages: Send + Sync {
 
 /// Everything a backend can do.
 pub trait Backend:
-    Observe + Apply + Watch + Rollouts + Usage + Store + Lease + Exec + Logs + Images
+    Observe + Apply + Watch + Rollouts + Usage + Store + Lease + Exec + OneOffs + Logs + Events + Images
 {
 }
 
 impl<T> Backend for T where
-    T: Observe + Apply + Watch + Rollouts + Usage + Store + Lease + Exec + Logs + Images
+    T: Observe
+        + Apply
+        + Watch
+        + Rollouts
+        + Usage
+        + Store
+        + Lease
+        + Exec
+        + OneOffs
+        + Logs
+        + Events
+        + Images
 {
 }

@@ -12,6 +12,8 @@ use clap::Parser;
 use clap::Subcommand;
 use clap::ValueEnum;
 
+use super::moment::Since;
+use super::moment::since;
 use crate::report::Format;
 
 /// Deploys, scales and watches the services of an online shop from one stack file.
@@ -129,6 +131,8 @@ pub enum Command {
     Capacity(CapacityArgs),
     /// Print the logs of services
     Logs(LogsArgs),
+    /// Print what happens to containers and objects of the stack, as it happens
+    Events(super::events::EventsArgs),
     /// Run a command in a running replica of a service
     Exec(ExecArgs),
     /// Run a command in a container of its own, with the image and settings of a service
@@ -164,6 +168,7 @@ impl Command {
             Self::Render(args) => &args.files.files,
             Self::Capacity(args) => &args.files.files,
             Self::Logs(args) => &args.files.files,
+            Self::Events(args) => &args.files.files,
             Self::Exec(args) => &args.files.files,
             Self::Run(args) => &args.files.files,
             Self::Doctor(args) => &args.files.files,
@@ -665,20 +670,11 @@ pub struct ScaleTarget {
     pub replicas: Option<u32>,
 }
 
-/// `logs --since`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Since {
-    /// Seconds since the epoch.
-    At(i64),
-    /// So long ago.
-    Ago(Duration),
-}
-
 /// `logs --tail`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tail(pub Option<u64>);
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write 90s, 10m or 1h30m"))
 }
 
@@ -716,21 +712,6 @@ fn scale_target(text: &str) -> Result<ScaleTarget, String> {
         service: service.to_owned(),
         replicas,
     })
-}
-
-fn since(text: &str) -> Result<Since, String> {
-    if let Ok(seconds) = text.parse() {
-        return Ok(Since::At(seconds));
-    }
-    if let Ok(time) = humantime::parse_rfc3339_weak(text) {
-        let seconds = time
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_err(|_| "times before 1970 have no logs".to_owned())?;
-        return i64::try_from(seconds.as_secs())
-            .map(Since::At)
-            .map_err(|_| "that is too far away".to_owned());
-    }
-    duration(text).map(Since::Ago)
 }
 
 fn tail(text: &str) -> Result<Tail, String> {

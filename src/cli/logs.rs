@@ -15,7 +15,6 @@ use futures_util::stream::unfold;
 use tokio::sync::mpsc;
 
 use super::args::LogsArgs;
-use super::args::Since;
 use super::desk::Desk;
 use super::error::CliError;
 use super::exit::Exit;
@@ -40,6 +39,7 @@ pub(super) async fn run<B: Backend>(
         stack: loaded.stack.name.clone(),
         ..Query::default()
     };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let reader = Reader {
         backend,
         console: desk.console,
@@ -48,7 +48,9 @@ pub(super) async fn run<B: Backend>(
         log: LogQuery {
             follow: args.follow,
             tail: args.tail.0,
-            since: args.since.map(seconds),
+            since: args
+                .since
+                .map(|since| since.seconds(now.unwrap_or_default())),
             until: None,
             timestamps: !args.follow,
         },
@@ -64,17 +66,6 @@ pub(super) async fn run<B: Backend>(
     tokio::select! {
         done = work => done.map(|()| Exit::Done),
         exit = signals.next() => Ok(exit),
-    }
-}
-
-fn seconds(since: Since) -> i64 {
-    match since {
-        Since::At(seconds) => seconds,
-        Since::Ago(ago) => {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let then = now.unwrap_or_default().saturating_sub(ago);
-            i64::try_from(then.as_secs()).unwrap_or(0)
-        }
     }
 }
 

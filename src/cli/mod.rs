@@ -18,12 +18,14 @@ mod doctor;
 mod doctor_cluster;
 mod down;
 pub mod error;
+pub mod events;
 mod exec;
 pub mod exit;
 mod gateway;
 mod history;
 mod init;
 mod logs;
+pub mod moment;
 mod plan;
 mod planfile;
 mod project;
@@ -304,6 +306,7 @@ async fn dispatch<B: Backend>(
         Command::Capacity(args) => capacity::run(&world, args).await,
         Command::Build(args) => build::run(desk, backend, args).await,
         Command::Logs(args) => logs::run(desk, backend, args).await,
+        Command::Events(args) => events::run(desk, backend, args).await,
         // The command's own exit code is passed on.
         Command::Exec(args) => return exec::run(desk, backend, args).await,
         Command::Run(args) => return run::run(desk, &world, args).await,

@@ -2,7 +2,7 @@
 //!
 //! [`console`] is where words go, [`documents`] the answers as public data, their
 //! [`tables`] for people, [`output`] the choice between both; [`package`] and [`helm`] are what
-//! `render` writes; [`progress`] follows
+//! `render` writes; [`happenings`] is what `events` prints; [`progress`] follows
 //! the events of a run on a terminal, as plain lines and as JSON lines. Nothing
 //! here talks to a backend or decides anything.
 //! Test: `cargo nextest run -p shopctl report`.
@@ -10,6 +10,7 @@
 pub mod board;
 pub mod console;
 pub mod documents;
+pub mod happenings;
 pub mod helm;
 pub mod history;
 pub mod output;

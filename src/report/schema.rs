@@ -14,6 +14,7 @@ use super::documents::CapacityDocument;
 use super::documents::DoctorDocument;
 use super::documents::PlanDocument;
 use super::documents::StatusDocument;
+use super::happenings::HappeningDocument;
 use super::history::HistoryDocument;
 use super::problems::ProblemsDocument;
 use crate::event::Event;
@@ -48,4 +49,5 @@ fn schemas_are_those_of_the_types() {
     same::<DoctorDocument>("doctor.json");
     same::<ProblemsDocument>("problems.json");
     same::<Event>("event.json");
+    same::<HappeningDocument>("happening.json");
 }

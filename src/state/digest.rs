@@ -101,6 +101,7 @@ pub fn observed(state: &ObservedState) -> String {
         state.engine = Engine::default();
         cluster.nodes.clear();
         cluster.notes.clear();
+        cluster.left.retain(|one| !one.runs);
         let next = cluster.next.values_mut().map(|next| &mut next.wanted);
         for one in cluster.wanted.iter_mut().chain(next) {
             one.pods = one.pods.take().map(|pods| Pods {

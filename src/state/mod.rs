@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod desired;
 pub mod devices;
 pub mod digest;
+pub mod happening;
 pub mod history;
 pub mod hooks;
 pub mod labels;

@@ -5,6 +5,7 @@ mod commands;
 mod docs;
 mod drift;
 mod errors;
+mod events;
 mod help;
 mod interrupted;
 mod pins;

@@ -21,6 +21,7 @@ macro_rules! cases {
 }
 
 mod commands;
+mod events;
 mod lease;
 mod rights;
 mod store;

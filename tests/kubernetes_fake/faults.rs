@@ -7,9 +7,12 @@ use kube::api::Patch;
 use kube::api::PatchParams;
 use serde_json::json;
 use shopctl::backend::BackendError;
+use shopctl::backend::Events as _;
 
 use crate::cluster::Break;
 use crate::cluster::Dates;
+use crate::events::next;
+use crate::events::told;
 use crate::lease::BRIEF;
 use crate::lease::LATER;
 use crate::lease::holder;
@@ -149,6 +152,44 @@ async fn a_thief_is_seen_after_a_watch_expired() {
     steal(&world).await;
     let heard = lost(&*lock).await;
     assert!(heard < Duration::from_secs(2), "heard after {heard:?}");
+}
+
+/// A watch that expired begins with all that is there.
+#[tokio::test]
+async fn what_happened_is_told_once_though_a_watch_expired_or_broke() {
+    let (world, server) = World::with_server().await;
+    world.space().await;
+    let pod = ("Pod", "order-1");
+    world.happens("before", pod, json!({})).await;
+    server.breaks("GET", "/events?", 1, Break::Refused(503));
+    server.breaks("GET", "/events?&watch=true", 1, Break::Expired);
+    let query = world.query(None, None);
+    let mut happenings = world.cluster.events(&query).await.unwrap();
+    world.happens("one", pod, json!({})).await;
+    assert_eq!(told(&next(&mut happenings).await).2, "one of a test");
+    server.breaks("GET", "/events?", 2, Break::Reset);
+    let lists = || {
+        let calls = server.calls();
+        let lists = calls.iter().filter(|call| call.contains("/events?"));
+        lists.filter(|call| !call.contains("watch=true")).count()
+    };
+    assert!(lists() >= 3, "{:?}", server.calls());
+    world.happens("two", pod, json!({})).await;
+    assert_eq!(told(&next(&mut happenings).await).2, "two of a test");
+    assert!(happenings.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn who_may_not_see_what_happens_is_told_so() {
+    let (world, server) = World::with_server().await;
+    world.space().await;
+    server.breaks("GET", "/events?", 1, Break::Refused(403));
+    let refused = world.cluster.events(&world.query(None, None)).await;
+    let stack = &world.stack;
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        format!("the cluster refused to list events in namespace {stack}: told to")
+    );
 }
 
 async fn steal(world: &World) {

@@ -21,6 +21,8 @@ macro_rules! cases {
 #[path = "../support/cluster.rs"]
 #[expect(unreachable_pub, reason = "one module of several test binaries")]
 mod cluster;
+#[path = "../kubernetes_cluster/events.rs"]
+mod events;
 mod faults;
 #[path = "../kubernetes_cluster/lease.rs"]
 mod lease;

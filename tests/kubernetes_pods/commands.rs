@@ -15,7 +15,6 @@ use serde_json::json;
 use shopctl::backend::BackendError;
 use shopctl::backend::Exec as _;
 use shopctl::backend::ExecRequest;
-use shopctl::backend::RunRequest;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWrite;
 use tokio::io::AsyncWriteExt as _;
@@ -28,22 +27,22 @@ use super::server::Reply;
 use super::server::Server;
 use super::server::Socket;
 
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
+pub(crate) const STDIN: u8 = 0;
+pub(crate) const STDOUT: u8 = 1;
+pub(crate) const STDERR: u8 = 2;
 const STATUS: u8 = 3;
 const RESIZE: u8 = 4;
-const CLOSE: u8 = 255;
+pub(crate) const CLOSE: u8 = 255;
 
 const V4: &str = "v4.channel.k8s.io";
-const V5: &str = "v5.channel.k8s.io";
+pub(crate) const V5: &str = "v5.channel.k8s.io";
 
 /// What a command wrote.
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Written {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
 }
@@ -74,13 +73,13 @@ fn message(channel: u8, bytes: &[u8]) -> Message {
     Message::binary([&[channel], bytes].concat())
 }
 
-async fn say(socket: &mut Socket, channel: u8, bytes: &[u8]) {
+pub(crate) async fn say(socket: &mut Socket, channel: u8, bytes: &[u8]) {
     // The other side may be gone.
     let _ = socket.send(message(channel, bytes)).await;
 }
 
 /// The next message with its channel; `None` where the other side is gone.
-async fn heard(socket: &mut Socket) -> Option<(u8, Vec<u8>)> {
+pub(crate) async fn heard(socket: &mut Socket) -> Option<(u8, Vec<u8>)> {
     loop {
         match socket.next().await?.ok()? {
             Message::Binary(bytes) => return Some((bytes[0], bytes[1..].to_vec())),
@@ -90,12 +89,12 @@ async fn heard(socket: &mut Socket) -> Option<(u8, Vec<u8>)> {
     }
 }
 
-async fn end(socket: &mut Socket, status: &Value) {
+pub(crate) async fn end(socket: &mut Socket, status: &Value) {
     say(socket, STATUS, status.to_string().as_bytes()).await;
     let _ = socket.close(None).await;
 }
 
-fn well() -> Value {
+pub(crate) fn well() -> Value {
     json!({ "status": "Success" })
 }
 
@@ -314,15 +313,6 @@ async fn what_a_cluster_cannot_do_is_refused_before_it_is_asked() {
     let why = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(why, "a cluster runs commands as the container's own user");
     let cluster = server.cluster().await;
-    let one_off = RunRequest {
-        container: "shop-order-run-1".to_owned(),
-        ..RunRequest::default()
-    };
-    let nowhere = || Box::new(Written::default());
-    let error = cluster.run(&one_off, None, nowhere(), nowhere()).await;
-    let error = error.unwrap_err();
-    let why = std::error::Error::source(&error).unwrap().to_string();
-    assert!(why.contains("shopctl exec SERVICE"), "{why}");
     let error = cluster.signal("order-1", "SIGINT").await.unwrap_err();
     assert_eq!(error.to_string(), "could not send SIGINT to pod order-1");
     assert!(server.queries("/exec").is_empty());

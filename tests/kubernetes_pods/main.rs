@@ -6,6 +6,7 @@
 
 mod commands;
 mod logs;
+mod one_offs;
 mod server;
 
 use std::time::Duration;

@@ -12,6 +12,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -29,6 +30,8 @@ pub(crate) enum Reply {
     Cut(String),
     /// A body that stays open.
     Open(String),
+    /// A watch of one object: as it is, and each time that it changes.
+    Changes(watch::Receiver<Value>),
     /// A command, by a version of the protocol.
     Command(
         &'static str,
@@ -43,12 +46,15 @@ pub(crate) fn status(code: u16, message: &str) -> Reply {
     Reply::Json(code, status)
 }
 
-/// What a test answers with: by the path and query of a request.
+/// What a test answers with: by the path and query of a request, and the method before that
+/// where it is another than GET.
 type Script = Arc<dyn Fn(&str) -> Reply + Send + Sync>;
 
 /// A server, and what it was asked.
 pub(crate) struct Server {
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    /// Requests that may change something: method and path, and what was sent.
+    sent: Arc<Mutex<Vec<(String, Value)>>>,
     address: String,
 }
 
@@ -58,13 +64,20 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let known = Arc::clone(&asked);
+        let sent = Arc::default();
+        let server = Self {
+            asked,
+            sent,
+            address,
+        };
+        let (asked, sent) = (Arc::clone(&server.asked), Arc::clone(&server.sent));
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&script), Arc::clone(&known)));
+                let (asked, sent) = (Arc::clone(&asked), Arc::clone(&sent));
+                tokio::spawn(serve(stream, Arc::clone(&script), asked, sent));
             }
         });
-        Self { asked, address }
+        server
     }
 
     /// A client of it that has looked at the stack `shop`.
@@ -97,10 +110,25 @@ impl Server {
         });
         asked.collect()
     }
+
+    /// What was sent with a method to paths that end so.
+    pub(crate) fn sent(&self, method: &str, end: &str) -> Vec<Value> {
+        let sent = self.sent.lock().expect("no panic");
+        let sent = sent.iter().filter_map(|(to, body)| {
+            let path = to.strip_prefix(method)?.split('?').next()?;
+            path.ends_with(end).then(|| body.clone())
+        });
+        sent.collect()
+    }
 }
 
 /// One request of each connection.
-async fn serve(mut stream: TcpStream, script: Script, asked: Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    mut stream: TcpStream,
+    script: Script,
+    asked: Arc<Mutex<Vec<String>>>,
+    sent: Arc<Mutex<Vec<(String, Value)>>>,
+) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else {
@@ -109,12 +137,25 @@ async fn serve(mut stream: TcpStream, script: Script, asked: Arc<Mutex<Vec<Strin
         head.push(byte);
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut words = head.split(' ');
+    let method = words.next().unwrap_or_default().to_owned();
+    let target = words.next().unwrap_or_default().to_owned();
+    if method != "GET" {
+        let length = field(&head, "content-length").and_then(|it| it.parse().ok());
+        let mut body = vec![0; length.unwrap_or(0)];
+        if stream.read_exact(&mut body).await.is_err() {
+            return;
+        }
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let mut sent = sent.lock().expect("no panic");
+        sent.push((format!("{method} {target}"), body));
+    }
     asked.lock().expect("no panic").push(target.clone());
     let reply = match target.as_str() {
         "/version" => Reply::Json(200, version(&script)),
         "/apis" => Reply::Json(200, json!({ "kind": "APIGroupList", "groups": [] })),
-        _ => script(&target),
+        _ if method == "GET" => script(&target),
+        _ => script(&format!("{method} {target}")),
     };
     let length = |text: &str| format!("Content-Length: {}\r\n", text.len());
     let (code, fields, body, stays) = match reply {
@@ -125,6 +166,7 @@ async fn serve(mut stream: TcpStream, script: Script, asked: Arc<Mutex<Vec<Strin
         Reply::Whole(text) => (200, length(&text), text, false),
         Reply::Cut(text) => (200, chunked(), chunk(&text), false),
         Reply::Open(text) => (200, chunked(), chunk(&text), true),
+        Reply::Changes(object) => return tell(stream, object).await,
         Reply::Command(protocol, run) => {
             if let Some(socket) = upgraded(stream, &head, protocol).await {
                 run(socket).await;
@@ -141,6 +183,39 @@ async fn serve(mut stream: TcpStream, script: Script, asked: Arc<Mutex<Vec<Strin
         // Until the other side goes.
         let _ = stream.read_u8().await;
     }
+}
+
+/// Tells of an object as it is and becomes, until the other side goes or it is gone.
+async fn tell(mut stream: TcpStream, mut object: watch::Receiver<Value>) {
+    let head = format!(
+        "HTTP/1.1 200 x\r\nContent-Type: application/json\r\n{}\r\n",
+        chunked()
+    );
+    let mut written = stream.write_all(head.as_bytes()).await;
+    while written.is_ok() {
+        let now = object.borrow_and_update().clone();
+        let gone = !now["metadata"]["deletionTimestamp"].is_null();
+        let kind = if gone { "DELETED" } else { "MODIFIED" };
+        let event = json!({ "type": kind, "object": now });
+        written = stream
+            .write_all(chunk(&format!("{event}\n")).as_bytes())
+            .await;
+        tokio::select! {
+            changed = object.changed() => if changed.is_err() {
+                return;
+            },
+            // Nothing is read: the other side goes.
+            _ = stream.read_u8() => return,
+        }
+    }
+}
+
+/// A field of a request.
+fn field<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case(wanted).then(|| value.trim())
+    })
 }
 
 fn chunked() -> String {
@@ -165,12 +240,7 @@ fn version(script: &Script) -> Value {
 }
 
 async fn upgraded(mut stream: TcpStream, head: &str, protocol: &str) -> Option<Socket> {
-    let mut lines = head.lines();
-    let key = lines.find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("sec-websocket-key")
-            .then(|| value.trim())
-    })?;
+    let key = field(head, "sec-websocket-key")?;
     let accept = derive_accept_key(key.as_bytes());
     let text = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -11,6 +11,7 @@ mod connect;
 mod credentials;
 mod dial;
 mod endpoint;
+mod events;
 mod exec;
 mod fault;
 mod frames;
@@ -27,6 +28,7 @@ mod run;
 mod session;
 mod solve;
 mod store;
+mod stream;
 mod usage;
 mod watch;
 

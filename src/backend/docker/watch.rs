@@ -1,39 +1,32 @@
-//! Changes of a stack's containers, from the engine's event stream.
+//! Changes of a stack's containers, from the engine's events.
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use bollard::errors::Error;
 use bollard::models::HealthcheckResult;
-use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
-use serde::Deserialize;
-use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 
 use super::Docker;
 use super::instance;
 use super::instance::plain_name;
-use super::raw::escape;
+use super::stream::Actor;
+use super::stream::Event;
+use super::stream::Stream;
 use crate::backend::BackendError;
 use crate::backend::Change;
+use crate::backend::OneOffs;
 use crate::backend::Pending;
 use crate::backend::Rollouts;
 use crate::backend::Watch;
-use crate::state::names;
 use crate::state::observed::Health;
 use crate::state::observed::InstanceState;
 
 /// So many lines of a check tell why it failed.
 const CHECK_LINES: usize = 10;
 const BUFFERED_CHANGES: usize = 1024;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 impl Rollouts for Docker {}
+
+impl OneOffs for Docker {}
 
 impl Watch for Docker {
     fn watch<'a>(&'a self, stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {
@@ -41,18 +34,9 @@ impl Watch for Docker {
             // The engine answers before it subscribes; starting from its own time
             // leaves no gap.
             let since = self.engine_time().await?;
-            let body = self
-                .events(stack, since)
-                .await
-                .map_err(|error| self.fault("watch", &format!("stack {stack}"), error))?;
+            let stream = self.stream(stack, since, None).await?;
             let (sender, receiver) = mpsc::channel(BUFFERED_CHANGES);
-            let reader = Reader {
-                docker: self.clone(),
-                stack: stack.to_owned(),
-                since,
-                parser: Parser::default(),
-            };
-            tokio::spawn(reader.run(body, sender));
+            tokio::spawn(pass_on(stream, sender));
             Ok(receiver)
         })
     }
@@ -100,147 +84,35 @@ fn check_lines(check: &HealthcheckResult) -> Vec<String> {
         .collect()
 }
 
-impl Docker {
-    /// The engine's clock, in nanoseconds since the epoch.
-    pub(super) async fn engine_time(&self) -> Result<i128, BackendError> {
-        #[derive(Deserialize)]
-        struct Info {
-            #[serde(rename = "SystemTime")]
-            system_time: String,
-        }
-        let info: Info = self
-            .get_json("/info")
-            .await
-            .map_err(|error| self.fault("describe", "the engine", error))?;
-        let time = OffsetDateTime::parse(&info.system_time, &Rfc3339).map_err(|source| {
-            BackendError::Other {
-                doing: "read the engine's clock".to_owned(),
-                source: Box::new(source),
-            }
-        })?;
-        Ok(time.unix_timestamp_nanos())
-    }
-
-    async fn events(&self, stack: &str, since: i128) -> Result<Incoming, Error> {
-        let filters = json!({
-            "type": ["container"],
-            "label": [format!("{}={stack}", names::COMPOSE_PROJECT)],
-        });
-        let filters = escape(&filters.to_string());
-        let (secs, nanos) = (since / 1_000_000_000, since % 1_000_000_000);
-        self.get_stream(&format!(
-            "/events?since={secs}.{nanos:09}&filters={filters}"
-        ))
-        .await
-    }
-}
-
-/// Reads one stream after another until nobody listens.
-struct Reader {
-    docker: Docker,
-    stack: String,
-    /// Time of the newest event that was passed on.
-    since: i128,
-    parser: Parser,
-}
-
-impl Reader {
-    async fn run(mut self, mut body: Incoming, sender: mpsc::Sender<Change>) {
-        loop {
-            tokio::select! {
-                listened = self.pump(&mut body, &sender) => if !listened {
-                    return;
-                },
-                () = sender.closed() => return,
-            }
-            self.parser.forget_partial();
-            tokio::select! {
-                opened = self.open() => body = opened,
-                () = sender.closed() => return,
-            }
-        }
-    }
-
-    /// Passes changes on until the stream ends; false when nobody listens.
-    async fn pump(&mut self, body: &mut Incoming, sender: &mpsc::Sender<Change>) -> bool {
-        while let Some(Ok(frame)) = body.frame().await {
-            let Ok(bytes) = frame.into_data() else {
-                continue;
-            };
-            for (at, change) in self.parser.push(&bytes) {
-                // A new stream repeats the event that it starts from.
-                if at <= self.since {
-                    continue;
-                }
-                self.since = at;
-                if sender.send(change).await.is_err() {
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
-    /// Opens the stream again, from where the last one ended.
-    async fn open(&self) -> Incoming {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            if let Ok(body) = self.docker.events(&self.stack, self.since).await {
-                return body;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+/// Until nobody listens.
+async fn pass_on(mut stream: Stream, sender: mpsc::Sender<Change>) {
+    let mut changes = Changes::default();
+    loop {
+        let event = tokio::select! {
+            event = stream.next() => event,
+            () = sender.closed() => return,
+        };
+        let Some(event) = event else {
+            return;
+        };
+        if let Some(change) = changes.of(event)
+            && sender.send(change).await.is_err()
+        {
+            return;
         }
     }
 }
 
-#[derive(Deserialize)]
-struct Event {
-    #[serde(rename = "Action", default)]
-    action: String,
-    #[serde(rename = "Actor")]
-    actor: Actor,
-    #[serde(rename = "timeNano", default)]
-    time_nano: i64,
-}
-
-#[derive(Deserialize)]
-struct Actor {
-    #[serde(rename = "ID")]
-    id: String,
-    #[serde(rename = "Attributes", default)]
-    attributes: BTreeMap<String, String>,
-}
-
-/// Takes bytes as they come and gives changes with their times.
+/// Events as changes of states.
 #[derive(Default)]
-struct Parser {
-    buffer: Vec<u8>,
+struct Changes {
     /// Containers that ran out of memory: the engine says so before it says that
     /// they died.
     oom: BTreeSet<String>,
 }
 
-impl Parser {
-    fn push(&mut self, bytes: &[u8]) -> Vec<(i128, Change)> {
-        self.buffer.extend_from_slice(bytes);
-        let mut found = Vec::new();
-        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.buffer.drain(..=end).collect();
-            let Ok(event) = serde_json::from_slice::<Event>(&line) else {
-                continue;
-            };
-            let at = i128::from(event.time_nano);
-            found.extend(self.change(event).map(|change| (at, change)));
-        }
-        found
-    }
-
-    fn forget_partial(&mut self) {
-        self.buffer.clear();
-    }
-
-    fn change(&mut self, event: Event) -> Option<Change> {
+impl Changes {
+    fn of(&mut self, event: Event) -> Option<Change> {
         let Actor { id, attributes } = event.actor;
         let (action, detail) = match event.action.split_once(": ") {
             Some((action, detail)) => (action, detail),
@@ -285,6 +157,7 @@ impl Parser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::docker::stream::Parser;
 
     #[test]
     fn a_check_says_how_it_ended_and_its_last_lines() {
@@ -326,8 +199,13 @@ mod tests {
         .concat();
         for cut in 0..all.len() {
             let mut parser = Parser::default();
-            let mut found = parser.push(&all.as_bytes()[..cut]);
-            found.extend(parser.push(&all.as_bytes()[cut..]));
+            let mut events = parser.push(&all.as_bytes()[..cut]);
+            events.extend(parser.push(&all.as_bytes()[cut..]));
+            let mut changes = Changes::default();
+            let found = events.into_iter().filter_map(|event| {
+                let at = event.time_nano;
+                changes.of(event).map(|change| (at, change))
+            });
             let exited = |code, oom| InstanceState::Exited { code, oom };
             let want = [
                 (2, InstanceState::Running, None),
@@ -338,7 +216,6 @@ mod tests {
                 (8, InstanceState::Dead, None),
             ];
             let found: Vec<_> = found
-                .into_iter()
                 .map(|(at, change)| (at, change.state, change.health))
                 .collect();
             assert_eq!(found, want);

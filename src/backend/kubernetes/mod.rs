@@ -12,6 +12,7 @@ mod job;
 mod mesh;
 mod mounts;
 mod names;
+mod one_off;
 mod openshift;
 mod pod;
 mod probe;

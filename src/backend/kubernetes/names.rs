@@ -18,6 +18,9 @@ pub(super) const NAME: &str = "app.kubernetes.io/name";
 pub(super) const PART_OF: &str = "app.kubernetes.io/part-of";
 /// Who makes and removes it.
 pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The service whose settings a pod runs one command with. It is none of the service's, so
+/// it has no label by which that is known.
+pub(super) const RUN_OF: &str = "shopctl.dev/run-of";
 /// Set of files that an object holds.
 pub(super) const SET: &str = "shopctl.dev/set";
 /// What an object keeps that is no part of the stack itself: records.

@@ -117,11 +117,12 @@ fn of_stack(apis: &Apis) -> Vec<PolicyRule> {
     let lock = ["create", "get", "list", "update", "watch"];
     rules.extend([
         rule("coordination.k8s.io", &["leases"], &lock),
-        rule("", &["pods"], &["get", "list", "watch"]),
+        // Those of single commands are made and removed.
+        rule("", &["pods"], &["create", "delete", "get", "list", "watch"]),
         rule("", &["pods/log"], &["get"]),
         // Older servers ask for the one, newer ones for the other.
-        rule("", &["pods/exec"], &["create", "get"]),
-        rule("", &["events"], &["list"]),
+        rule("", &["pods/attach", "pods/exec"], &["create", "get"]),
+        rule("", &["events"], &["list", "watch"]),
         rule("metrics.k8s.io", &["pods"], &["get", "list"]),
     ]);
     rules

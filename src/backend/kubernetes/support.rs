@@ -68,7 +68,8 @@ const IN_ORDER: &str = "the order is kept when shopctl deploys; whatever else ap
 
 const IN_DEPLOYS: &str = "run when shopctl deploys; whatever else applies these objects runs none";
 
-fn of_service(service: &ServiceSpec) -> Vec<Finding> {
+/// What can be said of one service.
+pub(super) fn of_service(service: &ServiceSpec) -> Vec<Finding> {
     let name = service.name.as_str();
     let spec = allocate::container(service);
     let mut all = Vec::new();

@@ -266,12 +266,16 @@ impl Making<'_> {
         }
         for service in desired.services.values() {
             if service.container.network == NetworkMode::None {
-                let policy = NetworkPolicySpec {
-                    pod_selector: Some(names::matching(names::selector(desired, service))),
+                let alone = |pods: names::Labels| NetworkPolicySpec {
+                    pod_selector: Some(names::matching(pods)),
                     policy_types: Some(both()),
                     ..NetworkPolicySpec::default()
                 };
-                self.policy(&dns(&format!("{}-alone", service.name)), policy);
+                let name = |what: &str| dns(&format!("{}-{what}", service.name));
+                let replicas = alone(names::selector(desired, service));
+                self.policy(&name("alone"), replicas);
+                let commands = [(names::RUN_OF.to_owned(), dns(&service.name))];
+                self.policy(&name("run-alone"), alone(commands.into()));
             }
         }
         for service in desired.services.values() {

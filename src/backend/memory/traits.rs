@@ -16,6 +16,8 @@ use crate::backend::BuildRequest;
 use crate::backend::Change;
 use crate::backend::Context;
 use crate::backend::Edit;
+use crate::backend::EventQuery;
+use crate::backend::Events;
 use crate::backend::Exec;
 use crate::backend::ExecRequest;
 use crate::backend::Holder;
@@ -27,6 +29,7 @@ use crate::backend::LogLine;
 use crate::backend::LogQuery;
 use crate::backend::Logs;
 use crate::backend::Observe;
+use crate::backend::OneOffs;
 use crate::backend::Pending;
 use crate::backend::Query;
 use crate::backend::Rollouts;
@@ -37,6 +40,7 @@ use crate::backend::Usage;
 use crate::backend::Use;
 use crate::backend::Watch;
 use crate::plan::action::Action;
+use crate::state::happening::Happening;
 use crate::state::names;
 use crate::state::observed::ImageInfo;
 use crate::state::observed::Instance;
@@ -135,6 +139,8 @@ fn change(instance: &Instance) -> Change {
 }
 
 impl Rollouts for Memory {}
+
+impl OneOffs for Memory {}
 
 impl Watch for Memory {
     fn watch<'a>(&'a self, _stack: &'a str) -> Pending<'a, mpsc::Receiver<Change>> {
@@ -428,6 +434,29 @@ impl Logs for Memory {
                 };
                 // The channel has room for every line.
                 let _ = sender.try_send(line);
+            }
+            Ok(receiver)
+        })
+    }
+}
+
+impl Events for Memory {
+    /// All that a test has told; then the stream ends.
+    fn events<'a>(&'a self, query: &'a EventQuery) -> Pending<'a, mpsc::Receiver<Happening>> {
+        Box::pin(async move {
+            let mut world = self.world();
+            world.is_there()?;
+            let seconds = |at: u64| i64::try_from(at / 1000).unwrap_or(i64::MAX);
+            let asked = world.happenings.iter().filter(|one| {
+                let at = seconds(one.at);
+                query.since.is_none_or(|since| at >= since)
+                    && query.until.is_none_or(|until| at <= until)
+            });
+            let asked: Vec<Happening> = asked.cloned().collect();
+            let (sender, receiver) = mpsc::channel(asked.len().max(1));
+            for one in asked {
+                // The channel has room for every one.
+                let _ = sender.try_send(one);
             }
             Ok(receiver)
         })

@@ -14,6 +14,7 @@ use crate::plan::action::Action;
 use crate::plan::action::Gate;
 use crate::state::desired::FileSet;
 use crate::state::desired::ReadyGate;
+use crate::state::happening::Happening;
 use crate::state::names;
 use crate::state::observed::Engine;
 use crate::state::observed::Environment;
@@ -109,6 +110,8 @@ pub struct World {
     pub before_lock: Option<fn(&mut Self)>,
     /// Logs by container name.
     pub logs: BTreeMap<String, Vec<String>>,
+    /// What happened, in order.
+    pub happenings: Vec<Happening>,
     /// What health checks said last, by container name.
     pub checks: BTreeMap<String, Vec<String>>,
     /// Actions that were carried out.
@@ -154,6 +157,7 @@ impl Default for World {
             lock_id: 0,
             before_lock: None,
             logs: BTreeMap::new(),
+            happenings: Vec::new(),
             checks: BTreeMap::new(),
             journal: Vec::new(),
             created: 0,

@@ -257,7 +257,9 @@ impl Stage<'_> {
         let services = &self.input.desired.services;
         let mut named: BTreeSet<&str> = BTreeSet::new();
         for left in &self.cluster.left {
-            if left.object.kind == "PersistentVolumeClaim" || !left.set.is_empty() || left.task {
+            let is_kept = left.object.kind == "PersistentVolumeClaim" || !left.set.is_empty();
+            // A command that somebody runs ends by itself; what is left of one then goes.
+            if is_kept || left.task || left.runs {
                 continue;
             }
             let known = services.contains_key(&left.service);

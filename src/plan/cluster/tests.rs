@@ -226,6 +226,35 @@ fn what_left_the_file_goes_last_and_only_where_that_is_allowed() {
 }
 
 #[test]
+fn a_command_that_runs_is_let_alone_until_down_and_what_is_left_of_one_goes() {
+    let with = |runs: bool, goal: Goal| {
+        let mut cluster = settled();
+        cluster.left = vec![Left {
+            object: object("Pod", "order-run-1"),
+            service: "order".to_owned(),
+            runs,
+            ..Left::default()
+        }];
+        let options = Options {
+            goal,
+            ..Options::default()
+        };
+        steps(cluster, &options)
+    };
+    assert_eq!(with(true, Goal::Deploy), [""; 0]);
+    assert_eq!(
+        with(false, Goal::Deploy),
+        ["  1 delete Pod order-run-1 (left over from an unfinished run)"]
+    );
+    let down = with(true, Goal::Down { volumes: false });
+    assert!(
+        down.iter()
+            .any(|step| step.contains("delete Pod order-run-1")),
+        "{down:?}"
+    );
+}
+
+#[test]
 fn of_sets_that_nothing_uses_the_newest_stay() {
     let mut cluster = settled();
     cluster.left = (0..7)

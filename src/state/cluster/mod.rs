@@ -259,6 +259,9 @@ pub struct Left {
     pub next: bool,
     /// Seconds since the epoch at which it was made.
     pub made_at: u64,
+    /// It is a pod in which a command runs that somebody asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub runs: bool,
 }
 
 /// A node.

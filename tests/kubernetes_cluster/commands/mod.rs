@@ -3,10 +3,12 @@
 
 mod capacity;
 mod deploy;
+mod events;
 mod hooks;
 mod killed;
 mod others;
 mod proxy;
 mod release;
+mod run;
 mod stages;
 mod support;

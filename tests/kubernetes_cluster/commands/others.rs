@@ -124,16 +124,7 @@ fn another_kind_of_workload_takes_the_place_of_the_one_before() {
 #[ignore = "needs a cluster"]
 fn who_may_not_is_told_what_is_missing() {
     let stack = Stack::new("viewer", &order("shop/order:1", ""));
-    let text = std::fs::read_to_string(crate::kubeconfig()).unwrap();
-    let mut config: serde_json::Value = serde_yaml::from_str(&text).unwrap();
-    for one in config["users"].as_array_mut().unwrap() {
-        one["user"]["as"] = "viewer".into();
-    }
-    let path = stack.dir.path().join("kubeconfig");
-    std::fs::write(&path, config.to_string()).unwrap();
-    let mut command = stack.command(&["deploy"]);
-    command.env("KUBECONFIG", path);
-    let refused = said(command.output().unwrap()).ends(41);
+    let refused = stack.run_as_viewer(&["deploy"]).ends(41);
     for words in ["cannot", "viewer", stack.name.as_str()] {
         assert!(refused.err.contains(words), "{words}: {}", refused.err);
     }

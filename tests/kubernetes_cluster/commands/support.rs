@@ -56,8 +56,9 @@ impl Stack {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_shopctl"));
         command
-            .args(args)
+            // What follows a `--` is a command's own.
             .args(["--backend", "kubernetes", "--progress", "plain"])
+            .args(args)
             .current_dir(self.dir.path())
             .env("KUBECONFIG", kubeconfig())
             .env_remove("SHOPCTL_REGISTRY")
@@ -67,6 +68,19 @@ impl Stack {
 
     pub(crate) fn run(&self, args: &[&str]) -> Said {
         said(self.command(args).output().unwrap())
+    }
+
+    /// The same as a user without rights, who is impersonated.
+    pub(crate) fn run_as_viewer(&self, args: &[&str]) -> Said {
+        let text = std::fs::read_to_string(kubeconfig()).unwrap();
+        let mut config: Value = serde_yaml::from_str(&text).unwrap();
+        for one in config["users"].as_array_mut().unwrap() {
+            one["user"]["as"] = "viewer".into();
+        }
+        let path = self.dir.path().join("kubeconfig");
+        std::fs::write(&path, config.to_string()).unwrap();
+        let mut command = self.command(args);
+        said(command.env("KUBECONFIG", path).output().unwrap())
     }
 
     /// `kubectl` without kubectl: one call to the server.

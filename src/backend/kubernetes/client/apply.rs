@@ -40,6 +40,9 @@ impl Apply for Cluster {
                 } => self.send(object, manifest).await,
                 Action::DeleteObject { object } => self.delete(object).await,
                 Action::RestartWorkload { object } => self.restart(context, object).await,
+                // Of a command, whose pod is made by other means and starts by itself.
+                Action::StartContainer { container } => self.begin(container).await,
+                Action::RemoveContainer { container } => self.remove_one_off(container, None).await,
                 other => {
                     // The name of a variant is all that is worth telling.
                     let text = format!("{other:?}");
@@ -113,7 +116,9 @@ impl Cluster {
         let api = Self::kind_of(object)?.api(self.client(), &object.namespace);
         let waits = object.kind != "Namespace";
         let params = DeleteParams {
-            propagation_policy: waits.then_some(PropagationPolicy::Foreground),
+            // A pod has made nothing that would have to go first.
+            propagation_policy: (waits && object.kind != "Pod")
+                .then_some(PropagationPolicy::Foreground),
             ..DeleteParams::default()
         };
         let deleted = match patiently(|| api.delete(&object.name, &params)).await {

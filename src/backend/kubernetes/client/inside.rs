@@ -32,17 +32,17 @@ use crate::backend::RunRequest;
 use crate::backend::Session;
 
 /// What is read as standard input.
-type Reader = Box<dyn AsyncRead + Send + Unpin>;
+pub(super) type Reader = Box<dyn AsyncRead + Send + Unpin>;
 /// Where output goes.
-type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+pub(super) type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 
 /// How a command ended, once it has; `None` where the connection ended before.
-type Ended = Pin<Box<dyn Future<Output = Option<Status>> + Send>>;
+pub(super) type Ended = Pin<Box<dyn Future<Output = Option<Status>> + Send>>;
 
 /// Bytes of each stream that may be on their way.
 const BUFFER: usize = 64 << 10;
 /// So long what came before a connection was cut may take to be passed on.
-const REST: Duration = Duration::from_secs(1);
+pub(super) const REST: Duration = Duration::from_secs(1);
 /// From this minor version on, a server can be told that standard input has ended. Before,
 /// only the whole connection can end, and what the command says then is lost.
 const ENDS_INPUT: u32 = 30;
@@ -94,20 +94,24 @@ impl Exec for Cluster {
     fn run<'a>(
         &'a self,
         request: &'a RunRequest,
-        _stdin: Option<Reader>,
-        _stdout: Writer,
-        _stderr: Writer,
+        stdin: Option<Reader>,
+        stdout: Writer,
+        stderr: Writer,
     ) -> Pending<'a, i64> {
-        let why = "a cluster gets no pods beside those of its services; \
-            run the command in a replica: shopctl exec SERVICE -- COMMAND";
-        Box::pin(async move { Err(refused(&request.container, &[], why)) })
+        Box::pin(self.run_attached(request, stdin, stdout, stderr))
     }
 
     fn signal<'a>(&'a self, container: &'a str, name: &'a str) -> Pending<'a, ()> {
         Box::pin(async move {
-            Err(BackendError::Other {
-                doing: format!("send {name} to pod {container}"),
-                source: "a cluster sends no signals to what runs in its pods".into(),
+            // What it is told when its pod is removed is all that a cluster can tell it.
+            let at_once = (name == "SIGKILL").then_some(0);
+            let removed = self.remove_one_off(container, at_once).await;
+            removed.map_err(|error| match error {
+                BackendError::Conflict { .. } => BackendError::Other {
+                    doing: format!("send {name} to pod {container}"),
+                    source: "a cluster sends no signals to what runs in its pods".into(),
+                },
+                other => other,
             })
         })
     }
@@ -136,14 +140,15 @@ impl Cluster {
         })
     }
 
-    fn ends_input(&self) -> bool {
+    /// Whether the server can be told that input has ended.
+    pub(super) fn ends_input(&self) -> bool {
         // Of a version that cannot be read, it is taken for a new one.
         let minor = self.inner.server.minor;
         minor == 0 || minor >= ENDS_INPUT
     }
 }
 
-fn params(stdin: bool, tty: bool) -> AttachParams {
+pub(super) fn params(stdin: bool, tty: bool) -> AttachParams {
     AttachParams {
         stdin,
         stdout: true,
@@ -175,10 +180,8 @@ fn impossible(request: &ExecRequest) -> Option<&'static str> {
 }
 
 fn doing(pod: &str, command: &[String]) -> String {
-    match command.first() {
-        Some(first) => format!("run `{first}` in pod {pod}"),
-        None => format!("run {pod}"),
-    }
+    let first = command.first().map(String::as_str).unwrap_or_default();
+    format!("run `{first}` in pod {pod}")
 }
 
 fn refused(pod: &str, command: &[String], why: &str) -> BackendError {
@@ -284,7 +287,7 @@ async fn pass_on(output: Option<impl AsyncRead + Unpin>, mut to: Writer) -> io::
 }
 
 /// Tells the cluster each size of a terminal, the present one first; never ends.
-async fn follow_sizes(
+pub(super) async fn follow_sizes(
     to: Option<impl futures_util::Sink<TerminalSize> + Unpin>,
     sizes: Option<watch::Receiver<(u16, u16)>>,
 ) {
@@ -304,10 +307,10 @@ async fn follow_sizes(
 
 /// Copies standard input until it ends; ends with the command, since a read from a
 /// terminal would otherwise go on.
-struct Feeder(AbortHandle);
+pub(super) struct Feeder(AbortHandle);
 
 impl Feeder {
-    fn start(
+    pub(super) fn start(
         mut stdin: Reader,
         mut input: impl AsyncWrite + Send + Unpin + 'static,
         ends_input: bool,

@@ -88,6 +88,9 @@ pub(super) const KINDS: [Kind; 19] = [
     },
 ];
 
+/// What workloads make, and commands run in. No stack becomes one, so it is none of the above.
+pub(super) const POD: Kind = kind("v1", "Pod", "pods");
+
 /// Versions and plurals of the kinds in namespaces: what a rule of rights names.
 pub(in super::super) fn resources() -> impl Iterator<Item = (&'static str, &'static str)> {
     let within = KINDS.into_iter().filter(|kind| kind.namespaced);
@@ -97,7 +100,7 @@ pub(in super::super) fn resources() -> impl Iterator<Item = (&'static str, &'sta
 impl Kind {
     /// The kind of an object.
     pub(super) fn of(object: &ObjectRef) -> Option<Self> {
-        let mut kinds = KINDS.into_iter();
+        let mut kinds = KINDS.into_iter().chain([POD]);
         kinds.find(|kind| kind.name == object.kind && kind.api_version == object.api_version)
     }
 

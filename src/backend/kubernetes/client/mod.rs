@@ -10,14 +10,20 @@
 //! * [`space`], [`lease`], [`holding`], [`store`]: the stack's namespace, and the lock and the
 //!   records in it
 //! * [`inside`], [`logs`], [`usage`]: what goes on in pods
+//! * [`one_off`], [`follow`], [`stage`], [`attach`], [`overlap`]: a command in a pod of its own
+//! * [`events`], [`whose`]: what happens to all of it
 //! * [`rights`]: what we may do
 //! * [`images`]: images are built by an engine and pulled by the cluster's nodes
 //!
 //! `tests/kubernetes_cluster` runs all of it against a real control plane.
 
 mod apply;
+mod arrival;
+mod attach;
 mod compare;
 mod connect;
+mod events;
+mod follow;
 mod holding;
 mod images;
 mod inside;
@@ -26,6 +32,8 @@ mod lease;
 mod logs;
 mod nodes;
 mod observe;
+mod one_off;
+mod overlap;
 mod pods;
 mod progress;
 mod quantity;
@@ -33,10 +41,12 @@ mod retry;
 mod rights;
 mod rollout;
 mod space;
+
 mod stages;
 mod store;
 mod trouble;
 mod usage;
+mod whose;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

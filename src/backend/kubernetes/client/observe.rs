@@ -18,6 +18,7 @@ use super::compare::Comparison;
 use super::connect::is_missing;
 use super::kinds::Kind;
 use super::nodes;
+use super::one_off;
 use super::pods;
 use super::retry::patiently;
 use super::stages;
@@ -76,7 +77,7 @@ impl Cluster {
     async fn look(&self, query: &Query) -> Result<ObservedState, BackendError> {
         let namespace = self.enter(&query.stack);
         let desired = query.desired.as_deref();
-        let (exists, inventory, (all_nodes, all_pods), store, images) = tokio::try_join!(
+        let (exists, mut inventory, (all_nodes, all_pods), store, images) = tokio::try_join!(
             self.namespace_exists(&namespace),
             self.inventory(&namespace),
             self.nodes_and_pods(&namespace, query.foreign),
@@ -87,6 +88,8 @@ impl Cluster {
             .into_iter()
             .partition(|pod| pod.metadata.namespace.as_ref() == Some(&namespace));
         let nodes = nodes::nodes(&all_nodes, &others);
+        let commands = own.iter().filter(|pod| one_off::is_one_off(pod));
+        inventory.extend(commands.map(one_off::listed));
         let mut cluster = ClusterState {
             namespace,
             exists,
@@ -117,7 +120,7 @@ impl Cluster {
     }
 
     /// Whether a namespace is there and stays. Who may not ask is taken to know.
-    async fn namespace_exists(&self, namespace: &str) -> Result<bool, BackendError> {
+    pub(super) async fn namespace_exists(&self, namespace: &str) -> Result<bool, BackendError> {
         let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client());
         match patiently(|| api.get_opt(namespace)).await {
             Ok(found) => Ok(found.is_some_and(|it| it.metadata.deletion_timestamp.is_none())),
@@ -313,11 +316,18 @@ fn left(object: &ObjectRef, live: &Value, desired: &DesiredState) -> Left {
     let made_at = made_at.and_then(|text| text.parse::<k8s_openapi::jiff::Timestamp>().ok());
     Left {
         object: object.clone(),
-        service: service_of(label(names::NAME), desired),
+        service: service_of(
+            match label(names::RUN_OF) {
+                "" => label(names::NAME),
+                service => service,
+            },
+            desired,
+        ),
         set: label(names::SET).to_owned(),
         task: !label(names::TASK).is_empty(),
         next: stages::is_next(live),
         made_at: made_at.map_or(0, |at| u64::try_from(at.as_second()).unwrap_or(0)),
+        runs: object.kind == "Pod" && !one_off::is_over(live),
     }
 }
 

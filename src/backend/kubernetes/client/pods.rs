@@ -192,7 +192,7 @@ pub(super) fn instance(pod: &Pod, service: String) -> Instance {
 pub(super) fn main_container(pod: &Pod) -> Option<&Container> {
     let all = &pod.spec.as_ref()?.containers;
     let labels = pod.metadata.labels.as_ref();
-    let name = labels.and_then(|labels| labels.get(names::NAME));
+    let name = labels.and_then(|labels| labels.get(names::NAME).or(labels.get(names::RUN_OF)));
     let own = all.iter().find(|one| Some(&one.name) == name);
     own.or(all.first())
 }
@@ -214,6 +214,11 @@ pub(super) fn has_ended(pod: &Pod) -> bool {
     let state = main_status(pod).and_then(|it| it.state.as_ref());
     let over = state.is_some_and(|it| it.terminated.is_some());
     matches!(phase, Some("Succeeded" | "Failed")) || (is_leaving(pod) && over)
+}
+
+/// How it is, where that is known.
+pub(super) fn main_state(pod: &Pod) -> Option<&ContainerState> {
+    main_status(pod)?.state.as_ref()
 }
 
 /// What is known of it.

@@ -249,7 +249,7 @@ fn times(count: i32) -> String {
 }
 
 /// A text of the cluster on one line, without what would move a terminal.
-fn line(text: &str) -> String {
+pub(super) fn line(text: &str) -> String {
     let words = text.split(|char: char| char.is_whitespace() || char.is_control());
     let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
     let text = words.join(" ");
