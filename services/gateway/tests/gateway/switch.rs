@@ -118,17 +118,23 @@ async fn the_same_without_drain_loses_something() {
     let mut rig = Rig::start();
     let mut current = Replica::start_many(2).await;
     rig.route(&hosts(&current)).await;
-    let load = Load::start(rig.http(), 16);
-    for _ in 0..50 {
-        load.more(60).await;
-        let next = Replica::start_many(2).await;
-        rig.route(&hosts(&next)).await;
-        for replica in std::mem::replace(&mut current, next) {
-            replica.kill().await;
+    // On a machine that is busy it may take a few more.
+    for _ in 0..20 {
+        let load = Load::start(rig.http(), 16);
+        for _ in 0..50 {
+            load.more(60).await;
+            let next = Replica::start_many(2).await;
+            rig.route(&hosts(&next)).await;
+            for replica in std::mem::replace(&mut current, next) {
+                replica.kill().await;
+            }
+        }
+        let (_, failures) = load.end().await;
+        if !failures.is_empty() {
+            return;
         }
     }
-    let (_, failures) = load.end().await;
-    assert!(!failures.is_empty());
+    panic!("nothing was lost");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
