@@ -59,6 +59,14 @@ impl Follower {
     }
 }
 
+impl Drop for Follower {
+    /// Also where the test has failed.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// What a line says, but for when and of which container.
 fn said(line: &str) -> Value {
     let line: Value = serde_json::from_str(line).expect("JSON");

@@ -7,7 +7,6 @@ use tokio::sync::mpsc;
 use super::Docker;
 use super::stream::Event;
 use super::stream::NANOS;
-use super::stream::Stream;
 use crate::backend::EventQuery;
 use crate::backend::Events;
 use crate::backend::Pending;
@@ -39,27 +38,9 @@ impl Events for Docker {
             };
             let stream = self.stream(&query.stack, after, query.until).await?;
             let (sender, receiver) = mpsc::channel(BUFFERED);
-            tokio::spawn(pass_on(stream, sender));
+            tokio::spawn(stream.pass_on(sender, happening));
             Ok(receiver)
         })
-    }
-}
-
-/// Until all was told, or nobody listens.
-async fn pass_on(mut stream: Stream, sender: mpsc::Sender<Happening>) {
-    loop {
-        let event = tokio::select! {
-            event = stream.next() => event,
-            () = sender.closed() => return,
-        };
-        let Some(event) = event else {
-            return;
-        };
-        if let Some(happening) = happening(event)
-            && sender.send(happening).await.is_err()
-        {
-            return;
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::sync::mpsc;
 
 use super::Docker;
 use super::raw::escape;
@@ -134,6 +135,28 @@ impl Stream {
                 return None;
             }
             self.body = self.open().await;
+        }
+    }
+
+    /// Passes on what is made of the events, until all was told or nobody listens.
+    pub(super) async fn pass_on<T>(
+        mut self,
+        sender: mpsc::Sender<T>,
+        mut make: impl FnMut(Event) -> Option<T>,
+    ) {
+        loop {
+            let event = tokio::select! {
+                event = self.next() => event,
+                () = sender.closed() => return,
+            };
+            let Some(event) = event else {
+                return;
+            };
+            if let Some(made) = make(event)
+                && sender.send(made).await.is_err()
+            {
+                return;
+            }
         }
     }
 

@@ -10,7 +10,6 @@ use super::instance;
 use super::instance::plain_name;
 use super::stream::Actor;
 use super::stream::Event;
-use super::stream::Stream;
 use crate::backend::BackendError;
 use crate::backend::Change;
 use crate::backend::OneOffs;
@@ -36,7 +35,8 @@ impl Watch for Docker {
             let since = self.engine_time().await?;
             let stream = self.stream(stack, since, None).await?;
             let (sender, receiver) = mpsc::channel(BUFFERED_CHANGES);
-            tokio::spawn(pass_on(stream, sender));
+            let mut changes = Changes::default();
+            tokio::spawn(stream.pass_on(sender, move |event| changes.of(event)));
             Ok(receiver)
         })
     }
@@ -82,25 +82,6 @@ fn check_lines(check: &HealthcheckResult) -> Vec<String> {
     std::iter::once(ended)
         .chain(last.map(|line| format!("health check: {line}")))
         .collect()
-}
-
-/// Until nobody listens.
-async fn pass_on(mut stream: Stream, sender: mpsc::Sender<Change>) {
-    let mut changes = Changes::default();
-    loop {
-        let event = tokio::select! {
-            event = stream.next() => event,
-            () = sender.closed() => return,
-        };
-        let Some(event) = event else {
-            return;
-        };
-        if let Some(change) = changes.of(event)
-            && sender.send(change).await.is_err()
-        {
-            return;
-        }
-    }
 }
 
 /// Events as changes of states.

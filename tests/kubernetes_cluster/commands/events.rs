@@ -2,12 +2,23 @@
 
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::process::Child;
 use std::process::Stdio;
 
 use serde_json::Value;
 
 use super::support::Stack;
 use super::support::order;
+
+/// One that follows; it ends with the test, also where that has failed.
+struct Following(Child);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 #[test]
 #[ignore = "needs a cluster"]
@@ -64,8 +75,8 @@ fn what_happens_is_followed_until_ctrl_c() {
     let stack = Stack::new("follows", &order("shop/order:1", ""));
     stack.run(&["deploy"]).ends(0);
     let mut command = stack.command(&["events", "--since", "1h"]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut child = Following(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
     let mut until = |words: &str| {
         let found = lines.find(|line| line.as_ref().unwrap().contains(words));
         found.unwrap().unwrap()
@@ -77,7 +88,7 @@ fn what_happens_is_followed_until_ctrl_c() {
         line.contains(" order Deployment order: ScalingReplicaSet"),
         "{line}"
     );
-    let pid = rustix::process::Pid::from_child(&child);
+    let pid = rustix::process::Pid::from_child(&child.0);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(child.0.wait().unwrap().code(), Some(130));
 }
