@@ -49,6 +49,7 @@ impl Rollouts for Cluster {
                 namespace,
                 workload: workload.clone(),
                 pods: BTreeMap::new(),
+                is_listed: false,
                 live: Value::Null,
                 troubles: BTreeMap::new(),
                 ended: None,
@@ -67,6 +68,8 @@ struct Following {
     workload: ObjectRef,
     /// Its pods by name, old ones among them.
     pods: BTreeMap<String, Pod>,
+    /// All of them are known.
+    is_listed: bool,
     /// The workload as it was seen last.
     live: Value,
     /// Since when a pod has been kept, by name.
@@ -76,28 +79,31 @@ struct Following {
 }
 
 impl Following {
-    /// The labels that its pods have, and few others: many workloads are followed at a time.
-    async fn labels_of_pods(&self, api: &Api<DynamicObject>) -> String {
-        if self.kind.name == "Job" {
-            return format!("job-name={}", self.workload.name);
-        }
+    /// By what its pods are found; all pods of the stack where the workload does not say.
+    async fn selector(&self, api: &Api<DynamicObject>) -> String {
         let found = patiently(|| api.get_opt(&self.workload.name)).await;
-        let labels = found.ok().flatten().and_then(|it| it.metadata.labels);
-        match labels.as_ref().and_then(|all| all.get(names::NAME)) {
-            // Two workloads of a service, while it changes in stages.
-            Some(service) => format!("{}={service}", names::NAME),
-            None => format!("{}=shopctl", names::MANAGED_BY),
+        let live = found.ok().flatten().map(plain).unwrap_or_default();
+        let labels = live["spec"]["selector"]["matchLabels"].as_object();
+        let pairs: Vec<String> = labels
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, value)| Some(format!("{name}={}", value.as_str()?)))
+            .collect();
+        if pairs.is_empty() {
+            return format!("{}=shopctl", names::MANAGED_BY);
         }
+        pairs.join(",")
     }
 
     /// Until it has failed, or nobody listens.
     async fn run(mut self, sender: mpsc::Sender<Rolling>) {
         let field = format!("metadata.name={}", self.workload.name);
         let api = self.kind.api(self.cluster.client(), &self.namespace);
-        let labels = self.labels_of_pods(&api).await;
+        // Its own pods: many workloads are followed at a time.
+        let selector = self.selector(&api).await;
         let workloads = watcher::watcher(api, watcher::Config::default().fields(&field));
         let api: Api<Pod> = Api::namespaced(self.cluster.client(), &self.namespace);
-        let pods = watcher::watcher(api, watcher::Config::default().labels(&labels));
+        let pods = watcher::watcher(api, watcher::Config::default().labels(&selector));
         let mut workloads = workloads.default_backoff().boxed();
         let mut pods = pods.default_backoff().boxed();
         let mut looks = tokio::time::interval(LOOK);
@@ -153,8 +159,11 @@ impl Following {
                 self.pods
                     .remove(pod.metadata.name.as_deref().unwrap_or_default());
             }
-            Event::Init => self.pods.clear(),
-            Event::InitDone => {}
+            Event::Init => {
+                self.pods.clear();
+                self.is_listed = false;
+            }
+            Event::InitDone => self.is_listed = true,
         }
     }
 
@@ -170,7 +179,8 @@ impl Following {
                 pod: Some(pod),
             };
         }
-        if found.is_rolled_out() && !self.live["metadata"]["name"].is_null() {
+        let is_known = self.is_listed && !self.live["metadata"]["name"].is_null();
+        if found.is_rolled_out() && is_known {
             if self.ended.is_none() {
                 self.ended = Some(BTreeMap::new());
                 // Those that are there count from here.
@@ -197,6 +207,7 @@ impl Following {
         let count = found.replicas.unwrap_or(1);
         let missing = count.saturating_sub(found.ready);
         let mut text = match (missing, found.is_current) {
+            _ if found.is_rolled_out() => "word of its pods".to_owned(),
             _ if self.kind.name == "Job" => "it to end".to_owned(),
             (_, false) => "the cluster to take note of it".to_owned(),
             (0, _) => format!("{} old replicas to end", found.all.saturating_sub(count)),
