@@ -10,12 +10,10 @@ use super::names::dns;
 use crate::state::cluster::Manifest;
 use crate::state::cluster::ObjectRef;
 use crate::state::cluster::Task;
-use crate::state::desired::ReadyGate;
 use crate::state::desired::ServiceSpec;
 use crate::state::digest;
 use crate::state::hooks::Hook;
 use crate::state::hooks::Hooks;
-use crate::state::hooks::Lifecycle;
 use crate::state::hooks::Moment;
 use crate::state::task;
 
@@ -67,31 +65,19 @@ impl Making<'_> {
         }
     }
 
-    /// A pod of the service that runs the command once: nobody finds it by the service's
-    /// name, and no count of its replicas has it.
+    /// A job that runs the command once.
     fn hook(&mut self, owner: &str, service: &ServiceSpec, moment: Moment, hook: &Hook) -> Job {
         let mut once = service.clone();
-        once.one_off = true;
-        once.replicas = 1;
-        once.ready = ReadyGate::default();
-        once.lifecycle = Lifecycle::default();
         once.container = task::one_off(&service.container);
         // The command names its program, so the image's entrypoint takes no part.
         once.container.entrypoint = Some(hook.command.clone());
         once.container.command = None;
         once.container.environment.extend(hook.environment.clone());
-        let mut template = self.pods(&once);
-        if let Some(pod) = &mut template.spec {
-            pod.restart_policy = Some("Never".to_owned());
-        }
-        if let Some(meta) = &mut template.metadata {
-            meta.labels.get_or_insert_default().remove(names::NAME);
-        }
         let seconds = i64::try_from(hook.timeout_ms.div_ceil(1000)).unwrap_or(i64::MAX);
         let spec = JobSpec {
             backoff_limit: Some(0),
             active_deadline_seconds: Some(seconds.max(1)),
-            template,
+            template: self.pod_alone(once),
             ..JobSpec::default()
         };
         let whose = if owner.is_empty() { "stack" } else { owner };

@@ -1,8 +1,9 @@
-//! A pod beside a service, for one command: made as the pods of the service are, and found
-//! by nobody who looks for those.
+//! A pod beside a service, for one command, a hook or what a user runs: made as the pods of
+//! the service are, and found by nobody who looks for those.
 
 use k8s_openapi::api::core::v1::Container;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 
 use super::Making;
 use super::Rendering;
@@ -25,9 +26,7 @@ pub(super) fn one_off(
     how: &Rendering,
 ) -> (Pod, Vec<Finding>) {
     let mut alone = service.clone();
-    alone.one_off = true;
-    alone.replicas = 1;
-    let mut findings: Vec<Finding> = support::of_service(&alone)
+    let mut findings: Vec<Finding> = support::of_service(service)
         .into_iter()
         .filter(|finding| finding.refused)
         .collect();
@@ -46,24 +45,44 @@ pub(super) fn one_off(
         next: Vec::new(),
         findings: Vec::new(),
     };
-    let template = made.pods(&alone);
+    let template = made.pod_alone(alone);
     findings.extend(made.findings.into_iter().filter(|finding| finding.refused));
     let mut metadata = template.metadata.unwrap_or_default();
     metadata.name = Some(name.to_owned());
     metadata.namespace = Some(dns(&desired.stack));
     let labels = metadata.labels.get_or_insert_default();
-    // Whatever leads to the service or counts its replicas goes by this name.
-    labels.remove(names::NAME);
     labels.insert(names::RUN_OF.to_owned(), dns(&service.name));
     let mut spec = template.spec.unwrap_or_default();
-    spec.restart_policy = Some("Never".to_owned());
-    spec.containers = spec.containers.into_iter().map(bare).collect();
+    for container in &mut spec.containers {
+        // Who is attached first is the only one: what it ends, ends for the command.
+        container.stdin_once = container.stdin;
+    }
     let pod = Pod {
         metadata,
         spec: Some(spec),
         status: None,
     };
     (pod, findings)
+}
+
+impl Making<'_> {
+    /// A pod of a service whose container says already what it runs, once.
+    pub(super) fn pod_alone(&mut self, mut service: ServiceSpec) -> PodTemplateSpec {
+        service.one_off = true;
+        service.replicas = 1;
+        let mut template = self.pods(&service);
+        if let Some(labels) = template.metadata.as_mut().and_then(|it| it.labels.as_mut()) {
+            // Whatever leads to the service or counts its replicas goes by this name.
+            labels.remove(names::NAME);
+        }
+        if let Some(pod) = &mut template.spec {
+            pod.restart_policy = Some("Never".to_owned());
+            for container in &mut pod.containers {
+                bare(container);
+            }
+        }
+        template
+    }
 }
 
 /// The volume of a mount that is the service's own pod's alone.
@@ -79,17 +98,12 @@ fn taken(desired: &DesiredState, service: &ServiceSpec, mount: &Mount) -> Option
 }
 
 /// Nobody asks a command whether it is ready, and nothing leads to it.
-fn bare(container: Container) -> Container {
-    Container {
-        // Who is attached first is the only one: what it ends, ends for the command.
-        stdin_once: container.stdin,
-        readiness_probe: None,
-        startup_probe: None,
-        liveness_probe: None,
-        lifecycle: None,
-        ports: None,
-        ..container
-    }
+fn bare(container: &mut Container) {
+    container.readiness_probe = None;
+    container.startup_probe = None;
+    container.liveness_probe = None;
+    container.lifecycle = None;
+    container.ports = None;
 }
 
 #[cfg(test)]
