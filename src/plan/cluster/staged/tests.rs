@@ -18,8 +18,10 @@ use crate::state::cluster::Manifest;
 use crate::state::cluster::Next;
 use crate::state::cluster::Node;
 use crate::state::cluster::Renewal;
+use crate::state::cluster::Task;
 use crate::state::cluster::Wanted;
 use crate::state::desired::DesiredState;
+use crate::state::hooks::Moment;
 use crate::state::strategy::Judge;
 use crate::state::strategy::Staged;
 use crate::state::strategy::StagedKind;
@@ -273,5 +275,31 @@ fn others_wait_for_the_last_stage_and_stages_for_what_they_need() {
     6 apply Deployment order-next with 2 replicas needs 5 gate rolled out watched 2000ms (image order:1 -> order:2)
     7 apply Deployment order with 2 replicas needs 6 gate rolled out (image order:1 -> order:2)
     8 delete Deployment order-next needs 7 (replaced)
+    ");
+}
+
+#[test]
+fn hooks_come_before_the_first_new_pod_and_after_the_last_old_one() {
+    let mut cluster = changed();
+    for moment in [Moment::PreDeploy, Moment::PostDeploy] {
+        cluster.tasks.push(Task {
+            owner: "order".to_owned(),
+            service: "order".to_owned(),
+            moment,
+            timeout_ms: 60_000,
+            object: object("Job", moment.key()),
+            manifest: Manifest::default(),
+            digest: String::new(),
+        });
+    }
+    insta::assert_snapshot!(steps(&canary(), cluster), @r"
+    1 apply Job pre_deploy gate rolled out (needed by the new revision of order)
+    2 apply Deployment order-next with 1 replicas needs 1 gate rolled out watched 1000ms (image order:1 -> order:2)
+    3 apply Deployment order-next with 2 replicas needs 2 gate rolled out watched 2000ms (image order:1 -> order:2)
+    4 apply Deployment order with 2 replicas needs 3 gate rolled out (image order:1 -> order:2)
+    5 delete Deployment order-next needs 4 (replaced)
+    6 delete Job pre_deploy needs 1 (needed by the new revision of order)
+    7 apply Job post_deploy needs 4 gate rolled out (needed by the new revision of order)
+    8 delete Job post_deploy needs 7 (needed by the new revision of order)
     ");
 }
