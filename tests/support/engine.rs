@@ -255,15 +255,23 @@ impl Engine {
 
 impl Engine {
     /// What runs in its containers: they outlive those who started them. Files of the
-    /// engine are mounted into each.
+    /// engine are mounted into each, and its folder cannot be seen there. A container that
+    /// another engine is about to start has that folder until it is given a root of its own.
     fn contained(&self) -> Vec<String> {
-        let mark = self.folder.path().display().to_string();
-        let ours = fs::read_link("/proc/self/ns/mnt").ok();
+        let folder = self.folder.path();
+        let name = folder.file_name().expect("a folder").to_string_lossy();
+        let is_ours = |mounts: &str| {
+            let column = |n| {
+                mounts
+                    .lines()
+                    .filter_map(move |line| line.split(' ').nth(n))
+            };
+            column(3).any(|root| root.split('/').any(|part| part == name))
+                && !column(4).any(|point| Path::new(point).starts_with(folder))
+        };
         let of = |entry: fs::DirEntry| {
-            let own = fs::read_link(entry.path().join("ns/mnt")).ok();
             let mounts = fs::read_to_string(entry.path().join("mountinfo")).ok()?;
-            (own.is_some() && own != ours && mounts.contains(&mark))
-                .then(|| entry.file_name().to_string_lossy().into_owned())
+            is_ours(&mounts).then(|| entry.file_name().to_string_lossy().into_owned())
         };
         let all = fs::read_dir("/proc").expect("processes").flatten();
         all.filter_map(of).collect()
