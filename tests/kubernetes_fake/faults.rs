@@ -72,6 +72,20 @@ async fn what_was_done_before_its_answer_was_lost_is_found_again() {
     assert_eq!(holder(world.take("two").await), None);
 }
 
+/// Of two deploys that begin at the same moment one is told that what it applies is there.
+#[tokio::test]
+async fn what_another_has_made_a_moment_before_is_applied_all_the_same() {
+    let (world, server) = World::with_server().await;
+    server.breaks("PATCH", "/namespaces/", 2, Break::Exists);
+    let lock = world.take("one").await.unwrap();
+    lock.release().await.unwrap();
+    let made = server.calls();
+    let made = made
+        .iter()
+        .filter(|call| call.starts_with("PATCH /api/v1/namespaces/"));
+    assert_eq!(made.count(), 3, "{:?}", server.calls());
+}
+
 #[tokio::test]
 async fn a_lock_that_cannot_be_renewed_is_lost_before_others_may_take_it() {
     for how in [Break::Refused(503), Break::Reset, Break::Hangs] {

@@ -39,6 +39,8 @@ use tokio::sync::watch;
 pub enum Break {
     /// It is refused with this status.
     Refused(u16),
+    /// It is refused, since somebody else was faster to make the object.
+    Exists,
     /// It is done, and answered with this status all the same.
     Belied(u16),
     /// It is done, and the connection ends before the answer.
@@ -204,6 +206,11 @@ impl Shared {
         let broken = self.lock().break_of(method, &format!("{path}?{query}"));
         match broken {
             Some(Break::Refused(code)) => return Ok(self.dated(status(code, "told to"))),
+            Some(Break::Exists) => {
+                let mut body = failure(409, "already exists");
+                body["reason"] = "AlreadyExists".into();
+                return Ok(self.dated(answer(409, &body)));
+            }
             Some(Break::Reset) => return Err(std::io::Error::other("told to")),
             Some(Break::Hangs) => std::future::pending().await,
             _ => {}

@@ -15,6 +15,7 @@ use super::Cluster;
 use super::MANAGER;
 use super::connect::is_missing;
 use super::kinds::Kind;
+use super::retry::apply;
 use super::retry::patiently;
 use crate::backend::Apply;
 use crate::backend::BackendError;
@@ -66,8 +67,7 @@ impl Cluster {
         self.keep_count(&api, object, manifest).await?;
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(self.with_pushed(manifest).0);
-        let sent = patiently(|| api.patch(&object.name, &params, &patch)).await;
-        match sent {
+        match apply(&api, &object.name, &params, &patch).await {
             Ok(_) => Ok(()),
             // A namespace that others gave out is theirs to label.
             Err(kube::Error::Api(status)) if status.code == 403 && object.kind == "Namespace" => {
@@ -104,7 +104,7 @@ impl Cluster {
             "spec": { "replicas": count },
         }));
         let params = PatchParams::apply(COUNTER).force();
-        patiently(|| api.patch(&object.name, &params, &keep))
+        apply(api, &object.name, &params, &keep)
             .await
             .map(drop)
             .map_err(|error| self.failed(format!("keep the count of {object}"), error))

@@ -13,6 +13,7 @@ use super::observe;
 use super::observe::Inventory;
 use super::observe::is_ours;
 use super::progress;
+use super::retry::apply;
 use super::retry::patiently;
 use crate::backend::BackendError;
 use crate::backend::kubernetes::names;
@@ -123,7 +124,7 @@ impl Comparison<'_> {
         let api = kind.api(self.cluster.client(), &wanted.object.namespace);
         let params = PatchParams::apply(MANAGER).force().dry_run();
         let manifest = Patch::Apply(&wanted.manifest.0);
-        match patiently(|| api.patch(&wanted.object.name, &params, &manifest)).await {
+        match apply(&api, &wanted.object.name, &params, &manifest).await {
             Ok(after) => {
                 let after = observe::plain(after);
                 wanted.changes = live.map_or_else(Vec::new, |live| differences(live, &after));

@@ -1,6 +1,13 @@
 //! Calls that are made again where the server asks for it, or was busy.
 
+use std::fmt::Debug;
 use std::time::Duration;
+
+use kube::Api;
+use kube::api::Patch;
+use kube::api::PatchParams;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// So often at most.
 const TRIES: u32 = 6;
@@ -23,6 +30,30 @@ where
         };
         tokio::time::sleep(pause).await;
         tries += 1;
+    }
+}
+
+/// Applies an object, patiently. Of two who make it at the same moment one is told that it is
+/// there already, though what is applied is welcome to be there: that one asks again, and
+/// changes what the other has made.
+pub(super) async fn apply<K, P>(
+    api: &Api<K>,
+    name: &str,
+    params: &PatchParams,
+    object: &Patch<P>,
+) -> Result<K, kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+    P: Serialize + Debug,
+{
+    let mut tries = 1;
+    loop {
+        match patiently(|| api.patch(name, params, object)).await {
+            Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" && tries < TRIES => {
+                tries += 1;
+            }
+            applied => return applied,
+        }
     }
 }
 

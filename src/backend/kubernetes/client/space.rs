@@ -12,6 +12,7 @@ use kube::runtime::wait;
 use serde_json::json;
 
 use super::Cluster;
+use super::retry::apply;
 use crate::backend::BackendError;
 use crate::backend::kubernetes::names;
 
@@ -52,10 +53,7 @@ impl Cluster {
                 "labels": { names::PART_OF: namespace, names::MANAGED_BY: "shopctl" },
             },
         }));
-        match api
-            .patch(namespace, &PatchParams::apply(MAKER), &object)
-            .await
-        {
+        match apply(&api, namespace, &PatchParams::apply(MAKER), &object).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 403 => Err(BackendError::Cluster {
                 doing: format!("create namespace {namespace} ({})", by_hand(namespace)),

@@ -20,6 +20,7 @@ use kube::api::PostParams;
 use super::Cluster;
 use super::MANAGER;
 use super::connect::is_missing;
+use super::retry::apply;
 use super::retry::patiently;
 use crate::backend::BackendError;
 use crate::backend::Context;
@@ -177,7 +178,7 @@ impl Cluster {
         let api = self.secrets(namespace);
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(&secret);
-        match patiently(|| api.patch(&name, &params, &patch)).await {
+        match apply(&api, &name, &params, &patch).await {
             Ok(_) => Ok(()),
             Err(error) if is_missing(&error) => Err(BackendError::NotFound {
                 what: format!("the store of stack {namespace}"),
