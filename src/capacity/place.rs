@@ -127,12 +127,12 @@ impl Free {
 }
 
 fn free(node: &Node, policy: Policy) -> Free {
-    let cpu = node.cpu_milli.saturating_sub(node.foreign_cpu_milli);
+    let cpu = node.cpu_milli.saturating_sub(node.foreign.cpu_milli);
     let cpu = u128::from(cpu) * u128::from(policy.cpu_percent) / 100;
     Free {
         cpu_milli: u64::try_from(cpu).unwrap_or(u64::MAX),
-        memory: node.memory.saturating_sub(node.foreign_memory),
-        pods: node.pods.saturating_sub(node.foreign_pods),
+        memory: node.memory.saturating_sub(node.foreign.memory),
+        pods: node.pods.saturating_sub(node.foreign.pods),
     }
 }
 
@@ -287,13 +287,13 @@ mod tests {
     #[test]
     fn pods_of_others_take_their_part() {
         let mut taken = node(2000, 1000, 10);
-        taken.foreign_cpu_milli = 1500;
+        taken.foreign.cpu_milli = 1500;
         let found = told(&[taken.clone()], &[load("a", 600, 1, 1)]).unwrap();
         let text = "a asks for 0.6 cores a replica and the largest node has 0.5 free";
         assert_eq!(found, (text.to_owned(), true));
-        taken.foreign_cpu_milli = 5000;
-        taken.foreign_pods = 3;
-        taken.foreign_memory = 900 * MIB;
+        taken.foreign.cpu_milli = 5000;
+        taken.foreign.pods = 3;
+        taken.foreign.memory = 900 * MIB;
         let left = free(&taken, Policy::default());
         assert_eq!((left.cpu_milli, left.memory, left.pods), (0, 100 * MIB, 7));
     }

@@ -1,5 +1,6 @@
 //! R = M / C per service and over all, for the steady state and its surge.
 
+use crate::state::cluster::Node;
 use crate::state::observed::Engine;
 use crate::state::observed::Foreign;
 
@@ -7,6 +8,7 @@ use super::demand;
 use super::demand::Load;
 use super::remedy;
 use super::report::CapacityReport;
+use super::report::NodeRatio;
 use super::report::ResourceReport;
 use super::report::ServiceRatio;
 use super::supply;
@@ -68,6 +70,7 @@ pub fn of_supply(
         services,
         remedies: Vec::new(),
         refused,
+        nodes: Vec::new(),
         misfit: None,
     };
     report.remedies = remedy::list(&report, loads);
@@ -111,6 +114,32 @@ pub fn milli(demand: u64, capacity: u64) -> u64 {
     u64::try_from(ratio).unwrap_or(u64::MAX)
 }
 
+/// R of each node as it is now, dominant ratio first: what the stack's pods there ask for
+/// over what pods outside the stack leave of it. A pod that has no node yet is in no row,
+/// and a node's own pods may be of a revision that is on its way out.
+pub fn of_nodes(nodes: &[Node]) -> Vec<NodeRatio> {
+    let row = |node: &Node| {
+        let cpu_capacity = node.cpu_milli.saturating_sub(node.foreign.cpu_milli);
+        let memory_capacity = node.memory.saturating_sub(node.foreign.memory);
+        NodeRatio {
+            node: node.name.clone(),
+            cpu_capacity,
+            cpu_demand: node.own.cpu_milli,
+            memory_capacity,
+            memory_demand: node.own.memory,
+            pods: node.own.pods,
+            cpu_ratio_milli: milli(node.own.cpu_milli, cpu_capacity),
+            memory_ratio_milli: milli(node.own.memory, memory_capacity),
+        }
+    };
+    let mut rows: Vec<NodeRatio> = nodes.iter().map(row).collect();
+    rows.sort_by(|a, b| {
+        let key = |row: &NodeRatio| row.cpu_ratio_milli.max(row.memory_ratio_milli);
+        key(b).cmp(&key(a)).then_with(|| a.node.cmp(&b.node))
+    });
+    rows
+}
+
 fn row(load: &Load, cpu: u64, memory: u64) -> ServiceRatio {
     let count = u64::from(load.replicas);
     let cpu_ratio_milli = milli(load.one.cpu_milli.saturating_mul(count), cpu);
@@ -124,17 +153,13 @@ fn row(load: &Load, cpu: u64, memory: u64) -> ServiceRatio {
         memory_source: load.one.memory_source,
         cpu_ratio_milli,
         memory_ratio_milli,
-        dominant: if memory_ratio_milli > cpu_ratio_milli {
-            "memory".to_owned()
-        } else {
-            "cpu".to_owned()
-        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::cluster::Asked;
     use crate::state::desired::Demand;
     use crate::state::desired::DemandSource;
     use proptest::prelude::*;
@@ -212,9 +237,61 @@ mod tests {
         let rows: Vec<_> = report
             .services
             .iter()
-            .map(|row| (row.service.as_str(), row.dominant.as_str()))
+            .map(|row| (row.service.as_str(), row.memory_ratio_milli > 500))
             .collect();
-        assert_eq!(rows, [("b", "memory"), ("a", "cpu")]);
+        assert_eq!(rows, [("b", true), ("a", false)]);
+    }
+
+    #[test]
+    fn nodes_have_a_ratio_of_their_own() {
+        let node = |name: &str, cpu_milli: u64, foreign: u64, own: u64, memory: u64| Node {
+            name: name.to_owned(),
+            cpu_milli,
+            memory: 1000,
+            pods: 110,
+            foreign: Asked {
+                cpu_milli: foreign,
+                memory: 500,
+                pods: 3,
+            },
+            own: Asked {
+                cpu_milli: own,
+                memory,
+                pods: 2,
+            },
+            ..Node::default()
+        };
+        let nodes = [
+            node("idle", 4000, 0, 0, 0),
+            node("cpu", 4000, 2000, 1000, 100),
+            node("memory", 4000, 2000, 1000, 400),
+            // Others ask for more than there is.
+            node("full", 1000, 2000, 10, 0),
+        ];
+        let rows = of_nodes(&nodes);
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| {
+                (
+                    row.node.as_str(),
+                    row.cpu_ratio_milli,
+                    row.memory_ratio_milli,
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("full", u64::MAX, 0),
+                ("memory", 500, 800),
+                ("cpu", 500, 200),
+                ("idle", 0, 0),
+            ]
+        );
+        let first = &rows[1];
+        assert_eq!((first.cpu_capacity, first.cpu_demand), (2000, 1000));
+        assert_eq!((first.memory_capacity, first.memory_demand), (500, 400));
+        assert_eq!(first.pods, 2);
     }
 
     proptest! {

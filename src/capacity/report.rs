@@ -18,6 +18,9 @@ pub struct CapacityReport {
     pub remedies: Vec<String>,
     /// Declared demand does not fit.
     pub refused: bool,
+    /// One row per node, dominant ratio first; none on an engine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeRatio>,
     /// Which replica finds no node, where the sum of all nodes would do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub misfit: Option<String>,
@@ -61,6 +64,26 @@ pub struct ServiceRatio {
     pub cpu_ratio_milli: u64,
     /// Memory ratio in thousandths.
     pub memory_ratio_milli: u64,
-    /// `cpu` or `memory`: the larger one.
-    pub dominant: String,
+}
+
+/// What the stack's pods that are on a node now ask of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRatio {
+    /// Node.
+    pub node: String,
+    /// C for CPU: what pods may ask for less what those outside the stack ask for, in
+    /// thousandths of a core.
+    pub cpu_capacity: u64,
+    /// M for CPU: what the stack's pods ask for.
+    pub cpu_demand: u64,
+    /// C for memory in bytes.
+    pub memory_capacity: u64,
+    /// M for memory.
+    pub memory_demand: u64,
+    /// Pods of the stack.
+    pub pods: u64,
+    /// CPU ratio in thousandths.
+    pub cpu_ratio_milli: u64,
+    /// Memory ratio in thousandths.
+    pub memory_ratio_milli: u64,
 }

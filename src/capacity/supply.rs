@@ -41,8 +41,8 @@ pub fn memory(engine: &Engine, foreign: &[Foreign]) -> ResourceReport {
 pub fn of_nodes(nodes: &[Node]) -> (ResourceReport, ResourceReport) {
     let sum = |of: fn(&Node) -> u64| nodes.iter().map(of).fold(0, u64::saturating_add);
     (
-        resource(sum(|it| it.cpu_milli), 0, sum(|it| it.foreign_cpu_milli)),
-        resource(sum(|it| it.memory), 0, sum(|it| it.foreign_memory)),
+        resource(sum(|it| it.cpu_milli), 0, sum(|it| it.foreign.cpu_milli)),
+        resource(sum(|it| it.memory), 0, sum(|it| it.foreign.memory)),
     )
 }
 

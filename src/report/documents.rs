@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::capacity::report::CapacityReport;
+use crate::capacity::report::NodeRatio;
 use crate::capacity::report::ResourceReport;
 use crate::capacity::report::ServiceRatio;
 use crate::plan::action::Note;
@@ -158,7 +159,7 @@ pub struct Replicas {
     pub ready: u32,
 }
 
-/// R of one service.
+/// R of a service or of a node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Ratio {
@@ -176,11 +177,12 @@ impl Ratio {
         self.cpu.max(self.memory)
     }
 
-    fn of(row: &ServiceRatio) -> Self {
+    fn of(cpu_milli: u64, memory_milli: u64) -> Self {
+        let is_memory = memory_milli > cpu_milli;
         Self {
-            cpu: thousandths(row.cpu_ratio_milli.min(NO_CAPACITY)),
-            memory: thousandths(row.memory_ratio_milli.min(NO_CAPACITY)),
-            dominant: row.dominant.clone(),
+            cpu: thousandths(cpu_milli.min(NO_CAPACITY)),
+            memory: thousandths(memory_milli.min(NO_CAPACITY)),
+            dominant: if is_memory { "memory" } else { "cpu" }.to_owned(),
         }
     }
 }
@@ -344,10 +346,16 @@ pub struct CapacityDocument {
     pub memory: MemoryCapacity,
     /// One row per service, dominant ratio first.
     pub services: Vec<ServiceCapacity>,
+    /// One row per node that takes pods, dominant ratio first; not on an engine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeCapacity>,
     /// What may be done about a ratio above 1, best first.
     pub remedies: Vec<String>,
     /// Declared demand does not fit: deploy would refuse.
     pub refused: bool,
+    /// Which replica finds no node, where the sum of all nodes would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub misfit: Option<String>,
 }
 
 /// CPU in cores.
@@ -418,6 +426,26 @@ pub struct ServiceCapacity {
     pub ratio: Ratio,
 }
 
+/// A node of a cluster, and what the stack's pods that are there now ask of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NodeCapacity {
+    /// Its name.
+    pub name: String,
+    /// Pods of the stack.
+    pub pods: u64,
+    /// C in cores: what pods may ask for less what those outside the stack ask for.
+    pub cpu_capacity: f64,
+    /// M in cores.
+    pub cpu_demand: f64,
+    /// C in bytes.
+    pub memory_capacity: u64,
+    /// M in bytes.
+    pub memory_demand: u64,
+    /// R of the node.
+    pub ratio: Ratio,
+}
+
 impl CapacityDocument {
     /// The figures of a check.
     pub fn new(stack: &str, report: &CapacityReport) -> Self {
@@ -448,8 +476,10 @@ impl CapacityDocument {
                 surge_ratio: ratio(memory.surge, memory.capacity),
             },
             services: report.services.iter().map(service_capacity).collect(),
+            nodes: report.nodes.iter().map(node_capacity).collect(),
             remedies: report.remedies.clone(),
             refused: report.refused,
+            misfit: report.misfit.clone(),
         }
     }
 }
@@ -462,7 +492,19 @@ fn service_capacity(row: &ServiceRatio) -> ServiceCapacity {
         cpu_source: source(row.cpu_source).to_owned(),
         memory: row.memory,
         memory_source: source(row.memory_source).to_owned(),
-        ratio: Ratio::of(row),
+        ratio: Ratio::of(row.cpu_ratio_milli, row.memory_ratio_milli),
+    }
+}
+
+fn node_capacity(row: &NodeRatio) -> NodeCapacity {
+    NodeCapacity {
+        name: row.node.clone(),
+        pods: row.pods,
+        cpu_capacity: thousandths(row.cpu_capacity),
+        cpu_demand: thousandths(row.cpu_demand),
+        memory_capacity: row.memory_capacity,
+        memory_demand: row.memory_demand,
+        ratio: Ratio::of(row.cpu_ratio_milli, row.memory_ratio_milli),
     }
 }
 
@@ -492,7 +534,9 @@ impl ServiceStatus {
             .services
             .iter()
             .find(|row| row.service == service)
-            .map_or_else(Ratio::default, Ratio::of)
+            .map_or_else(Ratio::default, |row| {
+                Ratio::of(row.cpu_ratio_milli, row.memory_ratio_milli)
+            })
     }
 }
 

@@ -10,6 +10,7 @@ use super::documents::Capacities;
 use super::documents::CapacityDocument;
 use super::documents::DeploymentStatus;
 use super::documents::DoctorDocument;
+use super::documents::NodeCapacity;
 use super::documents::PendingStep;
 use super::documents::PlanDocument;
 use super::documents::StatusDocument;
@@ -361,6 +362,7 @@ pub fn capacities(document: &CapacityDocument) -> View {
             ],
             services,
         );
+    let view = nodes(view, &document.nodes);
     if document.stack.is_empty() {
         return view;
     }
@@ -369,12 +371,59 @@ pub fn capacities(document: &CapacityDocument) -> View {
         .iter()
         .map(|remedy| format!("remedy: {remedy}"))
         .collect();
-    let verdict = if document.refused {
-        "the declared demand does not fit: deploy would refuse (exit 40)"
-    } else {
-        "deploy would not refuse"
+    let verdict = match (&document.misfit, document.refused) {
+        (Some(misfit), true) => {
+            format!("the declared demand does not fit: {misfit}: deploy would refuse (exit 40)")
+        }
+        (None, true) => {
+            "the declared demand does not fit: deploy would refuse (exit 40)".to_owned()
+        }
+        (_, false) => "deploy would not refuse".to_owned(),
     };
     view.text(verdict).lines(&remedies)
+}
+
+/// Nodes that a person is shown; a program has all.
+const NODES: usize = 20;
+
+/// The nodes of a cluster, the fullest first.
+fn nodes(view: View, nodes: &[NodeCapacity]) -> View {
+    if nodes.is_empty() {
+        return view;
+    }
+    let row = |node: &NodeCapacity| {
+        vec![
+            node.name.clone(),
+            node.pods.to_string(),
+            format!("{:.2} of {:.2}", node.cpu_demand, node.cpu_capacity),
+            format!(
+                "{} of {}",
+                bytes(node.memory_demand),
+                bytes(node.memory_capacity)
+            ),
+            format!("{:.2}", node.ratio.cpu),
+            format!("{:.2}", node.ratio.memory),
+            node.ratio.dominant.clone(),
+        ]
+    };
+    let view = view.table(
+        &[
+            "NODE",
+            ">PODS",
+            "CPU NOW",
+            "MEMORY NOW",
+            ">R CPU",
+            ">R MEMORY",
+            "DOMINANT",
+        ],
+        nodes.iter().take(NODES).map(row).collect(),
+    );
+    match nodes.len().saturating_sub(NODES) {
+        0 => view,
+        more => view.text(format!(
+            "and {more} nodes with less on them (-o json has all)"
+        )),
+    }
 }
 
 /// `build`.

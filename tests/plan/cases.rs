@@ -483,12 +483,8 @@ fn refused(refusal: &Refusal) -> String {
             for row in &report.services {
                 writeln!(
                     text,
-                    "{} x{}: cpu {} memory {} ({})",
-                    row.service,
-                    row.replicas,
-                    row.cpu_ratio_milli,
-                    row.memory_ratio_milli,
-                    row.dominant
+                    "{} x{}: cpu {} memory {}",
+                    row.service, row.replicas, row.cpu_ratio_milli, row.memory_ratio_milli,
                 )
                 .unwrap();
             }

@@ -36,6 +36,7 @@ pub(super) fn check(
         .collect();
     let policy = input.policy();
     let mut report = ratio::of_supply(supply::of_nodes(&cluster.nodes), &loads, policy);
+    report.nodes = ratio::of_nodes(&cluster.nodes);
     if cluster.nodes.is_empty() {
         report.refused = false;
         report.remedies.clear();

@@ -276,12 +276,22 @@ pub struct Node {
     pub memory: u64,
     /// Pods that it may have.
     pub pods: u64,
-    /// CPU that pods outside the stack ask for.
-    pub foreign_cpu_milli: u64,
-    /// Memory that they ask for.
-    pub foreign_memory: u64,
-    /// How many they are.
-    pub foreign_pods: u64,
+    /// What pods outside the stack ask of it.
+    pub foreign: Asked,
+    /// What the stack's own pods ask of it now.
+    pub own: Asked,
     /// Labels, by which services choose it.
     pub labels: BTreeMap<String, String>,
+}
+
+/// What pods ask of a node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Asked {
+    /// CPU in thousandths of a core.
+    pub cpu_milli: u64,
+    /// Memory in bytes.
+    pub memory: u64,
+    /// How many pods they are.
+    pub pods: u64,
 }

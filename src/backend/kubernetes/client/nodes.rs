@@ -1,4 +1,4 @@
-//! Nodes, and what pods outside the stack ask of them.
+//! Nodes, and what pods ask of them.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,42 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::quantity::scaled;
 use crate::state::cluster;
 
-/// The nodes that take pods, and what these pods, which are none of the stack's, ask of
-/// them.
-pub(super) fn nodes(nodes: &[Node], pods: &[Pod]) -> Vec<cluster::Node> {
+/// The nodes that take pods, with what the stack's own pods and those of others ask of them.
+pub(super) fn nodes(nodes: &[Node], own: &[Pod], others: &[Pod]) -> Vec<cluster::Node> {
     let mut all: BTreeMap<String, cluster::Node> = nodes
         .iter()
         .filter(|node| takes_pods(node))
         .map(node)
         .map(|node| (node.name.clone(), node))
         .collect();
-    for pod in pods {
-        let Some(spec) = &pod.spec else {
-            continue;
-        };
-        let phase = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref());
-        let ended = matches!(phase, Some("Succeeded" | "Failed"));
-        let node = spec.node_name.as_ref().and_then(|name| all.get_mut(name));
-        if let Some(node) = node.filter(|_| !ended) {
-            let (cpu, memory) = request(spec);
-            node.foreign_cpu_milli = node.foreign_cpu_milli.saturating_add(cpu);
-            node.foreign_memory = node.foreign_memory.saturating_add(memory);
-            node.foreign_pods += 1;
+    for (name, spec) in others.iter().filter_map(placed) {
+        if let Some(node) = all.get_mut(name) {
+            add(&mut node.foreign, spec);
+        }
+    }
+    for (name, spec) in own.iter().filter_map(placed) {
+        if let Some(node) = all.get_mut(name) {
+            add(&mut node.own, spec);
         }
     }
     all.into_values().collect()
+}
+
+/// The node of a pod that has one and has not ended.
+fn placed(pod: &Pod) -> Option<(&String, &PodSpec)> {
+    let spec = pod.spec.as_ref()?;
+    let status = pod.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    let ended = matches!(phase, Some("Succeeded" | "Failed"));
+    let node = spec.node_name.as_ref().filter(|_| !ended)?;
+    Some((node, spec))
+}
+
+fn add(asked: &mut cluster::Asked, spec: &PodSpec) {
+    let (cpu, memory) = request(spec);
+    asked.cpu_milli = asked.cpu_milli.saturating_add(cpu);
+    asked.memory = asked.memory.saturating_add(memory);
+    asked.pods += 1;
 }
 
 fn node(node: &Node) -> cluster::Node {
@@ -164,17 +173,26 @@ mod tests {
                 node("b", tainted),
                 node("c", json!({ "status": {} })),
             ],
-            &[pod("Running"), pod("Succeeded")],
+            &[pod("Running")],
+            &[pod("Running"), pod("Pending"), pod("Succeeded")],
         );
+        // The one that runs first, beside the mesh's, asks for most.
+        let own = cluster::Asked {
+            cpu_milli: 1100,
+            memory: 64 << 20,
+            pods: 1,
+        };
         let expected = cluster::Node {
             name: "a".to_owned(),
             cpu_milli: 3920,
             memory: 8 << 30,
             pods: 110,
-            // The one that runs first, beside the mesh's, asks for most.
-            foreign_cpu_milli: 1100,
-            foreign_memory: 64 << 20,
-            foreign_pods: 1,
+            foreign: cluster::Asked {
+                cpu_milli: 2200,
+                memory: 128 << 20,
+                pods: 2,
+            },
+            own,
             ..cluster::Node::default()
         };
         assert_eq!(found, [expected]);

@@ -87,7 +87,7 @@ impl Cluster {
         let (own, others): (Vec<Pod>, Vec<Pod>) = all_pods
             .into_iter()
             .partition(|pod| pod.metadata.namespace.as_ref() == Some(&namespace));
-        let nodes = nodes::nodes(&all_nodes, &others);
+        let nodes = nodes::nodes(&all_nodes, &own, &others);
         let commands = own.iter().filter(|pod| one_off::is_one_off(pod));
         inventory.extend(commands.map(one_off::listed));
         let mut cluster = ClusterState {
