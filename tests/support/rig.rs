@@ -25,13 +25,15 @@ const STREAMS: u32 = 8;
 pub const ROLLING: &str = "{}";
 pub const BLUE_GREEN: &str = "{ strategy: blue-green, pause: 500ms, hold: 500ms }";
 
+/// Requests take long enough that some are under way at each switch, also where the customers
+/// themselves wait for a processor now and then.
 fn file(version: u32, port: u16, grace: &str, rollout: &str) -> String {
     format!(
         r#"
 services:
   web:
     build: app
-    environment: {{ VERSION: "{version}", START_MS: "200", DELAY_MS: "50", LEDGER: /ledger }}
+    environment: {{ VERSION: "{version}", START_MS: "200", DELAY_MS: "100", LEDGER: /ledger }}
     restart: unless-stopped
     stop_grace_period: {grace}
     volumes: ["./ledger:/ledger"]
