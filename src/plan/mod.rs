@@ -92,10 +92,15 @@ pub fn plan(input: &PlanInput<'_>) -> Result<Plan, Refusal> {
     Ok(plan)
 }
 
-/// Replicas that each service should have, `scale` included.
+/// Replicas that each service should have: as the file or `scale` says, or as an autoscaler
+/// of the cluster has decided by now.
 pub fn wanted(input: &PlanInput<'_>) -> BTreeMap<String, u32> {
-    scale::counts(input)
-        .into_iter()
+    let counts = scale::counts(input).into_iter();
+    let mut counts: BTreeMap<String, u32> = counts
         .map(|(service, count)| (service, count.replicas))
-        .collect()
+        .collect();
+    if let Some(cluster) = &input.observed.cluster {
+        counts.extend(cluster::autoscaled(cluster));
+    }
+    counts
 }

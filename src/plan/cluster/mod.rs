@@ -35,6 +35,16 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState) -> Result<Plan
     }
 }
 
+/// The counts that something else decides on, as they are now. Capacity is judged by those
+/// of the file all the same: what grew by itself must not keep a deploy from going on.
+pub(super) fn autoscaled(cluster: &ClusterState) -> impl Iterator<Item = (String, u32)> {
+    let workloads = cluster.wanted.iter().filter(|one| {
+        let kind = one.object.kind.as_str();
+        matches!(kind, "Deployment" | "StatefulSet") && one.manifest.replicas().is_none()
+    });
+    workloads.filter_map(|one| Some((one.service.clone(), one.pods.as_ref()?.replicas?)))
+}
+
 /// Sends an object.
 fn apply(wanted: &Wanted, count: Option<u32>) -> Action {
     // Where something else decides on the count, none is sent.

@@ -311,4 +311,34 @@ fn a_replica_that_fits_on_no_node_is_refused_though_the_sum_would_do() {
     assert!(refusal(with(vec![node(500); 8])).is_some());
 }
 
+#[test]
+fn an_autoscalers_count_is_the_one_that_is_wanted() {
+    let mut cluster = settled();
+    let order = cluster.wanted.iter_mut();
+    let order = order
+        .filter(|one| one.object == object("Deployment", "order"))
+        .last()
+        .expect("it is wanted");
+    order.manifest = wanted("Deployment", "order", None).manifest;
+    if let Some(pods) = &mut order.pods {
+        pods.replicas = Some(7);
+    }
+    let desired = desired();
+    let options = Options::default();
+    let observed = ObservedState {
+        cluster: Some(cluster),
+        ..ObservedState::default()
+    };
+    let input = PlanInput {
+        desired: &desired,
+        observed: &observed,
+        options: &options,
+    };
+    let counts = super::super::wanted(&input);
+    assert_eq!(
+        counts,
+        [("db".to_owned(), 2), ("order".to_owned(), 7)].into()
+    );
+}
+
 mod hooks;
