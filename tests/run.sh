@@ -126,6 +126,7 @@ find benches templates -name '*.sh' -print0 | xargs -0 -r shellcheck -x
 
 step "lints"
 cargo clippy --workspace --all-targets --locked -- -D warnings
+cargo clippy --package shopctl --lib --bins --no-default-features --locked -- -D warnings
 
 profile=default
 [ -z "${CI:-}" ] || profile=ci

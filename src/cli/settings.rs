@@ -141,6 +141,7 @@ impl Settings {
     }
 
     /// Keeps a stack for whoever asks for it next.
+    #[cfg(feature = "kubernetes")]
     pub(super) fn keep(&self, loaded: Loaded) {
         let mut begun = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         *begun = Some(loaded);
