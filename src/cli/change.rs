@@ -440,8 +440,53 @@ pub(super) fn removes_services(plan: &Plan) -> BTreeSet<String> {
     plan.steps
         .iter()
         .filter(|step| {
-            step.cause == Cause::NotInFile && matches!(step.action, Action::RemoveContainer { .. })
+            let removes = matches!(
+                step.action,
+                Action::RemoveContainer { .. } | Action::DeleteObject { .. }
+            );
+            removes && step.cause == Cause::NotInFile
         })
         .map(|step| step.service.clone())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::action::Cause;
+    use crate::plan::action::Gate;
+    use crate::plan::action::Step;
+    use crate::state::cluster::ObjectRef;
+
+    #[test]
+    fn what_leaves_with_the_file_is_asked_about_on_an_engine_and_on_a_cluster() {
+        let step = |service: &str, action: Action, cause: Cause| Step {
+            id: 1,
+            service: service.to_owned(),
+            slot: None,
+            action,
+            cause,
+            needs: Vec::new(),
+            after: Vec::new(),
+            delay_ms: 0,
+            gate: Gate::None,
+        };
+        let container = || Action::RemoveContainer {
+            container: "shop-a-1".to_owned(),
+        };
+        let object = || Action::DeleteObject {
+            object: ObjectRef::default(),
+        };
+        let plan = Plan {
+            steps: vec![
+                step("engine", container(), Cause::NotInFile),
+                step("cluster", object(), Cause::NotInFile),
+                step("stays", container(), Cause::ScaleDown),
+                step("stays", object(), Cause::LeftOver),
+            ],
+            ..Plan::default()
+        };
+        let asked = removes_services(&plan);
+        assert_eq!(asked, ["cluster".to_owned(), "engine".to_owned()].into());
+    }
 }
