@@ -1,6 +1,7 @@
 //! The plan of `down`: what shopctl made goes, dependents before what they need.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::plan::action::Action;
 use crate::plan::action::Cause;
@@ -33,10 +34,10 @@ pub(super) fn plan(input: &PlanInput<'_>, cluster: &ClusterState, volumes: bool)
     let mut gone: BTreeMap<&str, Vec<StepId>> = BTreeMap::new();
     let known = order::by_dependency(&desired.services);
     let unknown = there.iter().map(|(service, _)| *service);
-    let mut services: Vec<&str> = unknown
+    let unknown: BTreeSet<&str> = unknown
         .filter(|name| !name.is_empty() && !desired.services.contains_key(*name))
         .collect();
-    services.dedup();
+    let mut services: Vec<&str> = unknown.into_iter().collect();
     services.extend(known.into_iter().rev());
     let mut all = Vec::new();
     for name in services {

@@ -293,6 +293,34 @@ fn down_goes_from_the_dependents_to_what_they_need_and_keeps_what_is_kept() {
 }
 
 #[test]
+fn down_takes_each_object_of_services_that_left_the_file_once() {
+    let left = |kind: &str, service: &str| Left {
+        object: object(kind, service),
+        service: service.to_owned(),
+        ..Left::default()
+    };
+    let cluster = ClusterState {
+        namespace: "shop".to_owned(),
+        exists: true,
+        left: ["Service", "Deployment"]
+            .into_iter()
+            .flat_map(|kind| [left(kind, "a"), left(kind, "b")])
+            .collect(),
+        ..ClusterState::default()
+    };
+    let options = Options {
+        goal: Goal::Down { volumes: false },
+        ..Options::default()
+    };
+    insta::assert_snapshot!(steps(cluster, &options).join("\n"), @r"
+    1 delete Deployment a (asked for)
+    2 delete Service a needs 1 (asked for)
+    3 delete Deployment b (asked for)
+    4 delete Service b needs 3 (asked for)
+    ");
+}
+
+#[test]
 fn a_replica_that_fits_on_no_node_is_refused_though_the_sum_would_do() {
     let node = |cpu_milli: u64| Node {
         name: "n".to_owned(),
