@@ -111,6 +111,10 @@ impl<B: Backend> Follower<'_, '_, B> {
                     });
                 }
                 Some(Rolling::Waiting(text)) => {
+                    // What fell is watched anew. What is only looked at again has not fallen.
+                    if stands {
+                        self.first = None;
+                    }
                     stands = false;
                     self.tell(&format!("waiting for {text}"));
                     self.last = text;

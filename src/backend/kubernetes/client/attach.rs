@@ -122,7 +122,9 @@ impl Cluster {
                 });
             }
         };
-        self.remove_one_off(name, None).await?;
+        // A command that has ended is not asked for again because its pod stays for a while: the
+        // next deploy removes it.
+        let _ = self.remove_one_off(name, None).await;
         Ok(code)
     }
 
