@@ -122,6 +122,36 @@ fn another_kind_of_workload_takes_the_place_of_the_one_before() {
 
 #[test]
 #[ignore = "needs a cluster"]
+fn a_workload_that_is_on_its_way_out_is_waited_for_and_made_anew() {
+    let stack = Stack::new("leaving", &order("shop/order:1", ""));
+    stack.run(&["deploy"]).ends(0);
+    let api = stack.api();
+    let kept = serde_json::json!({ "metadata": { "finalizers": ["example.com/keeps"] } });
+    api.patch(DEPLOYMENT, &kept);
+    let before = api.get(DEPLOYMENT);
+    api.delete(DEPLOYMENT);
+    stack.write(&order("shop/order:2", ""));
+    let mut deploy = stack.command(&["deploy"]);
+    let deploy = deploy.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // It takes what it is told while it goes.
+    let image = |live: &serde_json::Value| {
+        live["spec"]["template"]["spec"]["containers"][0]["image"].clone()
+    };
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while image(&api.get(DEPLOYMENT)) != "shop/order:2" {
+        assert!(std::time::Instant::now() < limit, "it is applied");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let free = serde_json::json!({ "metadata": { "finalizers": null } });
+    api.patch(DEPLOYMENT, &free);
+    super::support::said(deploy.wait_with_output().unwrap()).ends(0);
+    let after = api.get(DEPLOYMENT);
+    assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    stack.run(&["plan", "--check"]).ends(0);
+}
+
+#[test]
+#[ignore = "needs a cluster"]
 fn who_may_not_is_told_what_is_missing() {
     let stack = Stack::new("viewer", &order("shop/order:1", ""));
     let refused = stack.run_as_viewer(&["deploy"]).ends(41);

@@ -170,13 +170,14 @@ impl Server {
         self.call("PATCH", path, kind, body).unwrap();
     }
 
+    pub(crate) fn delete(&self, path: &str) {
+        let kind = "application/json";
+        self.call("DELETE", path, kind, Vec::new()).unwrap();
+    }
+
     fn remove(&self) {
-        let _ = self.call(
-            "DELETE",
-            "/api/v1/namespaces/NS",
-            "application/json",
-            Vec::new(),
-        );
+        let kind = "application/json";
+        let _ = self.call("DELETE", "/api/v1/namespaces/NS", kind, Vec::new());
     }
 
     /// Names of the objects in a list, but for those that are on their way out.

@@ -67,7 +67,23 @@ impl Cluster {
         self.keep_count(&api, object, manifest).await?;
         let params = PatchParams::apply(MANAGER).force();
         let patch = Patch::Apply(self.with_pushed(manifest).0);
-        match apply(&api, &object.name, &params, &patch).await {
+        let mut sent = apply(&api, &object.name, &params, &patch).await;
+        if let Ok(leaving) = &sent
+            && leaving.metadata.deletion_timestamp.is_some()
+            && object.kind != "Namespace"
+        {
+            // It takes what it is told, and goes all the same.
+            let uid = leaving.metadata.uid.clone().unwrap_or_default();
+            let gone = wait::await_condition(
+                api.clone(),
+                &object.name,
+                wait::conditions::is_deleted(&uid),
+            );
+            // What is still there then is told by its gate.
+            let _ = tokio::time::timeout(GOING, gone).await;
+            sent = apply(&api, &object.name, &params, &patch).await;
+        }
+        match sent {
             Ok(_) => Ok(()),
             // A namespace that others gave out is theirs to label.
             Err(kube::Error::Api(status)) if status.code == 403 && object.kind == "Namespace" => {
