@@ -41,6 +41,7 @@ use crate::plan::report;
 use crate::state::history::Findings;
 use crate::state::history::Outcome;
 use crate::state::history::Release;
+use crate::state::observed::InstanceState;
 use crate::state::observed::ObservedState;
 use crate::state::observed::Role;
 
@@ -478,14 +479,17 @@ fn revisions(observed: &ObservedState, learned: &Learned, plan: &Plan) -> BTreeM
     all
 }
 
-/// The revisions of all services, where everything is as it should be.
+/// The revisions of all services, where everything is as it should be. What a node has evicted
+/// stands beside what runs, and says nothing.
 pub(super) fn all_revisions(observed: &ObservedState) -> BTreeMap<String, String> {
     let replicas = observed
         .instances
         .iter()
         .filter(|one| one.role == Role::Service && one.is_managed());
-    replicas
-        .map(|one| (one.service.clone(), one.revision.clone()))
+    let (run, others): (Vec<_>, Vec<_>) =
+        replicas.partition(|one| one.state == InstanceState::Running);
+    let all = others.into_iter().chain(run);
+    all.map(|one| (one.service.clone(), one.revision.clone()))
         .collect()
 }
 

@@ -43,9 +43,8 @@ pub(super) async fn after<B: Backend>(
     failure: Box<Failure>,
     ledger: &mut Ledger<'_, B>,
 ) -> Result<Verdict, BackendError> {
-    if went_back(drive, &failure) {
+    if let Some(observed) = went_back(drive, &failure).await? {
         // What was asked for serves; only the hook after it failed.
-        let observed = drive.backend.observe(drive.mission.query).await?;
         let found = Findings {
             proved: all_revisions(&observed),
             taken_over: observed.taken_over(),
@@ -83,17 +82,31 @@ pub(super) async fn after<B: Backend>(
     })
 }
 
-/// Whether a way back that was asked for came to its end, but for its hooks.
-fn went_back<B>(drive: &Drive<'_, B>, failure: &Failure) -> bool {
+/// How it stands where a way back that was asked for came to its end, but for its hooks.
+async fn went_back<B: Backend>(
+    drive: &Drive<'_, B>,
+    failure: &Failure,
+) -> Result<Option<ObservedState>, BackendError> {
     let release = drive.mission.release.as_ref();
-    release.is_some_and(|release| release.summary.back_to.is_some())
-        && matches!(
-            failure.error,
-            StepError::Hook {
-                moment: Moment::OnRollback,
-                ..
-            }
-        )
+    if release.is_none_or(|release| release.summary.back_to.is_none()) {
+        return Ok(None);
+    }
+    // On a cluster a hook is one of its workloads.
+    let job = match &failure.error {
+        StepError::Hook {
+            moment: Moment::OnRollback,
+            ..
+        } => None,
+        StepError::NotRolledOut { workload, .. } => Some(workload),
+        _ => return Ok(None),
+    };
+    let observed = drive.backend.observe(drive.mission.query).await?;
+    let cluster = observed.cluster.as_ref();
+    let is_hook = |workload: &String| {
+        let mut tasks = cluster.into_iter().flat_map(|it| &it.tasks);
+        tasks.any(|task| task.moment == Moment::OnRollback && task.object.to_string() == *workload)
+    };
+    Ok(job.is_none_or(is_hook).then_some(observed))
 }
 
 /// The release to go back to: the last stable one, unless it asks for the same as

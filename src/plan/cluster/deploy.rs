@@ -93,7 +93,7 @@ pub(super) struct Stage<'a> {
     pub(super) input: &'a PlanInput<'a>,
     pub(super) cluster: &'a ClusterState,
     pub(super) draft: Draft,
-    counts: BTreeMap<String, Count>,
+    pub(super) counts: BTreeMap<String, Count>,
     /// Services that change in stages, with the pods that come beside theirs.
     staged: BTreeMap<String, u32>,
     /// Services that may change; `None` for all.

@@ -63,8 +63,16 @@ fn renews(stage: &Stage<'_>, service: &str) -> bool {
         && workload.is_some_and(|one| one.renewal != Renewal::Nothing)
 }
 
-/// Whether no run has ended well with the revision that is there.
+/// Whether no run has ended well with the revision that is there. Of a service without any
+/// replica no run can tell.
 fn is_unfinished(stage: &Stage<'_>, service: &str) -> bool {
+    if stage
+        .counts
+        .get(service)
+        .is_some_and(|count| count.replicas == 0)
+    {
+        return false;
+    }
     let revision = stage.cluster.workload(service).and_then(|it| it.revision());
     let store = stage.input.observed.store.as_ref();
     store.is_some_and(|store| store.head.proved.get(service).map(String::as_str) != revision)

@@ -57,6 +57,14 @@ pub(super) fn pods(live: &Value) -> Option<Pods> {
     }
 }
 
+/// When a Deployment said last how it comes along. It says of a new revision that it got no
+/// further, at once, where it had said so of the one before, and dates that as it did then.
+pub(super) fn said_at(live: &Value) -> Option<&Value> {
+    let mut all = live["status"]["conditions"].as_array()?.iter();
+    let found = all.find(|one| one["type"] == "Progressing")?;
+    Some(&found["lastUpdateTime"])
+}
+
 /// What a condition says, where it is as asked.
 fn condition(status: &Value, kind: &str, is: &str) -> Option<String> {
     let mut all = status["conditions"].as_array()?.iter();

@@ -51,6 +51,7 @@ impl Rollouts for Cluster {
                 pods: BTreeMap::new(),
                 is_listed: false,
                 live: Value::Null,
+                said_at: None,
                 troubles: BTreeMap::new(),
                 ended: None,
             };
@@ -72,6 +73,8 @@ struct Following {
     is_listed: bool,
     /// The workload as it was seen last.
     live: Value,
+    /// When it had said how it comes along, as it was seen first.
+    said_at: Option<Value>,
     /// Since when a pod has been kept, by name.
     troubles: BTreeMap<String, Instant>,
     /// How often containers had ended when all was done first, by pod.
@@ -142,6 +145,10 @@ impl Following {
             Event::Apply(live) | Event::InitApply(live) => {
                 self.live = plain(live);
                 self.live["kind"] = self.kind.name.into();
+                if self.said_at.is_none() {
+                    let said_at = progress::said_at(&self.live);
+                    self.said_at = Some(said_at.cloned().unwrap_or_default());
+                }
             }
             Event::Delete(_) | Event::Init => self.live = Value::Null,
             Event::InitDone => {}
@@ -198,7 +205,7 @@ impl Following {
             };
         }
         let words = keeps.map(|(pod, trouble, _)| (pod, trouble.words));
-        if let Some(why) = found.failed {
+        if let Some(why) = found.failed.clone().filter(|_| self.is_news()) {
             let (pod, words) = words.map_or((None, why), |(pod, words)| {
                 (Some(pod.clone()), format!("{pod}: {words}"))
             });
@@ -219,12 +226,20 @@ impl Following {
         Rolling::Waiting(text)
     }
 
-    /// Its pods of the newest revision.
+    /// Whether it has said how it comes along since it was seen first. What a Deployment says
+    /// of another revision may stand there, or of a cluster that was mended meanwhile.
+    fn is_news(&self) -> bool {
+        let said_at = progress::said_at(&self.live);
+        said_at.is_none() || said_at != self.said_at.as_ref()
+    }
+
+    /// Its pods of the newest revision; of a job all, which has no other.
     fn newest(&self) -> impl Iterator<Item = (&String, &Pod)> {
         let template = &self.live["spec"]["template"]["metadata"];
         // The revision among them, and whatever a restart has written.
         let notes = template["annotations"].as_object();
         let label = move |name: &str| template["labels"][name].as_str();
+        let is_job = self.kind.name == "Job";
         let is_newest = move |pod: &Pod| {
             let meta = &pod.metadata;
             let of = |map: &Option<BTreeMap<String, String>>, key: &str| {
@@ -233,12 +248,13 @@ impl Following {
             // Another workload of the service may be of the same revision.
             let same = |key: &str| of(&meta.labels, key).as_deref() == label(key);
             let mut notes = notes.into_iter().flatten();
-            notes.all(|(key, value)| of(&meta.annotations, key).as_deref() == value.as_str())
-                && label(names::NAME).is_some()
-                && same(names::NAME)
-                && same(names::STAGE)
+            is_job
+                || notes.all(|(key, value)| of(&meta.annotations, key).as_deref() == value.as_str())
+                    && label(names::NAME).is_some()
+                    && same(names::NAME)
+                    && same(names::STAGE)
         };
-        let known = notes.is_some();
+        let known = is_job || notes.is_some();
         let pods = self.pods.iter().filter(move |_| known);
         pods.filter(move |(_, pod)| is_newest(pod) && !pods::is_leaving(pod))
     }

@@ -158,6 +158,34 @@ fn what_no_run_has_ended_well_with_is_followed_by_its_hook() {
     assert_eq!(planned(&observed), [""; 0]);
 }
 
+/// No pod can tell that a run has ended well with it.
+#[test]
+fn a_service_without_replicas_has_no_hook_after_it() {
+    let mut cluster = with_hooks(settled());
+    for one in &mut cluster.wanted {
+        let template = json!({ "metadata": { "annotations": { REVISION: "abc" } } });
+        one.manifest = Manifest(json!({ "spec": { "replicas": 0, "template": template } }));
+        if one.pods.is_some() {
+            *one = there(std::mem::take(one), 0);
+        }
+    }
+    let observed = ObservedState {
+        cluster: Some(cluster),
+        store: Some(StoreSnapshot::default()),
+        ..ObservedState::default()
+    };
+    let mut desired = desired();
+    for service in desired.services.values_mut() {
+        service.replicas = 0;
+    }
+    let input = PlanInput {
+        desired: &desired,
+        observed: &observed,
+        options: &Options::default(),
+    };
+    assert_eq!(report::steps(&plan(&input).expect("a plan")), [""; 0]);
+}
+
 /// A hook that still runs is ended before anything else.
 #[test]
 fn what_a_killed_run_has_left_goes_first() {
