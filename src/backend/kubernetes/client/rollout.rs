@@ -32,6 +32,8 @@ use crate::state::cluster::ObjectRef;
 const GRACE: Duration = Duration::from_secs(20);
 /// How often is looked whether that time has passed.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long after a job has failed its pod may say why: the two are watched side by side.
+const REASON: Duration = Duration::from_secs(3);
 
 impl Rollouts for Cluster {
     fn rollout<'a>(
@@ -52,6 +54,7 @@ impl Rollouts for Cluster {
                 is_listed: false,
                 live: Value::Null,
                 said_at: None,
+                failed: None,
                 troubles: BTreeMap::new(),
                 ended: None,
             };
@@ -75,6 +78,8 @@ struct Following {
     live: Value,
     /// When it had said how it comes along, as it was seen first.
     said_at: Option<Value>,
+    /// Since when it has failed, where no pod has said why.
+    failed: Option<Instant>,
     /// Since when a pod has been kept, by name.
     troubles: BTreeMap<String, Instant>,
     /// How often containers had ended when all was done first, by pod.
@@ -179,7 +184,10 @@ impl Following {
         let Some(found) = progress::pods(&self.live) else {
             return Rolling::Waiting("the cluster to take note of it".to_owned());
         };
-        if let Some((pod, why)) = self.fallen() {
+        // The pods of a job are meant to end.
+        if self.kind.name != "Job"
+            && let Some((pod, why)) = self.fallen()
+        {
             let why = format!("{pod}: {why}");
             return Rolling::Failed {
                 why,
@@ -206,6 +214,10 @@ impl Following {
         }
         let words = keeps.map(|(pod, trouble, _)| (pod, trouble.words));
         if let Some(why) = found.failed.clone().filter(|_| self.is_news()) {
+            let since = *self.failed.get_or_insert_with(Instant::now);
+            if words.is_none() && self.kind.name == "Job" && since.elapsed() < REASON {
+                return Rolling::Waiting("word of its pods".to_owned());
+            }
             let (pod, words) = words.map_or((None, why), |(pod, words)| {
                 (Some(pod.clone()), format!("{pod}: {words}"))
             });
